@@ -1,0 +1,107 @@
+// swift-tools-version: 6.2
+// SPDX-License-Identifier: Apache-2.0
+
+import PackageDescription
+
+/// Every target is Swift 6 with strict concurrency, and names the modules whose members it uses.
+let settings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .target(
+    name: name, dependencies: dependencies, path: "Sources/\(name)", exclude: ["README.md"],
+    swiftSettings: settings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = [])
+  -> Target
+{
+  .testTarget(
+    name: name, dependencies: dependencies + ["TestSupport"], path: "Tests/\(name)",
+    swiftSettings: settings)
+}
+
+let package = Package(
+  name: "silica",
+  products: [
+    .executable(name: "silica", targets: ["silica"]),
+    .executable(name: "protoc-gen-silica", targets: ["protoc-gen-silica"]),
+  ],
+  targets: [
+    // C at the borders: module maps with inline shims, and the CPU kernels. No `pkgConfig` on gRPC:
+    // Debian's grpc.pc repeats its flags until the linker's command line overflows.
+    .systemLibrary(name: "CGRPC", path: "CShims/CGRPC"),
+    .systemLibrary(name: "CNUMA", path: "CShims/CNUMA"),
+    .systemLibrary(name: "CPCRE2", path: "CShims/CPCRE2"),
+    .target(
+      name: "CKernels", path: "CShims/CKernels", exclude: ["README.md"],
+      cSettings: [.unsafeFlags(["-Wall", "-Wextra"])]),
+
+    // The data flow, in order. `Tests/Tidy` holds the imports to this list.
+    library("Support"),
+    library("Topology", ["Support", "CNUMA"]),
+    library("Wire", ["Support"]),
+    .executableTarget(
+      name: "protoc-gen-silica", dependencies: ["Wire"], path: "Sources/protoc-gen-silica",
+      exclude: ["README.md"], swiftSettings: settings),
+    library("Messages", ["Wire"]),
+    library("RPC", ["Support", "CGRPC"]),
+    library("Text", ["Support", "CPCRE2"]),
+    library("Program", ["Support"]),
+    library("Checkpoint", ["Support", "Program"]),
+    library("Models", ["Support", "Program", "Checkpoint"]),
+    library("Slicing", ["Program", "Topology"]),
+    library("Cache", ["Support"]),
+    library("Step", ["Support"]),
+    library("Scheduler", ["Support", "Step", "Cache"]),
+    library("Device", ["Support", "Program", "Step", "Topology"]),
+    library("CPUDevice", ["Support", "Program", "Step", "Topology", "Device", "CKernels"]),
+    library("Executor", ["Support", "Program", "Step", "Topology", "Slicing", "Device"]),
+    library(
+      "Engine",
+      [
+        "Support", "Program", "Step", "Cache", "Scheduler", "Slicing", "Topology", "Device",
+        "Executor",
+      ]),
+    library(
+      "Serving", ["Support", "RPC", "Wire", "Messages", "Text", "Checkpoint", "Step", "Engine"]),
+    .executableTarget(
+      name: "silica",
+      dependencies: [
+        "Support", "Topology", "Wire", "Messages", "RPC", "Text", "Checkpoint", "Program",
+        "Models", "Slicing", "Step", "Device", "CPUDevice", "Executor", "Engine", "Serving",
+      ],
+      path: "Sources/silica", exclude: ["README.md"], swiftSettings: settings),
+
+    // Tests: one folder per target, and one each for what crosses targets.
+    .target(
+      name: "TestSupport", dependencies: ["Support"], path: "Tests/TestSupport",
+      swiftSettings: settings),
+    tests("SupportTests", ["Support"]),
+    tests("TopologyTests", ["Support", "Topology"]),
+    tests("WireTests", ["Support", "Wire", "Messages"]),
+    tests("RPCTests", ["Support", "RPC"]),
+    tests("TextTests", ["Support", "Text"]),
+    tests("CheckpointTests", ["Support", "Program", "Checkpoint"]),
+    tests(
+      "ModelsTests", ["Support", "Program", "Checkpoint", "Models", "Step", "Device"]),
+    tests(
+      "DeviceTests", ["Support", "Program", "Checkpoint", "Models", "Step", "Device", "CPUDevice"]),
+    tests("CacheTests", ["Support", "Cache"]),
+    tests("SchedulerTests", ["Support", "Step", "Cache", "Scheduler"]),
+    tests("SlicingTests", ["Support", "Program", "Topology", "Slicing"]),
+    tests(
+      "EngineTests",
+      [
+        "Support", "Program", "Checkpoint", "Models", "Step", "Cache", "Scheduler", "Slicing",
+        "Topology", "Device", "CPUDevice", "Executor", "Engine",
+      ]),
+    tests("ServingTests", ["Support", "RPC", "Wire", "Messages", "Text", "Serving"]),
+    tests("EndToEndTests", ["Support", "RPC", "Wire", "Messages"]),
+    tests("TidyTests", ["Support"]),
+  ]
+)

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Program
+package import Step
+package import Support
+
+/// Something that runs a program: a CPU, a GPU, or the reference.
+///
+/// A device is confined to the thread of its executor: it is loaded there (so that memory is first
+/// touched on the right node) and used there only. `load` may allocate and is slow; `begin`,
+/// `run`, `read` and `write` neither allocate device memory nor block on anything but the device.
+/// A step is `begin`, then `run` over ranges of operations in order, with `write` before and
+/// `read` after wherever a value crosses to another device.
+package protocol Device: AnyObject {
+  /// What a person reads: "cpu (avx512, 2 threads)".
+  var summary: String { get }
+
+  /// Takes the weights and allocates buffers and caches; once, before anything else.
+  /// `progress` is called now and then with the bytes of weights loaded so far.
+  func load(
+    _ program: Program, from weights: any WeightSource, capacity: DeviceCapacity,
+    progress: (Int) -> Void
+  ) throws(DeviceError)
+
+  /// Starts a step. The plan must fit the capacity.
+  func begin(_ plan: StepPlan)
+
+  /// Runs some operations of the program on the step's rows.
+  func run(_ operations: Range<Int>)
+
+  /// Copies a `.floats` value of the step out: `[rows of its row space, width]`.
+  func read(_ value: ValueID, into destination: UnsafeMutableBufferPointer<Float>)
+
+  /// Copies a `.floats` value of the step in.
+  func write(_ value: ValueID, from source: UnsafeBufferPointer<Float>)
+}
+
+/// How much a device must be ready for.
+package struct DeviceCapacity: Hashable, Sendable {
+  /// Rows (tokens) of a step, at most.
+  package var rowCountMax: Int
+  /// Rows of a step that give logits, at most.
+  package var outputCountMax: Int
+  /// Cache blocks of this device.
+  package var blockCount: Int
+  /// Tokens of a cache block.
+  package var blockTokens: Int
+  /// The keys this device holds: block `i` of every sequence where `i % count == index`.
+  package var contextSlice: ContextSlice
+
+  package init(
+    rowCountMax: Int, outputCountMax: Int, blockCount: Int, blockTokens: Int,
+    contextSlice: ContextSlice = .whole
+  ) {
+    self.rowCountMax = rowCountMax
+    self.outputCountMax = outputCountMax
+    self.blockCount = blockCount
+    self.blockTokens = blockTokens
+    self.contextSlice = contextSlice
+  }
+}
+
+/// One of `count` parts of every sequence's keys.
+package struct ContextSlice: Hashable, Sendable {
+  package var index: Int
+  package var count: Int
+
+  package init(index: Int, count: Int) {
+    self.index = index
+    self.count = count
+  }
+
+  /// All keys.
+  package static let whole = ContextSlice(index: 0, count: 1)
+}
+
+/// A device that could not be made or loaded.
+package struct DeviceError: OperatingError {
+  package var code: ErrorCode
+  package var message: String
+
+  package init(_ code: ErrorCode, _ message: String) {
+    self.code = code
+    self.message = message
+  }
+}
