@@ -38,11 +38,13 @@ let package = Package(
     .systemLibrary(name: "CNUMA", path: "CShims/CNUMA"),
     .systemLibrary(name: "CPCRE2", path: "CShims/CPCRE2"),
     .target(
+      name: "CLinux", path: "CShims/CLinux", cSettings: [.unsafeFlags(["-Wall", "-Wextra"])]),
+    .target(
       name: "CKernels", path: "CShims/CKernels", exclude: ["README.md"],
       cSettings: [.unsafeFlags(["-Wall", "-Wextra"])]),
 
     // The data flow, in order. `Tests/Tidy` holds the imports to this list.
-    library("Support"),
+    library("Support", ["CLinux"]),
     library("Topology", ["Support", "CNUMA"]),
     library("Wire", ["Support"]),
     .executableTarget(

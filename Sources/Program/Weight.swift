@@ -62,11 +62,11 @@ package struct StoredTensor: @unchecked Sendable {  // bytes are immutable for t
   package let type: ElementType
   package let bytes: UnsafeRawBufferPointer
   package let scales: BlockScales?
-  package let owner: AnyObject & Sendable
+  package let owner: any AnyObject & Sendable
 
   package init(
     weight: Weight, type: ElementType, bytes: UnsafeRawBufferPointer, scales: BlockScales?,
-    owner: AnyObject & Sendable
+    owner: any AnyObject & Sendable
   ) {
     self.weight = weight
     self.type = type

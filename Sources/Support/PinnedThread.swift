@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CLinux
+internal import Glibc
+
+/// A thread of the operating system with a name and, if wanted, CPUs of its own.
+///
+/// Silica's threads are few and fixed at start; each owns its data. Must be joined.
+package final class PinnedThread: Sendable {
+  private let handle: pthread_t
+  package let name: String
+
+  /// Starts a thread. `cpus` are the numbers of the CPUs it may run on, all if empty; what the
+  /// system does not allow is not forced (containers), and the thread runs where it may. `name`
+  /// is cut to the 15 bytes that Linux shows.
+  package init(name: String, cpus: [Int] = [], body: @escaping @Sendable () -> Void) {
+    self.name = name
+    let start = Unmanaged.passRetained(ThreadStart(name: name, cpus: cpus, body: body))
+    var thread = pthread_t()
+    let code = pthread_create(&thread, nil, threadEntry, start.toOpaque())
+    check(code == 0, "cannot start thread \(name): error \(code)")
+    handle = thread
+  }
+
+  /// Waits until the body has returned; once, and not from the thread itself.
+  package func join() {
+    let code = pthread_join(handle, nil)
+    check(code == 0, "cannot join thread \(name): error \(code)")
+  }
+
+  /// The CPUs the calling thread may run on, in rising order.
+  package static var currentCPUs: [Int] {
+    var words = [UInt64](repeating: 0, count: cpuWordCount)
+    guard clinux_get_thread_cpus(&words, words.count) == 0 else { return [] }
+    return (0..<words.count * 64).filter { words[$0 / 64] & (1 << UInt64($0 % 64)) != 0 }
+  }
+}
+
+/// Room for the numbers of 8,192 CPUs, the most that Linux is built for.
+private let cpuWordCount = 128
+
+private final class ThreadStart: Sendable {
+  let name: String
+  let cpus: [Int]
+  let body: @Sendable () -> Void
+
+  init(name: String, cpus: [Int], body: @escaping @Sendable () -> Void) {
+    self.name = name
+    self.cpus = cpus
+    self.body = body
+  }
+}
+
+// A free function: a closure written in `main` would be inferred to run on the main actor and trap.
+private func threadEntry(_ context: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+  guard let context else { return nil }
+  let start = Unmanaged<ThreadStart>.fromOpaque(context).takeRetainedValue()
+  clinux_set_thread_name(String(decoding: start.name.utf8.prefix(15), as: UTF8.self))
+  if !start.cpus.isEmpty { pinCurrentThread(to: start.cpus) }
+  start.body()
+  return nil
+}
+
+private func pinCurrentThread(to cpus: [Int]) {
+  var words = [UInt64](repeating: 0, count: cpuWordCount)
+  for cpu in cpus where cpu / 64 < words.count { words[cpu / 64] |= 1 << UInt64(cpu % 64) }
+  _ = clinux_set_thread_cpus(words, words.count)
+}
