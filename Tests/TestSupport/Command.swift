@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+
+/// Programs that run to their end.
+package enum Command {
+  /// What a program left.
+  package struct Result: Sendable {
+    package let status: Int32
+    package let output: String
+    package let errors: String
+  }
+
+  /// Runs `program` (an absolute path) with no input, and waits for its end.
+  ///
+  /// Output goes through files, so that no pipe can fill up and stop the program.
+  package static func run(
+    _ program: String, _ arguments: [String] = [], environment: [String: String] = [:]
+  ) throws -> Result {
+    let folder = try TemporaryDirectory()
+    let (output, errors) = (folder.path("output"), folder.path("errors"))
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: program)
+    process.arguments = arguments
+    process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+    process.standardInput = FileHandle.nullDevice
+    process.standardOutput = try emptyFile(output)
+    process.standardError = try emptyFile(errors)
+    try process.run()
+    process.waitUntilExit()
+    return Result(
+      status: process.terminationStatus,
+      output: try String(contentsOfFile: output, encoding: .utf8),
+      errors: try String(contentsOfFile: errors, encoding: .utf8))
+  }
+
+  private static func emptyFile(_ path: String) throws -> FileHandle {
+    try Data().write(to: URL(fileURLWithPath: path))
+    return try FileHandle(forWritingTo: URL(fileURLWithPath: path))
+  }
+}
