@@ -56,7 +56,7 @@ let package = Package(
     library("Program", ["Support"]),
     library("Checkpoint", ["Support", "Program"]),
     library("Models", ["Support", "Program", "Checkpoint"]),
-    library("Slicing", ["Program", "Topology"]),
+    library("Slicing", ["Support", "Program", "Topology"]),
     library("Cache", ["Support"]),
     library("Step", ["Support"]),
     library("Scheduler", ["Support", "Step", "Cache"]),

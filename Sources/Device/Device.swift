@@ -11,6 +11,9 @@ package import Support
 /// `run`, `read` and `write` neither allocate device memory nor block on anything but the device.
 /// A step is `begin`, then `run` over ranges of operations in order, with `write` before and
 /// `read` after wherever a value crosses to another device.
+///
+/// Any of these may throw when the device itself fails (a fault on a GPU); a device without such
+/// failures implements them without `throws`. After a throw the device is not used again.
 package protocol Device: AnyObject {
   /// What a person reads: "cpu (avx512, 2 threads)".
   var summary: String { get }
@@ -23,16 +26,18 @@ package protocol Device: AnyObject {
   ) throws(DeviceError)
 
   /// Starts a step. The plan must fit the capacity.
-  func begin(_ plan: StepPlan)
+  func begin(_ plan: StepPlan) throws(DeviceError)
 
   /// Runs some operations of the program on the step's rows.
-  func run(_ operations: Range<Int>)
+  func run(_ operations: Range<Int>) throws(DeviceError)
 
   /// Copies a `.floats` value of the step out: `[rows of its row space, width]`.
-  func read(_ value: ValueID, into destination: UnsafeMutableBufferPointer<Float>)
+  func read(
+    _ value: ValueID, into destination: UnsafeMutableBufferPointer<Float>
+  ) throws(DeviceError)
 
   /// Copies a `.floats` value of the step in.
-  func write(_ value: ValueID, from source: UnsafeBufferPointer<Float>)
+  func write(_ value: ValueID, from source: UnsafeBufferPointer<Float>) throws(DeviceError)
 }
 
 /// How much a device must be ready for.
