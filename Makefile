@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every command does its own set-up and may be run first. `make help` lists them.
+
+SHELL := /bin/bash
+SILICA := .build/release/silica
+DEMO_MODEL := Models/tiny-deepseek-v3
+
+.PHONY: help demo test serve bench proto goldens release format build
+
+help: ## list the commands
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: build ## build, serve the bundled model, stream several generations, stop
+	@Tools/demo.sh $(SILICA) $(DEMO_MODEL)
+
+test: ## the whole test suite
+	@Tools/setup.sh test
+	@Tools/proto.sh --check
+	swift build -c release --build-tests
+	swift test -c release --skip-build
+
+serve: build ## serve a checkpoint: make serve MODEL=DIR [ARGS="--listen 0.0.0.0:50051"]
+	@test -n "$(MODEL)" || { echo 'usage: make serve MODEL=DIR [ARGS="..."]' >&2; exit 2; }
+	$(SILICA) serve --model "$(MODEL)" $(ARGS)
+
+bench: build ## the benchmarks: a table, JSON and a plot in Benchmarks/results
+	@Tools/setup.sh test
+	@Benchmarks/run.sh $(SILICA) $(DEMO_MODEL)
+
+proto: ## regenerate the protobuf bindings
+	@Tools/setup.sh test
+	@Tools/proto.sh
+
+goldens: ## make the stored goldens again, with transformers and tokenizers
+	@Tools/setup.sh oracle
+	@Tools/oracle/make_all.sh
+
+release: build ## a relocatable tarball in dist/
+	@Tools/release.sh
+
+format: ## format the Swift sources
+	swift format --in-place --recursive Package.swift Sources Tests
+
+build:
+	@Tools/setup.sh build
+	swift build -c release --product silica

@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Installs what Silica needs and is missing.
+#   setup.sh build    the libraries that the server is built with
+#   setup.sh test     those, and what the tests compare with (protoc, C++ gRPC, a .venv)
+#   setup.sh oracle   those, and what makes the goldens (torch, transformers)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+build_packages=(libgrpc-dev libnuma-dev libpcre2-dev libssl-dev zlib1g-dev)
+test_packages=(g++ libgrpc++-dev libprotobuf-dev pkg-config protobuf-compiler
+  protobuf-compiler-grpc python3-venv)
+
+install_packages() {
+  local missing=()
+  for package in "$@"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
+      missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && return
+  local root=()
+  [ "$(id -u)" -eq 0 ] || root=(sudo)
+  echo "setup: installing ${missing[*]}" >&2
+  "${root[@]}" apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get install -y -qq --no-install-recommends \
+    "${missing[@]}" >/dev/null
+}
+
+# Installs a requirements file into .venv once for each version of the file.
+install_python() {
+  local stamp
+  stamp=".venv/.$(basename "$1").$(cat Tools/requirements.txt "$1" | sha256sum | cut -c1-16)"
+  [ -e "$stamp" ] && return
+  [ -x .venv/bin/python ] || python3 -m venv .venv
+  echo "setup: installing $1 into .venv" >&2
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$1"
+  touch "$stamp"
+}
+
+command -v swift >/dev/null || {
+  echo "setup: swift is not on the PATH; Silica needs Swift 6.3 (https://swift.org/install)" >&2
+  exit 1
+}
+case "${1:-build}" in
+  build) install_packages "${build_packages[@]}" ;;
+  test)
+    install_packages "${build_packages[@]}" "${test_packages[@]}"
+    install_python Tools/requirements.txt
+    ;;
+  oracle)
+    install_packages "${build_packages[@]}" "${test_packages[@]}"
+    install_python Tools/requirements.txt
+    install_python Tools/requirements-oracle.txt
+    ;;
+  *)
+    echo "usage: Tools/setup.sh build|test|oracle" >&2
+    exit 2
+    ;;
+esac
