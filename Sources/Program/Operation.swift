@@ -134,10 +134,10 @@ package struct LatentAttention: Hashable, Sendable {
 /// Chooses experts for each row, in 32-bit floats whatever the precision of the rest.
 ///
 /// `s = scoring(input · weightᵀ)`; the choice is made on `c = s + correctionBias`. With groups,
-/// only the `keptGroups` best groups stay (a group's score is its largest `c`, or the sum of its two
+/// only the `kept` best groups stay (a group's score is its largest `c`, or the sum of its two
 /// largest); experts of dropped groups count as `c = 0` (`.largest`) or `-inf` (`.twoLargest`).
-/// The `topK` largest `c` win; of equal ones, the lowest index. Their weights are `s`, divided by their sum
-/// (+ 1e-20) if `normalize`, times `scale`.
+/// The `topK` largest `c` win; of equal ones, the lowest index. Their weights are `s`, divided by
+/// their sum (+ 1e-20) if `normalize`, times `scale`.
 package struct Route: Hashable, Sendable {
   package enum Scoring: Hashable, Sendable { case softmax, sigmoid }
   package enum GroupScore: Hashable, Sendable { case largest, twoLargest }
