@@ -60,14 +60,15 @@ let package = Package(
     library("Cache", ["Support"]),
     library("Step", ["Support"]),
     library("Scheduler", ["Support", "Step", "Cache"]),
+    library("Sampling", ["Support", "Step"]),
     library("Device", ["Support", "Program", "Step", "Topology"]),
     library("CPUDevice", ["Support", "Program", "Step", "Topology", "Device", "CKernels"]),
     library("Executor", ["Support", "Program", "Step", "Topology", "Slicing", "Device"]),
     library(
       "Engine",
       [
-        "Support", "Program", "Step", "Cache", "Scheduler", "Slicing", "Topology", "Device",
-        "Executor",
+        "Support", "Program", "Step", "Cache", "Scheduler", "Sampling", "Slicing", "Topology",
+        "Device", "Executor",
       ]),
     library(
       "Serving", ["Support", "RPC", "Wire", "Messages", "Text", "Checkpoint", "Step", "Engine"]),
@@ -95,12 +96,13 @@ let package = Package(
       "DeviceTests", ["Support", "Program", "Checkpoint", "Models", "Step", "Device", "CPUDevice"]),
     tests("CacheTests", ["Support", "Cache"]),
     tests("SchedulerTests", ["Support", "Step", "Cache", "Scheduler"]),
+    tests("SamplingTests", ["Support", "Step", "Sampling"]),
     tests("SlicingTests", ["Support", "Program", "Topology", "Slicing"]),
     tests(
       "EngineTests",
       [
-        "Support", "Program", "Checkpoint", "Models", "Step", "Cache", "Scheduler", "Slicing",
-        "Topology", "Device", "CPUDevice", "Executor", "Engine",
+        "Support", "Program", "Checkpoint", "Models", "Step", "Cache", "Scheduler", "Sampling",
+        "Slicing", "Topology", "Device", "CPUDevice", "Executor", "Engine",
       ]),
     tests("ServingTests", ["Support", "RPC", "Wire", "Messages", "Text", "Serving"]),
     tests("EndToEndTests", ["Support", "RPC", "Wire", "Messages"]),
