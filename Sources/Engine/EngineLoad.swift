@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Executor
+
+/// How busy and how well an engine is: a moment's view.
+package struct EngineLoad: Hashable, Sendable {
+  /// Sequences in the batch.
+  package var running = 0
+  /// Sequences that wait for a place in it.
+  package var waiting = 0
+  package var kvBlocksUsed = 0
+  package var kvBlockCount = 0
+  /// Steps that have been finished.
+  package var stepCount: UInt64 = 0
+  /// Nanoseconds since the engine's loop last went round; grows while it sleeps, too.
+  package var heartbeatAge: UInt64 = 0
+  package var executors: [ExecutorHealth] = []
+  /// Whether new sequences are taken.
+  package var isAccepting = true
+  /// Why the engine can run no more sequences; nil while it is well.
+  package var failure: String?
+
+  package init() {}
+}
