@@ -1,1 +1,82 @@
 // SPDX-License-Identifier: Apache-2.0
+
+package import Cache
+package import Step
+import Support
+
+/// Decides who runs in each step: a pure function of commands, results and times.
+///
+/// The engine gives commands (`enqueue`, `end`, `update`, `pause`, `resume`), asks for plans while
+/// `plan` returns some, hands each plan's result to `complete` in the order of the plans, and takes
+/// the events after any of these. The same calls give the same plans and events, bit for bit.
+package struct Scheduler: Sendable {
+  package let configuration: SchedulerConfiguration
+  package internal(set) var cache: KVCache
+  var sequences = SequenceSlab()
+  /// The batch.
+  var running = RankedQueue()
+  var waiting = RankedQueue()
+  /// Prompt tokens of all sequences outside the batch.
+  var waitingPromptTokens = 0
+  /// Plans under way, oldest first.
+  var inFlight: [PlanInFlight] = []
+  var nextPlanID: UInt64 = 1
+  var nextOrder: UInt64 = 0
+  /// When to look for passed deadlines: not later than the earliest of them.
+  package internal(set) var nextDeadline: Nanoseconds?
+  /// Whether the plan being made took blocks from a running sequence.
+  var hasPreempted = false
+  var throughput = ThroughputEstimate()
+  var events: [SequenceEvent] = []
+
+  package init(_ configuration: SchedulerConfiguration) {
+    configuration.checkRanges()
+    self.configuration = configuration
+    cache = KVCache(
+      blockTokens: configuration.blockTokens, blockCount: configuration.blockCount,
+      sliceCount: configuration.contextSlices)
+  }
+
+  /// What happened since the last call, in order. At most a few for each sequence and call.
+  package mutating func takeEvents() -> [SequenceEvent] {
+    defer { events.removeAll(keepingCapacity: true) }
+    return events
+  }
+
+  /// Sequences that have not finished.
+  package var sequenceCount: Int { sequences.count }
+  package var planInFlightCount: Int { inFlight.count }
+  package var load: SchedulerLoad {
+    SchedulerLoad(
+      running: running.count, waiting: waiting.count,
+      cacheUsed: Double(cache.usedCount) / Double(cache.blockCount * cache.sliceCount))
+  }
+
+  /// How many go before a sequence in the waiting queue; nil when it is not there.
+  package func queuePosition(of id: SequenceID) -> Int? {
+    guard let slot = sequences.slot(of: id), case .waiting = sequences[slot].phase else {
+      return nil
+    }
+    return waiting.position(of: sequences[slot].rank)
+  }
+}
+
+/// How busy a scheduler is.
+package struct SchedulerLoad: Hashable, Sendable {
+  package var running: Int
+  package var waiting: Int
+  /// The part of the cache's blocks that sequences hold, 0 to 1.
+  package var cacheUsed: Double
+}
+
+/// What the scheduler keeps of a plan until its result comes.
+struct PlanInFlight: Sendable {
+  struct Entry: Sendable {
+    var slot: Int
+    var rowCount: Int
+    var hasOutput: Bool
+  }
+
+  var id: UInt64
+  var entries: [Entry]
+}

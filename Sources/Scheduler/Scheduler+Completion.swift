@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Cache
+package import Step
+import Support
+
+extension Scheduler {
+  /// Takes the result of the oldest plan under way.
+  package mutating func complete(_ result: StepResult, now: Nanoseconds) {
+    guard let plan = inFlight.first, plan.id == result.planID else {
+      checkFailed(
+        "plan \(result.planID) is complete, and \(inFlight.first?.id ?? 0) is the oldest",
+        file: #fileID, line: #line)
+    }
+    check(
+      plan.entries.count == result.outcomes.count,
+      "\(result.outcomes.count) outcomes for \(plan.entries.count) sequences")
+    inFlight.removeFirst()
+    for (entry, outcome) in zip(plan.entries, result.outcomes) {
+      sequences[entry.slot].inFlightCount -= 1
+      if !sequences[entry.slot].isEnding { apply(outcome, to: entry, now: now) }
+      if sequences[entry.slot].inFlightCount == 0 {
+        cache.releaseExchanged(&sequences[entry.slot].table)
+        if sequences[entry.slot].isEnding { finish(entry.slot, now: now) }
+      }
+    }
+  }
+
+  private mutating func apply(
+    _ outcome: SequenceOutcome, to entry: PlanInFlight.Entry, now: Nanoseconds
+  ) {
+    let slot = entry.slot
+    switch outcome {
+    case .failed(let error):
+      beginEnding(slot, .failed(error))
+    case .computed:
+      check(!entry.hasOutput, "\(sequences[slot].id) has no token")
+      noteComputed(slot, rowCount: entry.rowCount)
+      let computed = sequences[slot].computedCount
+      if sequences[slot].generatedCount == 0 {
+        events.append(.prefilled(sequences[slot].id, tokens: computed))
+      }
+    case .sampled(let token):
+      check(entry.hasOutput, "\(sequences[slot].id) has a token amid its prompt")
+      noteComputed(slot, rowCount: entry.rowCount)
+      events.append(
+        .token(sequences[slot].id, index: sequences[slot].generatedCount, token))
+      sequences[slot].tokens.append(token.id)
+      if sequences[slot].firstTokenTime == nil { sequences[slot].firstTokenTime = now }
+      if let reason = sequences[slot].finishReason { beginEnding(slot, reason) }
+    }
+  }
+
+  private mutating func noteComputed(_ slot: Int, rowCount: Int) {
+    sequences[slot].computedCount += rowCount
+    let computed = sequences[slot].computedCount
+    let tokens = sequences[slot].tokens
+    cache.register(&sequences[slot].table, tokens: tokens, computedCount: computed)
+  }
+}
