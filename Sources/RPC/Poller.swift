@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CGRPC
+internal import Glibc
+internal import Support
+internal import Synchronization
+
+/// A completion queue and the one thread that drains it. Every call belongs to one poller and is
+/// touched on its thread only.
+///
+/// Other threads reach it with `submit` (a job) or `kick` (a word that work waits elsewhere).
+/// C-core 1.51 has no public alarm; the only way to wake a sleeping queue is an empty batch on a
+/// live call, so each poller keeps one call on a lame channel for that. Kicks while one is on its
+/// way are merged into it. A wake-up costs about 11 us; per step, not per token.
+package final class Poller: @unchecked Sendable {  // confined state is named so below
+  package typealias Job = @Sendable () -> Void
+
+  package let name: String
+  let queue: OpaquePointer
+  private let jobs: MPSCRing<Job>
+  private let wakeChannel: OpaquePointer
+  private let wakeCall: OpaquePointer
+  /// Set while a wake-up is on its way; once the poller stops, for ever.
+  private let isKicked = Atomic<Bool>(false)
+  private let isStopping = Atomic<Bool>(false)
+  private let threadID = Atomic<UInt>(0)
+  private let thread = Mutex<PinnedThread?>(nil)
+
+  // Confined to the poller's thread.
+  private var kickHandlers: [Job] = []
+  /// Operations posted whose event is still to come. A call has one for as long as it lives.
+  private var pendingOperationCount = 0
+  private var isWakeCallIdle = false
+  private var isQueueShutDown = false
+
+  /// Starts the thread. `cpus` are the CPUs it may run on, all if empty. Must be stopped.
+  package init(name: String, cpus: [Int] = [], limits: RPCLimits = RPCLimits()) {
+    grpc_init()
+    self.name = name
+    jobs = MPSCRing(capacity: limits.pollerJobCountMax)
+    let deadline = gpr_inf_future(GPR_CLOCK_MONOTONIC)
+    guard
+      let queue = grpc_completion_queue_create_for_next(nil),
+      let channel = grpc_lame_client_channel_create(nil, GRPC_STATUS_UNAVAILABLE, "wake-up only"),
+      let call = grpc_channel_create_call(
+        channel, nil, 0, queue,
+        grpc_slice_from_static_string("/wake"), nil, deadline, nil)
+    else { checkFailed("C-core gave no completion queue", file: #fileID, line: #line) }
+    self.queue = queue
+    wakeChannel = channel
+    wakeCall = call
+    thread.withLock { $0 = PinnedThread(name: name, cpus: cpus) { self.run() } }
+  }
+
+  /// Runs `job` on the poller's thread, soon. Returns false when the ring of jobs is full or the
+  /// poller stops. Any thread.
+  package func submit(_ job: @escaping Job) -> Bool {
+    guard !isStopping.load(ordering: .acquiring), jobs.tryPush(job) else { return false }
+    kick()
+    return true
+  }
+
+  /// Makes the poller run its kick handlers and jobs, soon. Any thread; cheap when one is due.
+  package func kick() {
+    guard !isKicked.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    let code = grpc_call_start_batch(wakeCall, nil, 0, nil, nil)
+    check(code == GRPC_CALL_OK, "cannot wake \(name): \(describe(code))")
+  }
+
+  /// Runs `handler` on the poller's thread after every kick: it drains a ring that other threads
+  /// fill before they kick. Any thread; kept until the poller stops.
+  package func addKickHandler(_ handler: @escaping Job) -> Bool {
+    submit { self.kickHandlers.append(handler) }
+  }
+
+  /// Whether the caller is the poller's thread.
+  package var isCurrent: Bool { threadID.load(ordering: .relaxed) == UInt(pthread_self()) }
+
+  package func preconditionOnPoller() {
+    check(isCurrent, "called outside the thread of \(name)")
+  }
+
+  /// Ends the thread once every call of the poller has ended: cancel them first. Blocks; once, and
+  /// not from the poller itself.
+  package func stop() {
+    check(!isCurrent, "\(name) cannot stop itself")
+    isStopping.store(true, ordering: .releasing)
+    kick()
+    thread.withLock { $0.take() }?.join()
+    grpc_completion_queue_destroy(queue)
+    grpc_channel_destroy(wakeChannel)
+    grpc_shutdown()
+  }
+}
+
+// MARK: - Tags
+
+extension Poller {
+  /// The tag of an operation about to be posted, holding a reference to its target.
+  func tag(_ target: CompletionTarget, _ operation: UInt8) -> UnsafeMutableRawPointer {
+    preconditionOnPoller()
+    check(operation < 16, "operation numbers have four bits")
+    pendingOperationCount += 1
+    return Unmanaged.passRetained(target).toOpaque() + Int(operation)
+  }
+
+  private func complete(_ tag: UnsafeMutableRawPointer, success: Bool) {
+    let bits = UInt(bitPattern: tag)
+    guard let address = UnsafeRawPointer(bitPattern: bits & ~15) else { return }
+    pendingOperationCount -= 1
+    let target = Unmanaged<CompletionTarget>.fromOpaque(address).takeRetainedValue()
+    target.completed(UInt8(bits & 15), success: success)
+  }
+}
+
+// MARK: - The thread
+
+extension Poller {
+  private func run() {
+    threadID.store(UInt(pthread_self()), ordering: .relaxed)
+    while true {
+      let event = grpc_completion_queue_next(queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), nil)
+      switch event.type {
+      case GRPC_OP_COMPLETE:
+        if let tag = event.tag {
+          complete(tag, success: event.success != 0)
+        } else {
+          wokenUp()
+        }
+        shutDownQueueIfDone()
+      case GRPC_QUEUE_SHUTDOWN: return
+      default: continue
+      }
+    }
+  }
+
+  private func wokenUp() {
+    if isStopping.load(ordering: .acquiring) {
+      // The flag stays set: from here on nobody posts to the wake call.
+      isWakeCallIdle = true
+    } else {
+      _ = isKicked.exchange(false, ordering: .acquiringAndReleasing)
+    }
+    while let job = jobs.tryPop() { job() }
+    for handler in kickHandlers { handler() }
+  }
+
+  /// C-core aborts on an operation posted to a queue that is shut down, so it is shut down only
+  /// when no call is left that could post one.
+  private func shutDownQueueIfDone() {
+    guard isWakeCallIdle, pendingOperationCount == 0, !isQueueShutDown else { return }
+    isQueueShutDown = true
+    grpc_call_unref(wakeCall)
+    grpc_completion_queue_shutdown(queue)
+  }
+}

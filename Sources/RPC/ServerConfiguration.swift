@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Where and how a server listens.
+package struct ServerConfiguration: Sendable {
+  /// At least one; port 0 takes a free port.
+  package var addresses: [Address]
+  package var credentials = ServerCredentials.insecure
+  /// One poller per element, on these CPUs; on all CPUs if the element is empty.
+  package var pollerCPUs: [[Int]] = [[]]
+  package var limits = RPCLimits()
+
+  package init(addresses: [Address]) {
+    self.addresses = addresses
+  }
+}
