@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Sums of `exp((score - peak) * scale)` over a vocabulary.
+///
+/// Only additions, multiplications and bit operations of single precision, in a fixed order: every
+/// machine gives the same bits, so a seed gives the same tokens everywhere.
+enum Exponential {
+  /// Elements whose sum is kept, so that a draw skips what it does not need.
+  static let blockLength = 1024
+
+  private typealias Lanes = SIMD16<Float>
+
+  /// Writes `exp((scores - peak) * scale)` to `weights` and the sum of each block to `blockSums`;
+  /// returns the sum of all. No score may exceed the peak; minus infinity gives 0.
+  static func weigh(
+    _ scores: UnsafeBufferPointer<Float>, peak: Float, scale: Float,
+    into weights: UnsafeMutableBufferPointer<Float>, blockSums: UnsafeMutableBufferPointer<Double>
+  ) -> Double {
+    var total = 0.0
+    for block in 0..<blockSums.count {
+      let start = block * blockLength
+      let end = min(start + blockLength, scores.count)
+      var sums = Lanes.zero
+      for index in stride(from: start, to: end, by: Lanes.scalarCount) {
+        let values = exp((load(scores, index, end) - peak) * scale)
+        sums += values
+        for lane in 0..<min(Lanes.scalarCount, end - index) { weights[index + lane] = values[lane] }
+      }
+      blockSums[block] = sum(sums)
+      total += blockSums[block]
+    }
+    return total
+  }
+
+  /// The sum of `exp(scores - peak)`.
+  static func sum(_ scores: UnsafeBufferPointer<Float>, peak: Float) -> Double {
+    var total = 0.0
+    for start in stride(from: 0, to: scores.count, by: blockLength) {
+      let end = min(start + blockLength, scores.count)
+      var sums = Lanes.zero
+      for index in stride(from: start, to: end, by: Lanes.scalarCount) {
+        sums += exp(load(scores, index, end) - peak)
+      }
+      total += sum(sums)
+    }
+    return total
+  }
+
+  /// Sixteen scores from `index` on; past `end` minus infinity.
+  @inline(__always)
+  private static func load(_ scores: UnsafeBufferPointer<Float>, _ index: Int, _ end: Int) -> Lanes {
+    if index + Lanes.scalarCount <= end, let base = scores.baseAddress {
+      return UnsafeRawPointer(base + index).loadUnaligned(as: Lanes.self)
+    }
+    var lanes = Lanes(repeating: -.infinity)
+    for lane in 0..<end - index { lanes[lane] = scores[index + lane] }
+    return lanes
+  }
+
+  private static func sum(_ lanes: Lanes) -> Double {
+    var total = 0.0
+    for lane in 0..<Lanes.scalarCount { total += Double(lanes[lane]) }
+    return total
+  }
+
+  /// e^x for x from minus infinity to 0, to about 1e-7 of the value; 0 below -87.
+  ///
+  /// x = n ln 2 + r with |r| <= ln 2 / 2; e^r by its Taylor polynomial of degree 6, 2^n by the
+  /// exponent's bits.
+  @inline(__always)
+  private static func exp(_ x: Lanes) -> Lanes {
+    let isTiny = x .< -87
+    let x = x.replacing(with: -87, where: isTiny)
+    // Adding 1.5 * 2^23 rounds to a whole number, which stands in the low bits of the sum.
+    let magic: Float = 12_582_912
+    let shifted = x * 1.442_695_04 + magic
+    let n = shifted - magic
+    let r = (x - n * 0.693_359_375) + n * 2.121_944_4e-4
+    var p = r * 1.388_888_9e-3 + 8.333_333_3e-3
+    p = p * r + 4.166_666_8e-2
+    p = p * r + 0.166_666_67
+    p = p * r + 0.5
+    p = p * r + 1
+    p = p * r + 1
+    let exponent = unsafeBitCast(shifted, to: SIMD16<Int32>.self) &- Int32(bitPattern: magic.bitPattern)
+    let power = unsafeBitCast((exponent &+ 127) &<< 23, to: Lanes.self)
+    return (p * power).replacing(with: 0, where: isTiny)
+  }
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// Memory that sampling uses over and over; one for each thread that samples. It grows to the
+/// vocabulary once, and drawing a token allocates nothing after that.
+package struct SamplingWorkspace: Sendable {
+  /// Logits after bias and penalties: `[vocabulary]`.
+  var scores: [Float] = []
+  /// Probabilities up to a factor: `[vocabulary]`.
+  var weights: [Float] = []
+  /// Sums of `weights` over blocks.
+  var blockSums: [Double] = []
+  /// Tokens that may be drawn, as sortable keys.
+  var candidates: [CandidateKey] = []
+  /// Tokens, and their weight, by distance from the most likely.
+  var buckets: [Bucket] = []
+
+  package init() {}
+
+  mutating func prepare(vocabularyCount: Int) {
+    guard scores.count != vocabularyCount else { return }
+    scores = Array(repeating: 0, count: vocabularyCount)
+    weights = scores
+    let blocks = (vocabularyCount + Exponential.blockLength - 1) / Exponential.blockLength
+    blockSums = Array(repeating: 0, count: blocks)
+    candidates.reserveCapacity(vocabularyCount)
+    buckets = Array(repeating: Bucket(), count: Bucket.count)
+  }
+}
+
+/// A score and a token in one number. Rising keys are falling scores; equal scores go by token.
+struct CandidateKey: Comparable {
+  private let bits: UInt64
+
+  init(score: Float, token: Int) {
+    let pattern = score.bitPattern
+    // Rising floats have rising patterns after this, negative ones among them.
+    let rising = pattern >> 31 == 1 ? ~pattern : pattern | 0x8000_0000
+    bits = UInt64(~rising) << 32 | UInt64(UInt32(token))
+  }
+
+  var token: Int { Int(bits & 0xFFFF_FFFF) }
+
+  static func < (left: CandidateKey, right: CandidateKey) -> Bool { left.bits < right.bits }
+}
+
+/// Tokens at about the same distance from the most likely one.
+struct Bucket {
+  static let count = 1024
+  /// Buckets for each factor of e in probability. The last one takes all that is e^-64 or less.
+  static let countPerNat: Float = 16
+
+  var tokenCount = 0
+  var weight = 0.0
+
+  static func index(distance: Float) -> Int {
+    Int(min(distance * countPerNat, Float(count - 1)))
+  }
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+package import Step
+import Support
+
+/// Draws the tokens of one sequence from its logits, one after the other.
+///
+/// Each token follows from the logits, the parameters, the tokens before it, and the random number
+/// of (seed, choice, index of the token): never from what else runs. The order of operations is
+/// that of the field: logit_bias, repetition, frequency and presence penalty, stop tokens masked
+/// until min_tokens, temperature, top_k, top_p, min_p.
+///
+/// Confined to the thread that samples.
+package struct SequenceSampler: Sendable {
+  private let parameters: SamplingParameters
+  private let stopping: StoppingParameters
+  private var history: TokenHistory?
+  /// Tokens drawn so far.
+  package private(set) var generatedCount = 0
+
+  /// The parameters must be valid.
+  package init(
+    _ parameters: SamplingParameters, stopping: StoppingParameters, prompt: [Int32]
+  ) {
+    self.parameters = parameters
+    self.stopping = stopping
+    history = parameters.hasPenalties ? TokenHistory(prompt: prompt) : nil
+  }
+
+  /// Draws the next token from logits `[vocabulary]`. Throws when one of them is not a finite
+  /// number; the sequence cannot go on then.
+  package mutating func next(
+    _ logits: UnsafeBufferPointer<Float>, using workspace: inout SamplingWorkspace
+  ) throws(SequenceError) -> SampledToken {
+    try checkFinite(logits)
+    workspace.prepare(vocabularyCount: logits.count)
+    let token: Int
+    if isGreedy && !adjustsLogits {
+      token = argmax(logits)
+    } else {
+      adjust(logits, into: &workspace.scores)
+      token = try choose(&workspace)
+    }
+    let logprobs = parameters.logprobs.map {
+      TokenLogprobs(of: token, in: logits, topCount: $0)
+    }
+    generatedCount += 1
+    history?.append(Int32(token))
+    return SampledToken(id: Int32(token), logprobs: logprobs)
+  }
+
+  // MARK: Adjusting logits
+
+  /// Too small a temperature cannot be divided by; it is greedy to any precision.
+  private var isGreedy: Bool { !(1 / parameters.temperature).isFinite }
+  private var masksStopTokens: Bool { generatedCount < stopping.minTokens }
+  private var adjustsLogits: Bool {
+    history != nil || !parameters.logitBias.isEmpty || masksStopTokens
+  }
+
+  private func adjust(_ logits: UnsafeBufferPointer<Float>, into scores: inout [Float]) {
+    scores.withUnsafeMutableBufferPointer { scores in
+      _ = scores.update(fromContentsOf: logits)
+      for entry in parameters.logitBias { scores[Int(entry.token)] += entry.bias }
+      for entry in history?.entries ?? [] {
+        scores[Int(entry.token)] = penalized(scores[Int(entry.token)], entry.outputCount)
+      }
+      if masksStopTokens {
+        for token in stopping.stopTokens { scores[Int(token)] = -.infinity }
+      }
+    }
+  }
+
+  private func penalized(_ score: Float, _ outputCount: Int32) -> Float {
+    let penalty = parameters.repetitionPenalty
+    var score = score > 0 ? score / penalty : score * penalty
+    if outputCount > 0 {
+      score -= Float(outputCount) * parameters.frequencyPenalty + parameters.presencePenalty
+    }
+    // An extreme penalty must not give an infinity, of which nothing can be subtracted.
+    return min(max(score, -1e30), 1e30)
+  }
+
+  // MARK: Choosing
+
+  private func choose(_ workspace: inout SamplingWorkspace) throws(SequenceError) -> Int {
+    let best = workspace.scores.withUnsafeBufferPointer { argmax($0) }
+    let peak = workspace.scores[best]
+    if peak == -.infinity {
+      throw SequenceError(
+        .invalidArgument,
+        "min_tokens is \(stopping.minTokens), and every token is a stop token: none can be drawn")
+    }
+    if isGreedy { return best }
+    let unit = Philox.unit(
+      seed: parameters.seed, choice: parameters.choice, position: generatedCount)
+    return workspace.draw(
+      parameters, peak: peak, scale: 1 / parameters.temperature, unit: unit)
+  }
+
+  private func checkFinite(_ logits: UnsafeBufferPointer<Float>) throws(SequenceError) {
+    // The sum of x * 0 is zero unless one of them is infinite or not a number.
+    var sums = SIMD16<Float>.zero
+    let whole = logits.count / 16 * 16
+    if let base = logits.baseAddress {
+      for index in stride(from: 0, to: whole, by: 16) {
+        sums += UnsafeRawPointer(base + index).loadUnaligned(as: SIMD16<Float>.self) * 0
+      }
+    }
+    for index in whole..<logits.count { sums[0] += logits[index] * 0 }
+    if sums == .zero { return }
+    for (token, logit) in logits.enumerated() where !logit.isFinite {
+      throw SequenceError(
+        .internal,
+        "the model gave a logit of \(logit) for token \(token) after \(generatedCount) generated "
+          + "tokens; expected a finite number")
+    }
+  }
+}
+
+/// The index of the largest value; of equals the first.
+func argmax(_ values: UnsafeBufferPointer<Float>) -> Int {
+  var best = 0
+  for index in 1..<max(1, values.count) where values[index] > values[best] { best = index }
+  return best
+}
+
+extension TokenLogprobs {
+  /// Log-softmax of raw logits at the chosen token and at the largest.
+  init(of token: Int, in logits: UnsafeBufferPointer<Float>, topCount: Int) {
+    let peak = logits[argmax(logits)]
+    let logSum = Double(peak) + log(Exponential.sum(logits, peak: peak))
+    func logprob(_ token: Int) -> Float { Float(Double(logits[token]) - logSum) }
+    var top: [CandidateKey] = []
+    for index in 0..<logits.count {
+      let key = CandidateKey(score: logits[index], token: index)
+      if top.count == topCount {
+        guard let worst = top.last, key < worst else { continue }
+        top.removeLast()
+      }
+      top.insert(key, at: top.firstIndex { key < $0 } ?? top.count)
+    }
+    self.init(
+      chosen: logprob(token),
+      top: top.map { TokenLogprob(token: Int32($0.token), logprob: logprob($0.token)) })
+  }
+}
