@@ -12,7 +12,7 @@ extension Scheduler {
   {
     var maxTokens: [Int] = []
     for request in requests {
-      try checkPrompt(request.prompt)
+      try checkPrompt(request)
       maxTokens.append(
         try fittingMaxTokens(
           request.stopping.maxTokens, promptCount: request.prompt.count))
@@ -98,16 +98,18 @@ extension Scheduler {
 
   // MARK: Admission
 
-  private func checkPrompt(_ prompt: [Int32]) throws(AdmissionError) {
+  private func checkPrompt(_ request: SequenceRequest) throws(AdmissionError) {
+    let prompt = request.prompt
     if prompt.isEmpty {
       throw .unfit(field: "input", message: "input is empty; expected at least 1 token")
     }
     let contextLength = configuration.contextLength
-    if prompt.count >= contextLength {
+    let countMax = request.isScoring ? contextLength : contextLength - 1
+    if prompt.count > countMax {
       throw .unfit(
         field: "input",
-        message: "input is \(prompt.count) tokens; expected at most \(contextLength - 1), as the "
-          + "context holds \(contextLength)")
+        message: "input is \(prompt.count) tokens; expected at most \(countMax), as the context "
+          + "holds \(contextLength)")
     }
     for (position, token) in prompt.enumerated()
     where token < 0 || Int(token) >= configuration.vocabularyCount {

@@ -34,14 +34,17 @@ extension Scheduler {
     case .failed(let error):
       beginEnding(slot, .failed(error))
     case .computed:
-      check(!entry.hasOutput, "\(sequences[slot].id) has no token")
+      check(!entry.hasToken, "\(sequences[slot].id) has no token")
       noteComputed(slot, rowCount: entry.rowCount)
       let computed = sequences[slot].computedCount
       if sequences[slot].generatedCount == 0 {
         events.append(.prefilled(sequences[slot].id, tokens: computed))
       }
+      if sequences[slot].isScoring, computed == sequences[slot].promptCount {
+        beginEnding(slot, .length)
+      }
     case .sampled(let token):
-      check(entry.hasOutput, "\(sequences[slot].id) has a token amid its prompt")
+      check(entry.hasToken, "\(sequences[slot].id) has a token amid its prompt")
       noteComputed(slot, rowCount: entry.rowCount)
       events.append(
         .token(sequences[slot].id, index: sequences[slot].generatedCount, token))

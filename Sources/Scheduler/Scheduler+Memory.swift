@@ -21,8 +21,8 @@ extension Scheduler {
   /// block. At least one token is left to compute: its output is needed.
   mutating func reusePrefix(_ slot: Int) {
     let state = sequences[slot]
-    guard state.inFlightCount == 0, state.table.isIndexable,
-      state.table.indexedCount == state.table.blocks.count
+    guard configuration.reusesPrefixes, !state.isScoring, state.inFlightCount == 0,
+      state.table.isIndexable, state.table.indexedCount == state.table.blocks.count
     else { return }
     let count = cache.reuse(
       &sequences[slot].table, tokens: state.tokens, tokenLimit: state.tokens.count - 1)

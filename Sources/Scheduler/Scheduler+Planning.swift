@@ -74,11 +74,20 @@ extension Scheduler {
 
   private mutating func planChunk(_ slot: Int, _ draft: inout PlanDraft) {
     reusePrefix(slot)
-    let rows = min(sequences[slot].remainingCount, chunkRows(draft))
+    let rows = fittingRows(slot, draft)
     guard rows > 0, !waitsForPrefix(slot) else { return }
     guard reserve(slot, tokens: sequences[slot].plannedCount + rows) else { return }
     add(slot, rows: rows, to: &draft)
     draft.prefillRowCount += rows
+  }
+
+  /// Rows of a sequence's next chunk: bounded by the step's rows and by its outputs.
+  private func fittingRows(_ slot: Int, _ draft: PlanDraft) -> Int {
+    let remaining = sequences[slot].remainingCount
+    let rows = min(remaining, chunkRows(draft))
+    let outputsLeft = configuration.outputCountMax - draft.outputCount
+    if sequences[slot].isScoring { return min(rows, outputsLeft) }
+    return rows == remaining && outputsLeft == 0 ? rows - 1 : rows
   }
 
   /// Whether a sequence before it in the batch is about to compute the same next block, as with
@@ -86,7 +95,8 @@ extension Scheduler {
   private func waitsForPrefix(_ slot: Int) -> Bool {
     let state = sequences[slot]
     let end = state.plannedCount + configuration.blockTokens
-    guard state.inFlightCount == 0, state.table.isIndexable,
+    guard configuration.reusesPrefixes, !state.isScoring, state.inFlightCount == 0,
+      state.table.isIndexable,
       state.plannedCount == state.table.blocks.count * configuration.blockTokens,
       end < state.tokens.count
     else { return false }
@@ -106,12 +116,14 @@ extension Scheduler {
     let first = sequences[slot].plannedCount
     let end = first + rows
     let isLast = end == sequences[slot].tokens.count
-    draft.entries.append(.init(slot: slot, rowCount: rows, hasOutput: isLast))
+    let outputs: OutputRows = sequences[slot].isScoring ? .all : isLast ? .last : .none
+    draft.entries.append(.init(slot: slot, rowCount: rows, hasToken: outputs == .last))
+    draft.outputCount += outputs == .all ? rows : outputs == .last ? 1 : 0
     draft.plan.sequences.append(
       StepSequence(
         id: sequences[slot].id, rows: draft.rowCount..<draft.rowCount + rows,
         firstPosition: first, blocks: sequences[slot].table.blocks,
-        outputs: isLast ? .last : .none))
+        outputs: outputs))
     draft.plan.tokens.append(contentsOf: sequences[slot].tokens[first..<end])
     sequences[slot].plannedCount = end
     sequences[slot].inFlightCount += 1
@@ -125,6 +137,7 @@ struct PlanDraft {
   var plan: StepPlan
   var entries: [PlanInFlight.Entry] = []
   var prefillRowCount = 0
+  var outputCount = 0
   let now: Nanoseconds
 
   init(id: UInt64, now: Nanoseconds) {

@@ -74,7 +74,8 @@ struct PlanInFlight: Sendable {
   struct Entry: Sendable {
     var slot: Int
     var rowCount: Int
-    var hasOutput: Bool
+    /// Whether a token is to come.
+    var hasToken: Bool
   }
 
   var id: UInt64

@@ -17,8 +17,12 @@ package struct SchedulerConfiguration: Hashable, Sendable {
   package var rowCountMax = 512
   /// Rows of a step that compute prompts, at most: it bounds how long a prompt holds up others.
   package var prefillChunkMax = 256
-  /// Sequences in the batch, at most; also the outputs of a step.
+  /// Sequences in the batch, at most.
   package var sequenceCountMax = 32
+  /// Rows of a step that give logits, at most; no less than sequences in the batch.
+  package var outputCountMax = 32
+  /// Whether sequences take over computed blocks of equal prefixes.
+  package var reusesPrefixes = true
   /// Plans under way at once: as many as the pipeline has stages.
   package var planInFlightMax = 1
   /// Sequences that are taken in and outside the batch, at most.
@@ -40,6 +44,7 @@ package struct SchedulerConfiguration: Hashable, Sendable {
     check(prefillChunkMax > 0, "prefillChunkMax \(prefillChunkMax)")
     check(rowCountMax > 0, "rowCountMax \(rowCountMax)")
     check(sequenceCountMax > 0, "sequenceCountMax \(sequenceCountMax)")
+    check(outputCountMax >= sequenceCountMax, "outputCountMax \(outputCountMax)")
     check(planInFlightMax > 0, "planInFlightMax \(planInFlightMax)")
     check(waitingCountMax > 0, "waitingCountMax \(waitingCountMax)")
   }

@@ -25,6 +25,7 @@ struct SequenceState: Sendable {
   var maxTokens: Int
   let minTokens: Int
   let stopTokens: [Int32]
+  let isScoring: Bool
 
   /// Prompt and generated tokens.
   var tokens: [Int32]
@@ -52,6 +53,7 @@ struct SequenceState: Sendable {
     self.maxTokens = maxTokens
     minTokens = request.stopping.minTokens
     stopTokens = request.stopping.stopTokens
+    isScoring = request.isScoring
     tokens = request.prompt
   }
 
