@@ -1,1 +1,124 @@
 // SPDX-License-Identifier: Apache-2.0
+
+package import Program
+internal import Support
+
+/// A model as Hugging Face stores it: a folder with `config.json` and safetensors.
+///
+/// Opening reads configuration and headers only; weights are mapped from their files and read when
+/// a device touches them. Safe to use from any thread.
+package final class Checkpoint: WeightSource, Sendable {
+  struct Location: Sendable {
+    let tensor: Safetensors.Tensor
+    let file: MappedFile
+  }
+
+  package let directory: String
+  package let configuration: ModelConfiguration
+  package let generationDefaults: GenerationDefaults
+  /// Bytes of all tensors of the checkpoint.
+  package let byteCount: Int
+  private let locations: [String: Location]
+
+  /// Opens a folder and checks what its files say of themselves and of each other.
+  package init(directory: String) throws(CheckpointError) {
+    guard MappedFile.exists(directory) else {
+      throw CheckpointError(
+        "\(directory) does not exist, expected a model's folder", code: .notFound)
+    }
+    guard MappedFile.isDirectory(directory) else {
+      throw CheckpointError("\(directory) is a file, expected a model's folder")
+    }
+    self.directory = directory
+    configuration = try ModelConfiguration(
+      ConfigurationFields(contentsOf: "\(directory)/config.json"))
+    let generationFile = "\(directory)/generation_config.json"
+    generationDefaults =
+      MappedFile.exists(generationFile)
+      ? try GenerationDefaults(ConfigurationFields(contentsOf: generationFile))
+      : GenerationDefaults()
+    locations = try ShardIndex(directory: directory).locations()
+    byteCount = locations.values.reduce(0) { $0 + $1.tensor.range.count }
+  }
+
+  /// Ids that end a generation: of `generation_config.json`, or else of `config.json`.
+  package var endTokenIDs: [Int] {
+    generationDefaults.endTokenIDs.isEmpty
+      ? configuration.endTokenIDs : generationDefaults.endTokenIDs
+  }
+
+  /// Whether the checkpoint holds a tensor of that name.
+  package func contains(_ name: String) -> Bool { locations[name] != nil }
+
+  /// The tensor as it lies in its file, without copying it; with its block scales if it is FP8.
+  ///
+  /// Only a tensor that the file does not align to its element is copied (files of old writers).
+  /// Starts reading the tensor from disk in the background.
+  package func tensor(_ weight: Weight) throws(WeightError) -> StoredTensor {
+    let location = try location(weight.name)
+    let (tensor, file) = (location.tensor, location.file)
+    guard tensor.shape == weight.shape else {
+      throw WeightError(
+        "\(file.path): tensor \(weight.name) has shape \(tensor.shape), expected \(weight.shape)")
+    }
+    guard let type = tensor.type.elementType else {
+      throw WeightError(
+        "\(file.path): tensor \(weight.name) has dtype \(tensor.type.rawValue), "
+          + "expected F32, F16, BF16 or F8_E4M3")
+    }
+    let scales = type == .float8e4m3 ? try blockScales(of: weight, file: file.path) : nil
+    file.prefetch(tensor.range)
+    let bytes = UnsafeRawBufferPointer(rebasing: file.bytes[tensor.range])
+    guard Int(bitPattern: bytes.baseAddress) % type.size == 0 else {
+      let copy = AlignedCopy(of: bytes)
+      return StoredTensor(
+        weight: weight, type: type, bytes: UnsafeRawBufferPointer(copy.bytes), scales: scales,
+        owner: copy)
+    }
+    return StoredTensor(weight: weight, type: type, bytes: bytes, scales: scales, owner: file)
+  }
+
+  private func location(_ name: String) throws(WeightError) -> Location {
+    guard let location = locations[name] else {
+      throw WeightError("\(directory): tensor \(name) is missing")
+    }
+    return location
+  }
+
+  /// `X_scale_inv` of a weight `X` (multiplied with it, in spite of the name).
+  private func blockScales(of weight: Weight, file: String) throws(WeightError) -> BlockScales {
+    guard let block = configuration.quantization else {
+      throw WeightError(
+        "\(file): tensor \(weight.name) has dtype F8_E4M3, but config.json has no "
+          + "quantization_config")
+    }
+    guard weight.shape.count == 2 else {
+      throw WeightError("\(file): tensor \(weight.name) has dtype F8_E4M3, expected 2 dimensions")
+    }
+    let blocksPerColumn = (weight.rows + block.blockRows - 1) / block.blockRows
+    let blocksPerRow = (weight.columns + block.blockColumns - 1) / block.blockColumns
+    let scaleWeight = Weight("\(weight.name)_scale_inv", [blocksPerColumn, blocksPerRow])
+    guard contains(scaleWeight.name) else {
+      throw WeightError("\(file): tensor \(weight.name) has dtype F8_E4M3 and no _scale_inv")
+    }
+    let stored = try tensor(scaleWeight)
+    guard stored.type != .float8e4m3 else {
+      throw WeightError("\(directory): tensor \(scaleWeight.name) has dtype F8_E4M3, expected F32")
+    }
+    return BlockScales(
+      blockRows: block.blockRows, blockColumns: block.blockColumns, blocksPerRow: blocksPerRow,
+      values: stored.dequantized())
+  }
+}
+
+/// A tensor's bytes in memory of their own, aligned for any element.
+private final class AlignedCopy: @unchecked Sendable {  // written in init only
+  let bytes: UnsafeMutableRawBufferPointer
+
+  init(of source: UnsafeRawBufferPointer) {
+    bytes = .allocate(byteCount: source.count, alignment: 64)
+    bytes.copyMemory(from: source)
+  }
+
+  deinit { bytes.deallocate() }
+}

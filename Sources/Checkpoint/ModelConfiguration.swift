@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Support
+
+/// What `config.json` says of a model: what all families share as properties, the rest through
+/// `fields`.
+package struct ModelConfiguration: Sendable {
+  /// The block-wise FP8 format of DeepSeek-V3: each block of a weight has one scale.
+  package struct Quantization: Hashable, Sendable {
+    package var blockRows: Int
+    package var blockColumns: Int
+  }
+
+  /// The first of `architectures`: "DeepseekV3ForCausalLM".
+  package let architecture: String
+  package let vocabularySize: Int
+  /// `max_position_embeddings`
+  package let contextLength: Int
+  package let rope: RopeParameters
+  /// nil if weights are stored as plain floats.
+  package let quantization: Quantization?
+  /// `bos_token_id`, if the model has one.
+  package let beginTokenID: Int?
+  /// `eos_token_id`; the ids of `generation_config.json` go before it, see `Checkpoint`.
+  package let endTokenIDs: [Int]
+  /// `tie_word_embeddings`. (Whether `lm_head.weight` is there decides, where both speak.)
+  package let tiesWordEmbeddings: Bool
+  /// Whether the checkpoint says of itself, with `"silica_untrained": true`, that its weights are
+  /// random and its text therefore means nothing.
+  package let isUntrained: Bool
+  /// Every field of the file.
+  package let fields: ConfigurationFields
+
+  /// Reads and checks `config.json`.
+  package init(_ fields: ConfigurationFields) throws(CheckpointError) {
+    self.fields = fields
+    guard let architecture = try fields.strings("architectures").first else {
+      throw fields.invalid("architectures", expected: "a list with the name of the model's class")
+    }
+    self.architecture = architecture
+    vocabularySize = try fields.integer("vocab_size", 1...)
+    contextLength = try fields.integer("max_position_embeddings", 1...)
+    rope = try RopeParameters(fields, contextLength: contextLength)
+    quantization = try fields.fields("quantization_config").map {
+      (section) throws(CheckpointError) in try Quantization(section)
+    }
+    beginTokenID = try fields.integers("bos_token_id").first
+    endTokenIDs = try fields.integers("eos_token_id")
+    tiesWordEmbeddings = try fields.bool("tie_word_embeddings", default: false)
+    isUntrained = try fields.bool("silica_untrained", default: false)
+  }
+}
+
+extension ModelConfiguration.Quantization {
+  fileprivate init(_ fields: ConfigurationFields) throws(CheckpointError) {
+    guard try fields.string("quant_method") == "fp8" else {
+      throw fields.invalid("quant_method", expected: "\"fp8\"", code: .unimplemented)
+    }
+    guard try ["e4m3", "float8_e4m3fn"].contains(fields.string("fmt", default: "e4m3")) else {
+      throw fields.invalid("fmt", expected: "\"e4m3\"", code: .unimplemented)
+    }
+    let block = try fields.integers("weight_block_size")
+    guard block.count == 2, block.allSatisfy({ $0 > 0 }) else {
+      throw fields.invalid(
+        "weight_block_size", expected: "two sizes as in [128, 128]", code: .unimplemented)
+    }
+    self.init(blockRows: block[0], blockColumns: block[1])
+  }
+}
