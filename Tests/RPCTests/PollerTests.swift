@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Glibc
+import RPC
+import Support
+import Synchronization
+import Testing
+
+@Suite struct PollerTests {
+  @Test func `jobs from many threads all run, on the poller's thread`() {
+    let poller = Poller(name: "poller-test")
+    let (ran, elsewhere) = (Shared(), Shared())
+    let threads = (0..<4).map { number in
+      PinnedThread(name: "submit-\(number)") {
+        for _ in 0..<5_000 {
+          while !poller.submit({
+            ran.count.add(1, ordering: .relaxed)
+            if !poller.isCurrent { elsewhere.count.add(1, ordering: .relaxed) }
+          }) { sched_yield() }
+        }
+      }
+    }
+    for thread in threads { thread.join() }
+    #expect(eventually { ran.value == 20_000 })
+    #expect(elsewhere.value == 0)
+    #expect(!poller.isCurrent)
+    poller.stop()
+  }
+
+  @Test func `a kick is never lost: what was pushed before it is seen`() {
+    let poller = Poller(name: "poller-test")
+    let ring = MPSCRing<Int>(capacity: 64)
+    let sum = Shared()
+    let isAdded = poller.addKickHandler {
+      while let value = ring.tryPop() { sum.count.add(value, ordering: .relaxed) }
+    }
+    #expect(isAdded)
+    let threads = (0..<3).map { number in
+      PinnedThread(name: "kick-\(number)") {
+        for value in 1...5_000 {
+          while !ring.tryPush(value) { sched_yield() }
+          poller.kick()
+        }
+      }
+    }
+    for thread in threads { thread.join() }
+    #expect(eventually { sum.value == 3 * 5_000 * 5_001 / 2 })
+    poller.stop()
+  }
+
+  @Test func `a full ring of jobs refuses`() {
+    var limits = RPCLimits()
+    limits.pollerJobCountMax = 4
+    let poller = Poller(name: "poller-test", limits: limits)
+    let gate = WakeSignal()
+    let started = Shared()
+    #expect(poller.submit {
+      started.count.add(1, ordering: .relaxed)
+      gate.wait()
+    })
+    #expect(eventually { started.value == 1 })
+    #expect((0..<4).allSatisfy { _ in poller.submit {} })
+    #expect(!poller.submit {})
+    gate.notify()
+    poller.stop()
+  }
+
+  @Test func `a stopped poller runs what was submitted and refuses the rest`() {
+    let poller = Poller(name: "poller-test")
+    let ran = Shared()
+    for _ in 0..<100 { _ = poller.submit { ran.count.add(1, ordering: .relaxed) } }
+    poller.stop()
+    #expect(ran.value == 100)
+    #expect(!poller.submit {})
+    poller.kick()
+  }
+}
+
+/// A counter that closures of other threads may hold.
+final class Shared: Sendable {
+  let count = Atomic<Int>(0)
+  var value: Int { count.load(ordering: .relaxed) }
+}
