@@ -17,12 +17,12 @@ func library(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target
     swiftSettings: settings)
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = [])
+func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = [])
   -> Target
 {
   .testTarget(
     name: name, dependencies: dependencies + ["TestSupport"], path: "Tests/\(name)",
-    swiftSettings: settings)
+    exclude: exclude, swiftSettings: settings)
 }
 
 let package = Package(
@@ -49,7 +49,7 @@ let package = Package(
     library("Wire", ["Support"]),
     .executableTarget(
       name: "protoc-gen-silica", dependencies: ["Wire"], path: "Sources/protoc-gen-silica",
-      exclude: ["README.md"], swiftSettings: settings),
+      exclude: ["README.md", "Proto"], swiftSettings: settings),
     library("Messages", ["Wire"]),
     library("RPC", ["Support", "CGRPC"]),
     library("Text", ["Support", "CPCRE2"]),
@@ -86,7 +86,9 @@ let package = Package(
       swiftSettings: settings),
     tests("SupportTests", ["Support"]),
     tests("TopologyTests", ["Support", "Topology"]),
-    tests("WireTests", ["Support", "Wire", "Messages"]),
+    // Compares with Python, and runs the plugin.
+    tests(
+      "WireTests", ["Support", "Wire", "Messages", "protoc-gen-silica"], exclude: ["Proto"]),
     tests("RPCTests", ["Support", "RPC"]),
     tests("TextTests", ["Support", "Text"]),
     tests("CheckpointTests", ["Support", "Program", "Checkpoint"]),
