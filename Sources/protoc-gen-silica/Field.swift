@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Wire
+
 /// A field as the generator sees it: how Swift stores it and which codec carries it.
 struct Field {
   /// How a field can be present, which decides its Swift shape.
@@ -33,8 +35,12 @@ struct Field {
   /// The tag of the other encoding of repeated numbers.
   let alternativeTag: UInt32?
 
-  var tagSize: Int { tag < 1 << 7 ? 1 : tag < 1 << 14 ? 2 : tag < 1 << 21 ? 3 : tag < 1 << 28 ? 4 : 5 }
+  var tagSize: Int { varintSize(UInt64(tag)) }
   var escapedName: String { SwiftName.escaped(name) }
+  /// Inside the coding functions, where a local variable may have the same name.
+  var selfName: String {
+    ["reader", "size", "tag", "value", "writer"].contains(name) ? "self.\(name)" : escapedName
+  }
   /// Where an optional value is stored.
   var storage: String { "_\(name)" }
 

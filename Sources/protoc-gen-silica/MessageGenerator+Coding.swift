@@ -95,7 +95,7 @@ extension MessageGenerator {
     let isPacked = if case .packed = field.presence { true } else { false }
     let read = isPacked ? "readRepeated" : "readPacked"
     printer.line(
-      "case \(alternative): try \(field.codec).\(read)(&\(field.escapedName), from: &reader)")
+      "case \(alternative): try \(field.codec).\(read)(&\(field.selfName), from: &reader)")
   }
 
   private func decodeStatements(_ field: Field) -> [String] {
@@ -103,10 +103,10 @@ extension MessageGenerator {
       "try \(field.codec).\(function)(&\(value), from: &reader)"
     }
     switch field.presence {
-    case .implicit, .map: return [read("read", field.escapedName)]
+    case .implicit, .map: return [read("read", field.selfName)]
     case .optional: return [read("readOptional", field.storage)]
-    case .repeated: return [read("readRepeated", field.escapedName)]
-    case .packed: return [read("readPacked", field.escapedName)]
+    case .repeated: return [read("readRepeated", field.selfName)]
+    case .packed: return [read("readPacked", field.selfName)]
     case .indirect:
       return [
         "var value = \(field.storage).value", read("readOptional", "value"),
@@ -114,7 +114,7 @@ extension MessageGenerator {
       ]
     case .oneof:
       return [
-        "var value = \(field.escapedName)", read("read", "value"), "\(field.escapedName) = value",
+        "var value = \(field.selfName)", read("read", "value"), "\(field.selfName) = value",
       ]
     }
   }
@@ -138,7 +138,7 @@ extension Field {
     switch presence {
     case .optional: storage
     case .indirect: "\(storage).value"
-    default: escapedName
+    default: selfName
     }
   }
 }

@@ -128,20 +128,20 @@ package struct Google_Protobuf_Any: Message {
   package var encodedSize: Int {
     var size = 0
     size += WireString.fieldSize(typeURL, tagSize: 1)
-    size += WireBytes.fieldSize(value, tagSize: 1)
+    size += WireBytes.fieldSize(self.value, tagSize: 1)
     return size
   }
 
   package func write(to writer: inout WireWriter) {
     WireString.writeField(typeURL, tag: 10, to: &writer)
-    WireBytes.writeField(value, tag: 18, to: &writer)
+    WireBytes.writeField(self.value, tag: 18, to: &writer)
   }
 
   package mutating func decode(from reader: inout WireReader) throws(WireError) {
     while let tag = try reader.nextTag() {
       switch tag {
       case 10: try WireString.read(&typeURL, from: &reader)
-      case 18: try WireBytes.read(&value, from: &reader)
+      case 18: try WireBytes.read(&self.value, from: &reader)
       default: try reader.skip(tag)
       }
     }

@@ -593,20 +593,20 @@ package struct Google_Protobuf_EnumDescriptorProto: Message {
   package var encodedSize: Int {
     var size = 0
     size += WireString.fieldSize(name, tagSize: 1)
-    size += WireMessage<Google_Protobuf_EnumValueDescriptorProto>.repeatedSize(value, tagSize: 1)
+    size += WireMessage<Google_Protobuf_EnumValueDescriptorProto>.repeatedSize(self.value, tagSize: 1)
     return size
   }
 
   package func write(to writer: inout WireWriter) {
     WireString.writeField(name, tag: 10, to: &writer)
-    WireMessage<Google_Protobuf_EnumValueDescriptorProto>.writeRepeated(value, tag: 18, to: &writer)
+    WireMessage<Google_Protobuf_EnumValueDescriptorProto>.writeRepeated(self.value, tag: 18, to: &writer)
   }
 
   package mutating func decode(from reader: inout WireReader) throws(WireError) {
     while let tag = try reader.nextTag() {
       switch tag {
       case 10: try WireString.read(&name, from: &reader)
-      case 18: try WireMessage<Google_Protobuf_EnumValueDescriptorProto>.readRepeated(&value, from: &reader)
+      case 18: try WireMessage<Google_Protobuf_EnumValueDescriptorProto>.readRepeated(&self.value, from: &reader)
       default: try reader.skip(tag)
       }
     }
