@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Device
+internal import Program
+internal import Support
+internal import Topology
+
+/// What an executor's thread says to whoever starts and stops it.
+enum ExecutorReport: Sendable {
+  case loaded(seat: Int)
+  case failed(seat: Int, DeviceError)
+  /// Comes last, after `failed` too.
+  case ended(seat: Int)
+}
+
+/// The thread `exec-N`: makes the device of its seat, loads it, and drives it until told to stop.
+/// The device lives and dies on this thread.
+struct ExecutorThread: Sendable {
+  enum Role: Sendable {
+    case leader(Inbox<StageWork>, next: Inbox<StageWork>, ContextExchange?)
+    case follower(ContextExchange)
+  }
+
+  let seat: DeviceSeat
+  let program: Program
+  let capacity: DeviceCapacity
+  let role: Role
+  let weights: any WeightSource
+  let devices: DeviceFactory
+  let pulse: Pulse
+  let reports: MPSCRing<ExecutorReport>
+  let reportWake: WakeSignal
+  let progress: @Sendable (LoadProgress) -> Void
+
+  var name: String { "exec-\(seat.index)" }
+
+  func start() -> PinnedThread {
+    PinnedThread(name: name, cpus: seat.cpus.prefix(1).map { $0 }) { self.run() }
+  }
+
+  private func run() {
+    // Best effort: without it, first touch on this pinned thread does nearly the same.
+    _ = NodeMemory.preferForThread(node: seat.node)
+    do {
+      let device = try load()
+      pulse.loaded(device: device.summary)
+      report(.loaded(seat: seat.index))
+      drive(device)
+    } catch {
+      pulse.failed(error.message)
+      report(.failed(seat: seat.index, error))
+      // The others still send their work through, and the end of it.
+      passThrough()
+    }
+    report(.ended(seat: seat.index))
+  }
+
+  private func load() throws(DeviceError) -> any Device {
+    let total = try storedBytes()
+    let device = try devices(seat)
+    try device.load(program, from: weights, capacity: capacity) { loaded in
+      progress(LoadProgress(seat: seat.index, loadedBytes: loaded, totalBytes: total))
+    }
+    return device
+  }
+
+  /// Bytes of the program's weights in the checkpoint; throws if one is missing.
+  private func storedBytes() throws(DeviceError) -> Int {
+    var bytes = 0
+    for weight in program.weights {
+      do {
+        bytes += try weights.tensor(weight).bytes.count
+      } catch {
+        throw DeviceError(.failedPrecondition, error.message)
+      }
+    }
+    return bytes
+  }
+
+  private func drive(_ device: any Device) {
+    switch role {
+    case .leader(let inbox, let next, let exchange):
+      StageRunner(
+        device: device, program: program, exchange: exchange, inbox: inbox, outbox: next,
+        pulse: pulse
+      ).runUntilStopped()
+    case .follower(let exchange):
+      FollowerRunner(
+        device: device, slice: seat.contextSlice, exchange: exchange, pulse: pulse
+      ).runUntilStopped()
+    }
+  }
+
+  /// After a failed load nothing but `.stop` comes.
+  private func passThrough() {
+    switch role {
+    case .leader(let inbox, let next, let exchange):
+      while case .step = inbox.take() {}
+      exchange?.send(.stop)
+      next.put(.stop)
+    case .follower(let exchange):
+      while true {
+        if case .stop = exchange.followers[seat.contextSlice - 1].take() { return }
+      }
+    }
+  }
+
+  private func report(_ report: ExecutorReport) {
+    check(reports.tryPush(report), "the ring of executor reports is full")
+    reportWake.notify()
+  }
+}

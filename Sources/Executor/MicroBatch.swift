@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Device
+package import Step
+internal import Topology
+
+/// One step on its way through the stages, with the buffers it needs on the way.
+///
+/// Allocated once and used for one plan after another. It belongs to one thread at a time: the
+/// engine's, then each stage's in turn, then the engine's again; the rings between them order the
+/// accesses.
+package final class MicroBatch: @unchecked Sendable {
+  package internal(set) var plan = StepPlan(id: 0, tokens: [], sequences: [])
+  /// Why the step was not computed; its logits mean nothing then.
+  package internal(set) var failure: DeviceError?
+
+  /// The hidden state between two stages: `[rows, hidden]`.
+  let hidden: HostBuffer
+  private let logitsBuffer: HostBuffer
+  private let vocabularySize: Int
+
+  init(
+    hiddenCount: Int, outputCountMax: Int, vocabularySize: Int, node: Int
+  ) throws(TopologyError) {
+    hidden = try HostBuffer(count: hiddenCount, node: node)
+    logitsBuffer = try HostBuffer(count: outputCountMax * vocabularySize, node: node)
+    self.vocabularySize = vocabularySize
+  }
+
+  /// The plan's logits, `[outputs, vocabulary]`.
+  package var logits: UnsafeMutableBufferPointer<Float> {
+    logitsBuffer.prefix(plan.outputCount * vocabularySize)
+  }
+
+  var notes: [String] { [hidden.note, logitsBuffer.note].compactMap { $0 } }
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Device
+package import Step
+package import Support
+internal import Slicing
+internal import Topology
+
+/// All executors of an engine: stages in a row, each with its context slices, and a fixed number
+/// of micro-batches that go round.
+///
+/// `dispatch`, `nextResult` and `recycle` belong to one thread, the engine's; so do `start` and
+/// `shutdown`, to whoever owns the engine.
+package final class Pipeline: @unchecked Sendable {
+  // `free` is confined to the engine's thread; the rest is immutable or made for sharing.
+
+  private let first: Inbox<StageWork>
+  private let results: Inbox<StageWork>
+  private var free: [MicroBatch]
+  private let pulses: [Pulse]
+  private let threads: [PinnedThread]
+  private let reports: MPSCRing<ExecutorReport>
+  private let reportWake: WakeSignal
+  /// What could not be placed as asked for, one sentence each.
+  package let notes: [String]
+
+  /// Starts all threads and returns when every device is loaded.
+  ///
+  /// - Parameters:
+  ///   - resultWake: wakes the engine's thread when a result is there.
+  ///   - progress: called on the executors' threads.
+  package static func start(
+    _ configuration: PipelineConfiguration, resultWake: WakeSignal,
+    progress: @escaping @Sendable (LoadProgress) -> Void
+  ) throws(DeviceError) -> Pipeline {
+    do {
+      let pipeline = try Pipeline(configuration, resultWake: resultWake, progress: progress)
+      try pipeline.awaitLoaded()
+      return pipeline
+    } catch let error as DeviceError {
+      throw error
+    } catch let error as TopologyError {
+      throw DeviceError(error.code, error.message)
+    } catch {
+      throw DeviceError(.internal, "\(error)")
+    }
+  }
+
+  private init(
+    _ configuration: PipelineConfiguration, resultWake: WakeSignal,
+    progress: @escaping @Sendable (LoadProgress) -> Void
+  ) throws(TopologyError) {
+    let plan = configuration.plan
+    // Every micro-batch, and the order to stop.
+    let room = configuration.microBatchCount + 1
+    let wakes = plan.stages.map { _ in WakeSignal() } + [resultWake]
+    let inboxes = wakes.map { Inbox<StageWork>(capacity: room, wake: $0) }
+    let seats = (0..<plan.executorCount).map(configuration.seat)
+    let exchanges = try Self.exchanges(configuration, seats: seats, wakes: wakes)
+    free = []
+    for _ in 0..<configuration.microBatchCount {
+      free.append(
+        try MicroBatch(
+          hiddenCount: configuration.rowCountMax * configuration.hiddenWidthMax,
+          outputCountMax: configuration.outputCountMax,
+          vocabularySize: configuration.vocabularySize, node: seats[0].node))
+    }
+    (first, results) = (inboxes[0], inboxes[plan.stages.count])
+    notes = Self.distinct(free.flatMap(\.notes) + exchanges.flatMap { $0?.notes ?? [] })
+    // `loaded` or `failed`, and `ended`, of each.
+    let reports = MPSCRing<ExecutorReport>(capacity: 2 * seats.count)
+    let reportWake = WakeSignal()
+    let executors = seats.map { seat in
+      ExecutorThread(
+        seat: seat, program: plan.program(stage: seat.stage, contextSlice: seat.contextSlice),
+        capacity: configuration.capacity(seat),
+        role: Self.role(seat, inboxes: inboxes, exchange: exchanges[seat.stage]),
+        weights: configuration.weights, devices: configuration.devices,
+        pulse: Pulse(name: "exec-\(seat.index)"), reports: reports, reportWake: reportWake,
+        progress: progress)
+    }
+    (self.reports, self.reportWake) = (reports, reportWake)
+    pulses = executors.map(\.pulse)
+    threads = executors.map { $0.start() }
+  }
+
+  private static func exchanges(
+    _ configuration: PipelineConfiguration, seats: [DeviceSeat], wakes: [WakeSignal]
+  ) throws(TopologyError) -> [ContextExchange?] {
+    let sliceCount = configuration.plan.contextSlices
+    var exchanges: [ContextExchange?] = []
+    for (index, stage) in configuration.plan.stages.enumerated() {
+      guard let slicing = stage.contextSlicing else {
+        exchanges.append(nil)
+        continue
+      }
+      exchanges.append(
+        try ContextExchange(
+          slicing, sliceCount: sliceCount, rowCountMax: configuration.rowCountMax,
+          leaderWake: wakes[index], node: seats[index * sliceCount].node))
+    }
+    return exchanges
+  }
+
+  private static func role(
+    _ seat: DeviceSeat, inboxes: [Inbox<StageWork>], exchange: ContextExchange?
+  ) -> ExecutorThread.Role {
+    if seat.contextSlice > 0, let exchange { return .follower(exchange) }
+    return .leader(inboxes[seat.stage], next: inboxes[seat.stage + 1], exchange)
+  }
+
+  private static func distinct(_ notes: [String]) -> [String] {
+    var seen = Set<String>()
+    return notes.filter { seen.insert($0).inserted }
+  }
+
+  private func awaitLoaded() throws(DeviceError) {
+    var failures: [(seat: Int, error: DeviceError)] = []
+    for _ in threads {
+      switch nextReport(until: nil) {
+      case .failed(let seat, let error): failures.append((seat, error))
+      case .loaded, .ended, nil: break
+      }
+    }
+    guard let failure = failures.min(by: { $0.seat < $1.seat }) else { return }
+    shutdown(until: nil)
+    throw failure.error
+  }
+
+  private func nextReport(until deadline: Nanoseconds?) -> ExecutorReport? {
+    while true {
+      if let report = reports.tryPop() { return report }
+      if !reportWake.wait(until: deadline), let deadline, Clock.nowNanoseconds >= deadline {
+        return reports.tryPop()
+      }
+    }
+  }
+
+  // MARK: Steps, on the engine's thread
+
+  /// Whether another step may be dispatched now.
+  package var hasRoom: Bool { !free.isEmpty }
+
+  /// Sends a step on its way. There must be room.
+  package func dispatch(_ plan: StepPlan) {
+    guard let batch = free.popLast() else {
+      checkFailed("no micro-batch is free", file: #fileID, line: #line)
+    }
+    batch.plan = plan
+    batch.failure = nil
+    first.put(.step(batch))
+  }
+
+  /// The oldest step that has come back, if any; in the order of dispatch. To be recycled.
+  package func nextResult() -> MicroBatch? {
+    guard case .step(let batch) = results.poll() else { return nil }
+    return batch
+  }
+
+  package func recycle(_ batch: MicroBatch) { free.append(batch) }
+
+  // MARK: Life
+
+  /// Any thread.
+  package var health: [ExecutorHealth] { pulses.map(\.health) }
+
+  /// Lets the steps under way finish, then ends all threads. A device that does not come back by
+  /// `deadline` on `Clock` is left behind with its thread. Returns whether all ended. Once.
+  @discardableResult
+  package func shutdown(until deadline: Nanoseconds?) -> Bool {
+    first.put(.stop)
+    var ended = Set<Int>()
+    while ended.count < threads.count, let report = nextReport(until: deadline) {
+      guard case .ended(let seat) = report else { continue }
+      threads[seat].join()
+      ended.insert(seat)
+    }
+    return ended.count == threads.count
+  }
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Device
+internal import Program
+internal import Step
+
+/// Work for the leader of a stage.
+enum StageWork: Sendable {
+  case step(MicroBatch)
+  case stop
+}
+
+/// Drives one stage's device through steps: the loop of a leader. Confined to its executor.
+struct StageRunner {
+  let device: any Device
+  let program: Program
+  /// The followers of this stage; nil if its keys are in one part.
+  let exchange: ContextExchange?
+  let inbox: Inbox<StageWork>
+  /// The next stage's inbox, or the engine's.
+  let outbox: Inbox<StageWork>
+  let pulse: Pulse
+
+  /// Takes steps until told to stop. After a failure of the device none is computed any more: each
+  /// is handed on with that failure.
+  func runUntilStopped() {
+    var poison: DeviceError?
+    while case .step(let batch) = inbox.take() {
+      pulse.beginStep()
+      batch.failure = batch.failure ?? poison
+      if batch.failure == nil {
+        do {
+          try run(batch)
+        } catch {
+          poison = error
+          batch.failure = error
+          pulse.failed(error.message)
+          exchange?.send(.abandon)
+        }
+      }
+      pulse.endStep()
+      outbox.put(.step(batch))
+    }
+    exchange?.send(.stop)
+    outbox.put(.stop)
+  }
+
+  private func run(_ batch: MicroBatch) throws(DeviceError) {
+    let plan = batch.plan
+    let rows = plan.rowCount
+    try device.begin(plan)
+    if case .hidden(let value) = program.input {
+      let hidden = batch.hidden.prefix(rows * program[value].width)
+      try device.write(value, from: UnsafeBufferPointer(hidden))
+    }
+    try runOperations(plan)
+    switch program.output {
+    case .hidden(let value):
+      try device.read(value, into: batch.hidden.prefix(rows * program[value].width))
+    case .logits(let value):
+      if plan.outputCount > 0 { try device.read(value, into: batch.logits) }
+    }
+  }
+
+  private func runOperations(_ plan: StepPlan) throws(DeviceError) {
+    var next = 0
+    if let exchange {
+      exchange.send(.begin(plan))
+      for (index, merge) in exchange.slicing.merges.enumerated() {
+        if next < merge.operation { try device.run(next..<merge.operation) }
+        try exchange.attend(index, rows: plan.rowCount, device: device)
+        next = merge.operation + 1
+      }
+    }
+    if next < program.operations.count { try device.run(next..<program.operations.count) }
+  }
+}
+
+/// Drives the device of a context slice other than the first: attention alone, when its leader
+/// says so. Confined to its executor.
+struct FollowerRunner {
+  let device: any Device
+  let slice: Int
+  let exchange: ContextExchange
+  let pulse: Pulse
+
+  func runUntilStopped() {
+    var poison: DeviceError?
+    var rows = 0
+    while true {
+      switch exchange.followers[slice - 1].take() {
+      case .stop:
+        return
+      case .begin(let plan):
+        pulse.beginStep()
+        rows = plan.rowCount
+        poison = poison ?? attempt { () throws(DeviceError) in try device.begin(plan) }
+      case .attend(let index):
+        poison =
+          poison
+          ?? attempt { () throws(DeviceError) in
+            try exchange.follow(index, slice: slice, rows: rows, device: device)
+          }
+        if index == exchange.slicing.merges.count - 1 { pulse.endStep() }
+        exchange.answer(poison, slice: slice)
+      case .abandon:
+        pulse.endStep()
+      }
+    }
+  }
+
+  private func attempt(_ body: () throws(DeviceError) -> Void) -> DeviceError? {
+    do {
+      try body()
+      return nil
+    } catch {
+      pulse.failed(error.message)
+      return error
+    }
+  }
+}
