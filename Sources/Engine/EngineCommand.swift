@@ -4,10 +4,19 @@ internal import Step
 
 /// What other threads ask of the engine's thread; applied between steps.
 enum EngineCommand: Sendable {
-  case submit(SequenceRequest, SamplingParameters, any SequenceSink)
-  case cancel(SequenceID, FinishReason)
-  case logits(LogitsJob)
+  /// The choices of one request: all of them or none.
+  case submit([AdmittedSequence])
+  case end(SequenceID, FinishReason)
   case shutdown
+}
+
+/// A sequence that has passed the gate.
+struct AdmittedSequence: Sendable {
+  var request: SequenceRequest
+  var sampling: SamplingParameters
+  var sink: any SequenceSink
+  /// Takes the logits of a sequence that is scored.
+  var scoring: LogitsJob?
 }
 
 /// The names of limits of the engine that no configuration changes.
@@ -17,4 +26,6 @@ enum EngineLimits {
   static let commandCountMax = 8192
   /// Commands applied before each step, so that a flood of them cannot hold up the running.
   static let commandsPerTurnMax = 1024
+  /// How long a shutdown waits for devices to finish the steps under way.
+  static let shutdownGrace: Nanoseconds = 5_000_000_000
 }

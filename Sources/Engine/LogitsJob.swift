@@ -6,21 +6,19 @@ internal import Synchronization
 
 /// The logits of every position of a sequence, asked for by one thread and filled in by the
 /// engine's.
-final class LogitsJob: @unchecked Sendable {
+final class LogitsJob: SequenceSink, @unchecked Sendable {
   // Written by the engine's thread until it sets `isDone`, read by the asking thread afterwards.
 
-  let tokens: [Int32]
-  let vocabularySize: Int
+  private let vocabularySize: Int
   /// `[tokens, vocabulary]`
-  private(set) var values: [Float]
+  private var values: [Float]
   private var failure: EngineError?
   private let isDone = Atomic<Bool>(false)
   private let wake = WakeSignal()
 
-  init(tokens: [Int32], vocabularySize: Int) {
-    self.tokens = tokens
+  init(tokenCount: Int, vocabularySize: Int) {
     self.vocabularySize = vocabularySize
-    values = Array(repeating: 0, count: tokens.count * vocabularySize)
+    values = Array(repeating: 0, count: tokenCount * vocabularySize)
   }
 
   /// Engine's thread: takes the rows of positions from `firstPosition`.
@@ -29,18 +27,19 @@ final class LogitsJob: @unchecked Sendable {
     check(start + rows.count <= values.count, "logits past the end of the sequence")
     values.withUnsafeMutableBufferPointer { values in
       _ = UnsafeMutableBufferPointer(rebasing: values[start..<start + rows.count])
-        .update(from: rows)
+        .update(fromContentsOf: rows)
     }
   }
 
-  /// Engine's thread: the job is done, or failed. Nothing is stored after.
-  func finish(_ failure: EngineError? = nil) {
-    self.failure = failure
+  func deliver(_ event: SequenceEvent) {
+    guard case .finished(_, let reason, _) = event else { return }
+    if case .failed(let error) = reason { failure = EngineError(error) }
     isDone.store(true, ordering: .releasing)
-    wake.notify()
   }
 
-  /// The asking thread: sleeps until the job is done.
+  func flush() { wake.notify() }
+
+  /// The asking thread: sleeps until all is there, or has failed.
   func wait() throws(EngineError) -> [Float] {
     while !isDone.load(ordering: .acquiring) { wake.wait() }
     if let failure { throw failure }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package import Device
+internal import Device
 package import Program
 package import Slicing
 package import Topology

@@ -2,6 +2,7 @@
 
 internal import Device
 internal import Program
+internal import Slicing
 internal import Step
 
 /// Work for the leader of a stage.

@@ -52,6 +52,11 @@ package struct Scheduler: Sendable {
       cacheUsed: Double(cache.usedCount) / Double(cache.blockCount * cache.sliceCount))
   }
 
+  /// When one more sequence will have left the waiting queue, as far as the last seconds tell.
+  package func retryDelay(now: Nanoseconds) -> Nanoseconds {
+    throughput.delay(sequences: 1, promptTokens: 0, now: now)
+  }
+
   /// How many go before a sequence in the waiting queue; nil when it is not there.
   package func queuePosition(of id: SequenceID) -> Int? {
     guard let slot = sequences.slot(of: id), case .waiting = sequences[slot].phase else {

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Cache
+internal import Executor
+internal import Sampling
+internal import Scheduler
+internal import Step
+internal import Support
+
+/// The step loop: results in, commands in, next steps out, then events to their sinks while the
+/// devices work.
+///
+/// Confined to the engine's thread once that runs.
+final class EngineLoop: @unchecked Sendable {
+  /// What the loop knows of a sequence beside the scheduler.
+  struct Record {
+    var sink: any SequenceSink
+    var sampler: SequenceSampler
+    var scoring: LogitsJob?
+    var promptCount: Int
+    /// Whether it still counts as waiting at the gate.
+    var isQueued = true
+  }
+
+  var scheduler: Scheduler
+  var records: [SequenceID: Record] = [:]
+  let pipeline: Pipeline
+  let commands: MPSCRing<EngineCommand>
+  let gate: AdmissionGate
+  let vitals: EngineVitals
+  var workspace = SamplingWorkspace()
+  private let wake: WakeSignal
+  private let vocabularySize: Int
+  /// Why no step is planned any more.
+  var failure: SequenceError?
+  /// When to stop waiting for devices; set by the order to shut down.
+  var stopDeadline: Nanoseconds?
+
+  init(
+    scheduler: Scheduler, pipeline: Pipeline, commands: MPSCRing<EngineCommand>, wake: WakeSignal,
+    gate: AdmissionGate, vitals: EngineVitals
+  ) {
+    self.scheduler = scheduler
+    self.pipeline = pipeline
+    self.commands = commands
+    self.wake = wake
+    self.gate = gate
+    self.vitals = vitals
+    vocabularySize = scheduler.configuration.vocabularyCount
+  }
+
+  /// The body of the engine's thread: returns after the order to shut down.
+  func run() {
+    while true {
+      var hasWorked = collectResults()
+      hasWorked = applyCommands() || hasWorked
+      hasWorked = dispatch() || hasWorked
+      hasWorked = deliverEvents() || hasWorked
+      publish()
+      if let stopDeadline {
+        let isLate = Clock.nowNanoseconds >= stopDeadline
+        if scheduler.planInFlightCount == 0 || isLate { break }
+      }
+      if !hasWorked { sleep() }
+    }
+    abandonRest()
+  }
+
+  private func sleep() {
+    let deadlines = [scheduler.nextDeadline, stopDeadline].compactMap { $0 }
+    wake.wait(until: deadlines.min())
+  }
+
+  private func publish() {
+    let load = scheduler.load
+    vitals.beat(
+      running: load.running, waiting: load.waiting, kvBlocksUsed: scheduler.cache.usedCount)
+    gate.publish(retryDelay: scheduler.retryDelay(now: Clock.nowNanoseconds))
+  }
+
+  // MARK: Steps
+
+  /// Sends steps on their way while the scheduler has some and the pipeline has room.
+  private func dispatch() -> Bool {
+    let now = Clock.nowNanoseconds
+    scheduler.expire(now: now)
+    guard failure == nil else { return false }
+    var hasDispatched = false
+    while pipeline.hasRoom, let plan = scheduler.plan(now: now) {
+      pipeline.dispatch(plan)
+      hasDispatched = true
+    }
+    return hasDispatched
+  }
+
+  /// Samples what has come back, and tells the scheduler.
+  private func collectResults() -> Bool {
+    var hasResults = false
+    while let batch = pipeline.nextResult() {
+      hasResults = true
+      let outcomes = batch.failure.map { failed(batch.plan, $0) } ?? outcomes(of: batch)
+      let result = StepResult(planID: batch.plan.id, outcomes: outcomes)
+      scheduler.complete(result, now: Clock.nowNanoseconds)
+      pipeline.recycle(batch)
+      vitals.countStep()
+    }
+    return hasResults
+  }
+
+  private func outcomes(of batch: MicroBatch) -> [SequenceOutcome] {
+    let logits = UnsafeBufferPointer(batch.logits)
+    var row = 0
+    return batch.plan.sequences.map { sequence in
+      let count = sequence.outputCount * vocabularySize
+      let rows = UnsafeBufferPointer(rebasing: logits[row..<row + count])
+      row += count
+      return outcome(of: sequence, logits: rows)
+    }
+  }
+
+  private func outcome(
+    of sequence: StepSequence, logits: UnsafeBufferPointer<Float>
+  ) -> SequenceOutcome {
+    switch sequence.outputs {
+    case .none:
+      return .computed
+    case .all:
+      records[sequence.id]?.scoring?.store(logits, firstPosition: sequence.firstPosition)
+      return .computed
+    case .last:
+      do {
+        // Without a record it has ended while the step was under way, and nobody looks.
+        let token = try records[sequence.id]?.sampler.next(logits, using: &workspace)
+        return token.map { .sampled($0) } ?? .computed
+      } catch {
+        return .failed(error)
+      }
+    }
+  }
+
+  /// A device has failed, and with it the engine: what it holds of all sequences is lost.
+  private func failed(_ plan: StepPlan, _ error: some OperatingError) -> [SequenceOutcome] {
+    let failure = SequenceError(.unavailable, "a device failed: \(error.message)")
+    if self.failure == nil {
+      self.failure = failure
+      vitals.fail(failure.message)
+      endAll(.failed(failure))
+    }
+    return plan.sequences.map { _ in .failed(failure) }
+  }
+
+  // MARK: Events
+
+  /// Hands events to their sinks, then flushes each of these once.
+  private func deliverEvents() -> Bool {
+    let events = scheduler.takeEvents()
+    var sinks: [ObjectIdentifier: any SequenceSink] = [:]
+    for event in events {
+      guard let sink = records[event.id]?.sink else { continue }
+      note(event)
+      sink.deliver(event)
+      sinks[ObjectIdentifier(sink)] = sink
+    }
+    for sink in sinks.values { sink.flush() }
+    return !events.isEmpty
+  }
+
+  /// Keeps gate and records up to date.
+  private func note(_ event: SequenceEvent) {
+    if let record = records[event.id], record.isQueued {
+      gate.start(sequences: 1, promptTokens: record.promptCount)
+      records[event.id]?.isQueued = false
+    }
+    if case .finished = event {
+      records[event.id] = nil
+      gate.end(sequences: 1)
+    }
+  }
+
+  /// At shutdown: ends what the devices did not give back in time.
+  private func abandonRest() {
+    let reason = FinishReason.failed(
+      failure ?? SequenceError(.unavailable, "a device did not come back from a step"))
+    for (id, record) in records {
+      let event = SequenceEvent.finished(id, reason, SequenceAccount())
+      note(event)
+      record.sink.deliver(event)
+      record.sink.flush()
+    }
+    publish()
+  }
+}
+
+extension SequenceEvent {
+  /// The sequence it is about.
+  fileprivate var id: SequenceID {
+    switch self {
+    case .prefilled(let id, _), .token(let id, _, _), .finished(let id, _, _): id
+    }
+  }
+}
