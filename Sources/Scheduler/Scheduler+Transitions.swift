@@ -19,7 +19,6 @@ extension Scheduler {
   mutating func preempt(_ slot: Int) {
     leaveQueues(slot)
     dropBlocks(slot)
-    sequences[slot].preemptionCount += 1
     if sequences[slot].preemptionCount >= configuration.preemptionCountMax {
       sequences[slot].rank.isShielded = true
     }
@@ -29,11 +28,17 @@ extension Scheduler {
     hasPreempted = true
   }
 
+  /// Takes all blocks of a sequence that no step uses.
   mutating func dropBlocks(_ slot: Int) {
     check(sequences[slot].inFlightCount == 0, "blocks are taken from a step under way")
     cache.release(&sequences[slot].table)
     sequences[slot].computedCount = 0
     sequences[slot].plannedCount = 0
+    if sequences[slot].firstStepTime == nil {
+      sequences[slot].cachedCount = 0
+    } else {
+      sequences[slot].preemptionCount += 1
+    }
   }
 
   /// To its end, at once or when no step uses it.
