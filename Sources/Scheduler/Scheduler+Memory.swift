@@ -28,7 +28,7 @@ extension Scheduler {
       &sequences[slot].table, tokens: state.tokens, tokenLimit: state.tokens.count - 1)
     sequences[slot].computedCount += count
     sequences[slot].plannedCount += count
-    if state.generatedCount == 0 && state.preemptionCount == 0 {
+    if state.generatedCount == 0 && !state.hasLostBlocks {
       sequences[slot].cachedCount += count
     }
   }

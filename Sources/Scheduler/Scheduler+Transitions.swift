@@ -19,6 +19,7 @@ extension Scheduler {
   mutating func preempt(_ slot: Int) {
     leaveQueues(slot)
     dropBlocks(slot)
+    sequences[slot].preemptionCount += 1
     if sequences[slot].preemptionCount >= configuration.preemptionCountMax {
       sequences[slot].rank.isShielded = true
     }
@@ -37,7 +38,7 @@ extension Scheduler {
     if sequences[slot].firstStepTime == nil {
       sequences[slot].cachedCount = 0
     } else {
-      sequences[slot].preemptionCount += 1
+      sequences[slot].hasLostBlocks = true
     }
   }
 

@@ -43,6 +43,9 @@ struct SequenceState: Sendable {
   var firstTokenTime: Nanoseconds?
   var cachedCount = 0
   var preemptionCount = 0
+  /// Whether blocks were taken from it after its first step: it may find them in the cache again,
+  /// and these were not there at first.
+  var hasLostBlocks = false
 
   init(_ request: SequenceRequest, maxTokens: Int, order: UInt64, now: Nanoseconds) {
     id = request.id

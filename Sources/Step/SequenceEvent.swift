@@ -34,7 +34,7 @@ package struct SequenceAccount: Hashable, Sendable {
   package var prefillTime: Nanoseconds = 0
   /// From its first token to its end.
   package var decodeTime: Nanoseconds = 0
-  /// How often it lost its blocks and was computed again.
+  /// How often it had to leave the batch for want of blocks, and was computed again.
   package var preemptionCount = 0
 
   package init() {}

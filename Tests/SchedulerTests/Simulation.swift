@@ -50,6 +50,11 @@ struct Simulation {
       vocabularyCount: 40, contextLength: .random(in: 8...120, using: &random),
       blockTokens: .random(in: 1...8, using: &random),
       blockCount: .random(in: 2...24, using: &random))
+    if Bool.random(using: &random) {
+      // Little memory, in which sequences soon outgrow their prompts.
+      configuration.blockTokens = .random(in: 1...3, using: &random)
+      configuration.blockCount = .random(in: 8...40, using: &random)
+    }
     configuration.contextSlices = [1, 1, 2, 3, 8].randomElement(using: &random) ?? 1
     configuration.planInFlightMax = .random(in: 1...8, using: &random)
     configuration.sequenceCountMax = .random(in: 1...10, using: &random)
@@ -119,6 +124,7 @@ struct Simulation {
   private mutating func randomPrompt() -> [Int32] {
     let shared = Int32.random(in: 0..<3, using: &random)
     let sharedCount = Int.random(in: 0...40, using: &random)
+    if chance(3) { return [.random(in: 0..<40, using: &random)] }
     let ownCount = Int.random(in: 1...20, using: &random)
     return (0..<Int32(sharedCount)).map { ($0 * 7 + shared) % 40 }
       + (0..<ownCount).map { _ in .random(in: 0..<40, using: &random) }
