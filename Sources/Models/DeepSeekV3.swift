@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Checkpoint
+internal import Program
+internal import Support
+
+/// DeepSeek-V3, V3.1 and R1 (arXiv 2412.19437): as V2, with experts chosen by sigmoid scores and a
+/// learned bias that balances their load without an auxiliary loss ("noaux_tc").
+///
+/// The layer for multi-token prediction, stored as one more layer after the last, is not part of
+/// the forward pass and is not read.
+struct DeepSeekV3 {
+  private let decoder: Decoder
+  private let attention: MultiHeadLatentAttention
+  private let dense: GatedMLP
+  private let experts: MixtureOfExperts
+  private let layers: ExpertLayers
+
+  init(_ configuration: ModelConfiguration) throws(CheckpointError) {
+    let fields = configuration.fields
+    decoder = try Decoder(configuration)
+    attention = try MultiHeadLatentAttention(configuration)
+    layers = try ExpertLayers(fields)
+    dense = GatedMLP(
+      hiddenSize: decoder.hiddenSize,
+      intermediateSize: try fields.integer("intermediate_size", 1...))
+    guard try fields.string("scoring_func", default: "sigmoid") == "sigmoid" else {
+      throw fields.invalid("scoring_func", expected: "\"sigmoid\"", code: .unimplemented)
+    }
+    guard try fields.string("topk_method", default: "noaux_tc") == "noaux_tc" else {
+      throw fields.invalid("topk_method", expected: "\"noaux_tc\"", code: .unimplemented)
+    }
+    experts = try MixtureOfExperts(
+      configuration,
+      routing: Routing(
+        scoring: .sigmoid, groups: try Route.Groups(fields, score: .twoLargest),
+        hasCorrectionBias: true, normalize: try fields.bool("norm_topk_prob", default: true)))
+  }
+
+  @Sendable static func program(
+    _ configuration: ModelConfiguration, head: Weight
+  ) throws(CheckpointError) -> Program {
+    try Self(configuration).program(head: head)
+  }
+
+  private func program(head: Weight) -> Program {
+    decoder.program(
+      head: head,
+      attention: { b, x, prefix in attention.build(&b, x, prefix + "self_attn.") },
+      feedForward: { b, x, prefix, layer in
+        layers.contain(layer)
+          ? experts.build(&b, x, prefix + "mlp.") : dense.build(&b, x, prefix + "mlp.")
+      })
+  }
+}
