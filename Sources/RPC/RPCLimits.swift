@@ -6,7 +6,8 @@ package struct RPCLimits: Hashable, Sendable {
   package var receiveMessageBytesMax = 16 << 20
   /// The largest message sent.
   package var sendMessageBytesMax = 16 << 20
-  /// The largest headers or trailers of a call, keys and values together.
+  /// The largest headers or trailers of a call, keys and values together. A client that sends more
+  /// loses its connection: C-core 1.51 does not end the one call only.
   package var metadataBytesMax = 16 << 10
   /// Calls open at once on one connection; more wait at the client.
   package var concurrentStreamsMax = 4_096

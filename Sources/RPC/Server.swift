@@ -21,8 +21,11 @@ package final class Server: @unchecked Sendable {  // fixed at start, but for th
   private var methods: [String: Accept] = [:]
   private var handle: OpaquePointer?
   private let activeCalls = Atomic<Int>(0)
+  /// Accepts posted or about to be; C-core returns them when it shuts down. The server's handle
+  /// is valid while there is one.
+  private let openAccepts = Atomic<Int>(0)
   private let isShuttingDown = Atomic<Bool>(false)
-  /// Notified when the last call has ended, and when C-core says that it is done.
+  /// Notified during the shut-down when a call or an accept has ended, and when C-core is done.
   private let drained = WakeSignal()
 
   package init(_ configuration: ServerConfiguration) {
@@ -51,11 +54,13 @@ package final class Server: @unchecked Sendable {  // fixed at start, but for th
     handle = server.handle
     addresses = server.addresses
     grpc_server_start(server.handle)
+    let acceptCount = configuration.limits.outstandingAcceptCount
     for poller in pollers {
-      let isAccepted = poller.submit { [self] in
-        for _ in 0..<configuration.limits.outstandingAcceptCount { postAccept(on: poller) }
+      openAccepts.add(acceptCount, ordering: .acquiringAndReleasing)
+      let isSubmitted = poller.submit { [self] in
+        for _ in 0..<acceptCount { postAccept(on: poller) }
       }
-      check(isAccepted, "a poller refused its first job")
+      check(isSubmitted, "a poller refused its first job")
     }
   }
 
@@ -73,32 +78,38 @@ package final class Server: @unchecked Sendable {  // fixed at start, but for th
 
 extension Server {
   func accepted(_ call: ServerCall) {
-    let active = activeCalls.add(1, ordering: .relaxed).newValue
+    let active = activeCalls.add(1, ordering: .acquiringAndReleasing).newValue
     postAccept(on: call.poller)
     call.begin()
-    guard active <= configuration.limits.callCountMax else {
-      let limit = configuration.limits.callCountMax
-      let status = Status(.resourceExhausted, "the server has \(limit) calls open, its limit")
-      return refuse(call, status)
+    let limit = configuration.limits.callCountMax
+    guard active <= limit else {
+      return call.finish(
+        Status(.resourceExhausted, "the server has \(limit) calls open, its limit"))
     }
     guard let accept = methods[call.path] else {
-      return refuse(call, Status(.unimplemented, "unknown method \(call.path)"))
+      return call.finish(Status(.unimplemented, "unknown method \(call.path)"))
     }
     call.attach(accept(call))
   }
 
+  /// C-core returned an accept without a call, because the server shuts down.
+  func acceptReturned() {
+    openAccepts.subtract(1, ordering: .acquiringAndReleasing)
+    notifyShutdown()
+  }
+
   func ended(_ call: ServerCall) {
-    let active = activeCalls.subtract(1, ordering: .acquiringAndReleasing).newValue
-    if active == 0, isShuttingDown.load(ordering: .acquiring) { drained.notify() }
+    activeCalls.subtract(1, ordering: .acquiringAndReleasing)
+    notifyShutdown()
+  }
+
+  private func notifyShutdown() {
+    if isShuttingDown.load(ordering: .acquiring) { drained.notify() }
   }
 
   private func postAccept(on poller: Poller) {
-    guard let handle, !isShuttingDown.load(ordering: .acquiring) else { return }
+    guard let handle else { return }
     ServerCall(server: self, poller: poller).requestAccept(from: handle)
-  }
-
-  private func refuse(_ call: ServerCall, _ status: Status) {
-    call.finish(status)
   }
 }
 
@@ -107,39 +118,55 @@ extension Server {
 extension Server {
   private func drain(_ handle: OpaquePointer, grace: Duration) {
     let notification = ShutdownNotification(drained)
-    let isSubmitted = pollers[0].submit { [self] in
+    let beginShutdown: Poller.Job = { [self] in
       let tag = pollers[0].tag(notification, 0)
       grpc_server_shutdown_and_notify(self.handle, pollers[0].queue, tag)
+      notification.begun()
     }
-    check(isSubmitted, "a poller refused the shut-down")
-    let (seconds, attoseconds) = grace.components
-    let nanoseconds = max(0, seconds * 1_000_000_000 + attoseconds / 1_000_000_000)
-    let deadline = Clock.nowNanoseconds + UInt64(nanoseconds)
-    while !isDrained(notification), Clock.nowNanoseconds < deadline {
-      drained.wait(until: deadline)
+    // A poller with a full ring of jobs takes this one as soon as it has worked on the others.
+    while !pollers[0].submit(beginShutdown) {
+      drained.wait(until: Clock.nowNanoseconds + 1_000_000)
     }
-    if !isDrained(notification) { grpc_server_cancel_all_calls(handle) }
-    while !isDrained(notification) { drained.wait() }
+    while !notification.hasBegun { drained.wait() }
+    let deadline = Clock.nowNanoseconds + nanoseconds(grace)
+    while !isQuiet, Clock.nowNanoseconds < deadline { drained.wait(until: deadline) }
+    // Also when no call is left: this closes connections that idle or never said what they want.
+    grpc_server_cancel_all_calls(handle)
+    while !isQuiet || !notification.hasCome { drained.wait() }
     grpc_server_destroy(handle)
   }
 
-  private func isDrained(_ notification: ShutdownNotification) -> Bool {
-    notification.hasCome.load(ordering: .acquiring)
-      && activeCalls.load(ordering: .acquiring) == 0
+  /// Whether no call runs and none can come.
+  private var isQuiet: Bool {
+    openAccepts.load(ordering: .acquiring) == 0 && activeCalls.load(ordering: .acquiring) == 0
+  }
+
+  private func nanoseconds(_ duration: Duration) -> UInt64 {
+    let (seconds, attoseconds) = duration.components
+    return UInt64(max(0, seconds)) * 1_000_000_000 + UInt64(max(0, attoseconds)) / 1_000_000_000
   }
 }
 
 /// The tag of C-core's word that a server has shut down.
-private final class ShutdownNotification: CompletionTarget, @unchecked Sendable {
-  let hasCome = Atomic<Bool>(false)
+private final class ShutdownNotification: CompletionTarget, @unchecked Sendable {  // atomics only
+  private let beginning = Atomic<Bool>(false)
+  private let coming = Atomic<Bool>(false)
   private let signal: WakeSignal
 
   init(_ signal: WakeSignal) {
     self.signal = signal
   }
 
+  var hasBegun: Bool { beginning.load(ordering: .acquiring) }
+  var hasCome: Bool { coming.load(ordering: .acquiring) }
+
+  func begun() {
+    beginning.store(true, ordering: .releasing)
+    signal.notify()
+  }
+
   override func completed(_ operation: UInt8, success: Bool) {
-    hasCome.store(true, ordering: .releasing)
+    coming.store(true, ordering: .releasing)
     signal.notify()
   }
 }

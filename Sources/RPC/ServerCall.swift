@@ -54,7 +54,7 @@ package final class ServerCall: Call, @unchecked Sendable {  // confined to the 
   }
 
   override func openingCompleted(_ operation: Operation, success: Bool) {
-    guard success else { return }
+    guard success else { return server.acceptReturned() }
     server.accepted(self)
   }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import TestSupport
 import Testing
 
 @testable import RPC
@@ -115,7 +116,7 @@ import Testing
 
   @Test func `every order of events ends a call exactly once and as its last action`() {
     // Random walks over what may happen, then everything outstanding completes.
-    var generator = SystemSeed(state: 7)
+    var generator = SeededGenerator(seed: 7)
     for _ in 0..<2_000 {
       var machine = CallStateMachine.server()
       var (sending, reading, ending, ends) = (false, false, false, 0)
@@ -155,15 +156,5 @@ import Testing
       }
       #expect(ends == 1)
     }
-  }
-}
-
-/// A small generator, so that walks are the same in each run.
-private struct SystemSeed {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-    return state >> 33
   }
 }

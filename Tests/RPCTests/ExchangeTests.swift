@@ -15,6 +15,7 @@ import Testing
       #expect(messages == [Array("hello".utf8)])
       #expect(outcome.status == .ok)
     }
+    #expect(eventually { server.log.endingCount == 1 })
     let endings = server.log.endings.withLock { $0 }
     #expect(endings == [.init(path: TestServer.echo, wasCancelled: false)])
   }

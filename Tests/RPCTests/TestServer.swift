@@ -4,6 +4,7 @@ import Glibc
 import RPC
 import Support
 import Synchronization
+import Testing
 
 /// A server on a free port of the loopback with a few small methods, and what it saw.
 final class TestServer: Sendable {
@@ -145,7 +146,7 @@ final class StatusHandler: TestHandler {
 func withChannel<Result>(
   to address: Address, limits: RPCLimits = RPCLimits(),
   _ body: (Channel) throws -> Result
-) rethrows -> Result {
+) throws -> Result {
   let poller = Poller(name: "client")
   defer { poller.stop() }
   return try body(Channel(to: address, poller: poller, limits: limits))
@@ -168,4 +169,11 @@ func exchange(
   var messages: [[UInt8]] = []
   while let message = try call.receive() { messages.append(message) }
   return (messages, try call.finish())
+}
+
+/// Expects that the server serves.
+func expectEcho(_ channel: Channel) throws {
+  let (messages, outcome) = try exchange(channel, TestServer.echo, [1])
+  #expect(outcome.status == .ok)
+  #expect(messages == [[1]])
 }
