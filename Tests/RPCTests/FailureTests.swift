@@ -89,7 +89,8 @@ import Testing
       // Some with a right start, so that the parser behind it is reached.
       var bytes = round % 2 == 0 ? Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8) : []
       if round % 4 == 0 { bytes += [0, 0, 0, 4, 0, 0, 0, 0, 0] }
-      bytes += (0..<Int.random(in: 0..<4_000, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) }
+      let noiseCount = Int.random(in: 0..<4_000, using: &random)
+      bytes += (0..<noiseCount).map { _ in UInt8.random(in: 0...255, using: &random) }
       socket.send(bytes)
     }
     try withChannel(to: server.address) { channel in

@@ -27,7 +27,7 @@ import Testing
     }
   }
 
-  @Test func `a call that ends within the grace ends well, and the server does not wait on`() throws {
+  @Test func `a call that ends within the grace ends well and ends the waiting`() throws {
     let server = try TestServer()
     try withChannel(to: server.address) { channel in
       let call = try BlockingCall(
