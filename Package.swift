@@ -91,7 +91,8 @@ let package = Package(
       "WireTests", ["Support", "Wire", "Messages", "protoc-gen-silica"], exclude: ["Proto"]),
     tests("RPCTests", ["Support", "RPC"]),
     tests("TextTests", ["Support", "Text"]),
-    tests("CheckpointTests", ["Support", "Program", "Checkpoint"]),
+    tests(
+      "CheckpointTests", ["Support", "Program", "Checkpoint"], exclude: ["Goldens"]),
     tests(
       "ModelsTests", ["Support", "Program", "Checkpoint", "Models", "Step", "Device"]),
     tests(
