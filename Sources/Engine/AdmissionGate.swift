@@ -12,7 +12,7 @@ final class AdmissionGate: Sendable {
   private let sequences = Atomic<Int>(0)
   private let promptTokens = Atomic<Int>(0)
   /// When the queue will have room, as the engine's thread sees it.
-  private let retryDelay = Atomic<UInt64>(0)
+  private let retryDelay: Atomic<UInt64>
   /// Sequences that have passed and not ended.
   private let open = Atomic<Int>(0)
   private let isOpen = Atomic<Bool>(true)
@@ -21,9 +21,11 @@ final class AdmissionGate: Sendable {
   /// Notified when the last open sequence ends.
   let emptied = WakeSignal()
 
-  init(sequencesMax: Int, promptTokensMax: Int) {
+  /// - Parameter retryDelay: what is answered until the engine's thread knows better.
+  init(sequencesMax: Int, promptTokensMax: Int, retryDelay: Nanoseconds) {
     self.sequencesMax = sequencesMax
     self.promptTokensMax = promptTokensMax
+    self.retryDelay = Atomic(retryDelay)
   }
 
   var isAccepting: Bool { isOpen.load(ordering: .acquiring) }
@@ -39,12 +41,19 @@ final class AdmissionGate: Sendable {
     guard isOpen.load(ordering: .sequentiallyConsistent) else {
       throw EngineError(.unavailable, "the server is shutting down and takes no new generations")
     }
-    try reserve(count, of: sequencesMax, in: sequences, "sequences")
-    do {
-      try reserve(tokens, of: promptTokensMax, in: promptTokens, "prompt tokens")
-    } catch {
+    guard count <= sequencesMax else {
+      throw EngineError(.invalidArgument, "n is \(count); expected at most \(sequencesMax)")
+    }
+    let (_, held) = sequences.add(count, ordering: .relaxed)
+    guard held <= sequencesMax else {
       sequences.subtract(count, ordering: .relaxed)
-      throw error
+      throw full(holding: held - count, of: sequencesMax, "sequences")
+    }
+    let (before, after) = promptTokens.add(tokens, ordering: .relaxed)
+    // One request may exceed the limit when nothing else waits.
+    guard after <= promptTokensMax || before == 0 else {
+      start(sequences: count, promptTokens: tokens)
+      throw full(holding: before, of: promptTokensMax, "prompt tokens")
     }
     open.add(count, ordering: .acquiringAndReleasing)
     guard body() else {
@@ -57,14 +66,8 @@ final class AdmissionGate: Sendable {
     }
   }
 
-  private func reserve(
-    _ count: Int, of limit: Int, in counter: borrowing Atomic<Int>, _ unit: String
-  ) throws(EngineError) {
-    let held = counter.add(count, ordering: .relaxed).oldValue
-    // One request may exceed the limit when nothing else waits.
-    guard held + count > limit, held > 0 || count > limit && unit == "sequences" else { return }
-    counter.subtract(count, ordering: .relaxed)
-    throw EngineError(
+  private func full(holding held: Int, of limit: Int, _ unit: String) -> EngineError {
+    EngineError(
       .resourceExhausted,
       "the waiting queue is full: it holds \(held) \(unit) of at most \(limit)",
       retryDelay: retryDelay.load(ordering: .relaxed))

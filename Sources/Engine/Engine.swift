@@ -57,7 +57,8 @@ package final class Engine: Sendable {
     commands = MPSCRing(capacity: EngineLimits.commandCountMax)
     gate = AdmissionGate(
       sequencesMax: configuration.waitingSequencesMax,
-      promptTokensMax: configuration.waitingPromptTokensMax)
+      promptTokensMax: configuration.waitingPromptTokensMax,
+      retryDelay: scheduler.retryDelay(now: Clock.nowNanoseconds))
     let loop = EngineLoop(
       scheduler: scheduler, pipeline: pipeline, commands: commands, wake: wake, gate: gate,
       vitals: vitals)
@@ -174,16 +175,18 @@ package final class Engine: Sendable {
   }
 
   /// Ends all sequences with an error and all threads, and frees the devices. Blocks the calling
-  /// thread. A device that does not come back is left behind after a grace time.
-  package func shutdown() {
+  /// thread. A device that does not come back from its step within `grace` nanoseconds is left
+  /// behind.
+  package func shutdown(grace: Nanoseconds = 5_000_000_000) {
     gate.close()
     isShutDown.withLock { isShutDown in
       guard !isShutDown else { return }
       isShutDown = true
-      while !commands.tryPush(.shutdown) { sched_yield() }
+      let deadline = Clock.nowNanoseconds + grace
+      while !commands.tryPush(.shutdown(deadline: deadline)) { sched_yield() }
       wake.notify()
       thread.join()
-      pipeline.shutdown(until: Clock.nowNanoseconds + EngineLimits.shutdownGrace)
+      pipeline.shutdown(until: deadline)
     }
   }
 }

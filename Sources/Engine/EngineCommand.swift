@@ -7,7 +7,8 @@ enum EngineCommand: Sendable {
   /// The choices of one request: all of them or none.
   case submit([AdmittedSequence])
   case end(SequenceID, FinishReason)
-  case shutdown
+  /// `deadline`, on `Clock`: when to stop waiting for the devices.
+  case shutdown(deadline: Nanoseconds)
 }
 
 /// A sequence that has passed the gate.
@@ -26,6 +27,4 @@ enum EngineLimits {
   static let commandCountMax = 8192
   /// Commands applied before each step, so that a flood of them cannot hold up the running.
   static let commandsPerTurnMax = 1024
-  /// How long a shutdown waits for devices to finish the steps under way.
-  static let shutdownGrace: Nanoseconds = 5_000_000_000
 }

@@ -20,5 +20,11 @@ package struct EngineLoad: Hashable, Sendable {
   /// Why the engine can run no more sequences; nil while it is well.
   package var failure: String?
 
+  /// Nanoseconds that the oldest step on any device has taken so far; 0 while none has one. A
+  /// device that hangs shows here.
+  package var oldestStepAge: UInt64 {
+    executors.lazy.filter(\.isBusy).map(\.heartbeatAge).max() ?? 0
+  }
+
   package init() {}
 }

@@ -22,8 +22,8 @@ extension EngineLoop {
       submit(sequences, now: now)
     case .end(let id, let reason):
       scheduler.end(id, reason, now: now)
-    case .shutdown:
-      stopDeadline = now + EngineLimits.shutdownGrace
+    case .shutdown(let deadline):
+      stopDeadline = deadline
       endAll(.failed(SequenceError(.unavailable, "the server has shut down")))
     }
   }

@@ -57,7 +57,7 @@ private func weigh(
   }
 }
 
-/// `exp(x)` for `x <= 0`, within 2 units in the last place of a double.
+/// `exp(x)` for `x <= 0`, within 3 units in the last place of a double.
 ///
 /// Written out because this target knows no C: `x = k ln 2 + r`, `|r| <= ln 2 / 2`, and the Taylor
 /// series of `exp(r)` to the 13th power.
