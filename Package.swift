@@ -99,7 +99,7 @@ let package = Package(
       "DeviceTests", ["Support", "Program", "Checkpoint", "Models", "Step", "Device", "CPUDevice"]),
     tests("CacheTests", ["Support", "Cache"]),
     tests("SchedulerTests", ["Support", "Step", "Cache", "Scheduler"]),
-    tests("SamplingTests", ["Support", "Step", "Sampling"]),
+    tests("SamplingTests", ["Support", "Step", "Sampling"], exclude: ["Goldens"]),
     tests("SlicingTests", ["Support", "Program", "Topology", "Slicing"]),
     tests(
       "EngineTests",
