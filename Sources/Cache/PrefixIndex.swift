@@ -138,8 +138,16 @@ package struct PrefixIndex: Sendable {
 
   private mutating func unlink(_ block: Int32) {
     let node = nodes[Int(block)]
-    if node.older == PrefixIndex.none { oldest = node.newer } else { nodes[Int(node.older)].newer = node.newer }
-    if node.newer == PrefixIndex.none { newest = node.older } else { nodes[Int(node.newer)].older = node.older }
+    if node.older == PrefixIndex.none {
+      oldest = node.newer
+    } else {
+      nodes[Int(node.older)].newer = node.newer
+    }
+    if node.newer == PrefixIndex.none {
+      newest = node.older
+    } else {
+      nodes[Int(node.newer)].older = node.older
+    }
     nodes[Int(block)].older = PrefixIndex.none
     nodes[Int(block)].newer = PrefixIndex.none
   }

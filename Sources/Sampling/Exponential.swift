@@ -48,7 +48,8 @@ enum Exponential {
 
   /// Sixteen scores from `index` on; past `end` minus infinity.
   @inline(__always)
-  private static func load(_ scores: UnsafeBufferPointer<Float>, _ index: Int, _ end: Int) -> Lanes {
+  private static func load(_ scores: UnsafeBufferPointer<Float>, _ index: Int, _ end: Int) -> Lanes
+  {
     if index + Lanes.scalarCount <= end, let base = scores.baseAddress {
       return UnsafeRawPointer(base + index).loadUnaligned(as: Lanes.self)
     }
@@ -82,7 +83,8 @@ enum Exponential {
     p = p * r + 0.5
     p = p * r + 1
     p = p * r + 1
-    let exponent = unsafeBitCast(shifted, to: SIMD16<Int32>.self) &- Int32(bitPattern: magic.bitPattern)
+    let exponent =
+      unsafeBitCast(shifted, to: SIMD16<Int32>.self) &- Int32(bitPattern: magic.bitPattern)
     let power = unsafeBitCast((exponent &+ 127) &<< 23, to: Lanes.self)
     return (p * power).replacing(with: 0, where: isTiny)
   }

@@ -22,12 +22,13 @@ package enum Philox {
   /// A number from 0 up to 1, with 53 random bits, for one token of one choice: the same whatever
   /// was drawn before and whatever else runs.
   package static func unit(seed: UInt64, choice: UInt32, position: Int) -> Double {
-    let position = UInt64(position)
     let bits = random(
-      counter: SIMD4(
-        UInt32(truncatingIfNeeded: position), UInt32(truncatingIfNeeded: position >> 32), choice, 0),
-      key: SIMD2(UInt32(truncatingIfNeeded: seed), UInt32(truncatingIfNeeded: seed >> 32)))
+      counter: SIMD4(low(UInt64(position)), high(UInt64(position)), choice, 0),
+      key: SIMD2(low(seed), high(seed)))
     let wide = UInt64(bits[0]) | UInt64(bits[1]) << 32
     return Double(wide >> 11) * 0x1p-53
   }
+
+  private static func low(_ value: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: value) }
+  private static func high(_ value: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: value >> 32) }
 }

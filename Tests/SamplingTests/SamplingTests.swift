@@ -108,7 +108,9 @@ private func parameters(_ change: (inout SamplingParameters) -> Void) -> Samplin
     var workspace = SamplingWorkspace()
     var logits = [Float](repeating: 1, count: 41)
     logits[token] = value
-    let error = #expect(throws: SequenceError.self) { try sample(logits, SamplingParameters(), &workspace) }
+    let error = #expect(throws: SequenceError.self) {
+      try sample(logits, SamplingParameters(), &workspace)
+    }
     #expect(error?.code == .internal)
     #expect(error?.message.contains("token \(token) ") == true)
   }

@@ -89,7 +89,9 @@ extension Simulation {
     let maxTokens = min(stopping.maxTokens ?? cacheRoom, room)
     switch reason {
     case .stopToken(let token):
-      if stop != client.tokens.count - 1 || client.tokens.last != token { violate("\(id): \(reason)") }
+      if stop != client.tokens.count - 1 || client.tokens.last != token {
+        violate("\(id): \(reason)")
+      }
     case .length:
       let expected = client.request.isScoring ? 0 : min(maxTokens, cacheRoom)
       if stop != nil || client.tokens.count != expected { violate("\(id): \(reason)") }
