@@ -88,7 +88,8 @@ let package = Package(
     tests("TopologyTests", ["Support", "Topology"]),
     // Compares with Python, and runs the plugin.
     tests(
-      "WireTests", ["Support", "Wire", "Messages", "protoc-gen-silica"], exclude: ["Proto"]),
+      "WireTests", ["Support", "Wire", "Messages", "protoc-gen-silica"],
+      exclude: ["Proto", "Python"]),
     tests("RPCTests", ["Support", "RPC"]),
     tests("TextTests", ["Support", "Text"]),
     tests(

@@ -67,7 +67,7 @@ extension Message {
   package func encoded() -> [UInt8] {
     let size = encodedSize
     return [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
-      encode(into: UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[..<size]))
+      encode(into: UnsafeMutableRawBufferPointer(start: buffer.baseAddress, count: size))
       count = size
     }
   }

@@ -6,7 +6,11 @@ package enum WireInt32: WireKeyCodec {
   @inlinable package static var wireType: UInt32 { WireType.varint }
   @inlinable package static var defaultValue: Int32 { 0 }
   @inlinable package static func isDefault(_ value: Int32) -> Bool { value == 0 }
-  @inlinable package static func size(_ value: Int32) -> Int { varintSize(UInt64(bitPattern: Int64(value))) }
+
+  @inlinable
+  package static func size(_ value: Int32) -> Int {
+    varintSize(UInt64(bitPattern: Int64(value)))
+  }
 
   @inlinable
   package static func write(_ value: Int32, to writer: inout WireWriter) {
@@ -23,7 +27,11 @@ package enum WireInt64: WireKeyCodec {
   @inlinable package static var wireType: UInt32 { WireType.varint }
   @inlinable package static var defaultValue: Int64 { 0 }
   @inlinable package static func isDefault(_ value: Int64) -> Bool { value == 0 }
-  @inlinable package static func size(_ value: Int64) -> Int { varintSize(UInt64(bitPattern: value)) }
+
+  @inlinable
+  package static func size(_ value: Int64) -> Int {
+    varintSize(UInt64(bitPattern: value))
+  }
 
   @inlinable
   package static func write(_ value: Int64, to writer: inout WireWriter) {
