@@ -22,7 +22,7 @@ from google.protobuf import message as protobuf_message  # noqa: E402
 from google.protobuf import text_format  # noqa: E402
 from google.protobuf.descriptor import FieldDescriptor as F  # noqa: E402
 
-DEPTH_MAX = 4
+DEPTH_MAX = 3
 INTEGERS = {
     F.TYPE_INT32: (32, True), F.TYPE_SINT32: (32, True), F.TYPE_SFIXED32: (32, True),
     F.TYPE_INT64: (64, True), F.TYPE_SINT64: (64, True), F.TYPE_SFIXED64: (64, True),
@@ -61,7 +61,7 @@ def scalar(rng, field):
 def fill_map(rng, message, field, depth):
     key, value = (field.message_type.fields_by_name[name] for name in ("key", "value"))
     target = getattr(message, field.name)
-    for _ in range(rng.choice([0, 1, 2, 6])):
+    for _ in range(rng.choice([0, 1, 2, 2 if value.message_type else 6])):
         if value.message_type:
             fill(rng, target[scalar(rng, key)], depth + 1)
         else:
@@ -75,7 +75,7 @@ def fill(rng, message, depth=0):
         if field.message_type and field.message_type.GetOptions().map_entry:
             fill_map(rng, message, field, depth)
         elif field.is_repeated:
-            for _ in range(rng.choice([1, 2, 5])):
+            for _ in range(rng.choice([1, 2, 2 if field.message_type else 9])):
                 if field.message_type:
                     fill(rng, getattr(message, field.name).add(), depth + 1)
                 else:
