@@ -126,9 +126,11 @@ Die Sprache ist ein Fluss. Le modèle est petit, mais la forêt est grande. ¿Qu
 # DeepSeek-V3's format in the words of this script: what a user or the model says between control
 # tokens, the system's text in front, tool calls fenced as JSON.
 CHAT_TEMPLATE = """
-{%- set state = namespace(system='', in_tools=false) -%}
+{%- set state = namespace(system='', is_first_sp=true, in_tools=false) -%}
 {%- for message in messages if message['role'] == 'system' -%}
-  {%- set state.system = state.system + ('\\n\\n' if state.system else '') + message['content'] -%}
+  {%- set gap = '' if state.is_first_sp else '\\n\\n' -%}
+  {%- set state.system = state.system + gap + message['content'] -%}
+  {%- set state.is_first_sp = false -%}
 {%- endfor -%}
 {{- bos_token + state.system -}}
 {%- for message in messages -%}
