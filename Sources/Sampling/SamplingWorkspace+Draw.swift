@@ -4,7 +4,7 @@ import Step
 
 extension SamplingWorkspace {
   /// Draws a token from `scores`: temperature, then top_k, then top_p of what is left, then min_p.
-  /// Time linear in the vocabulary; only candidates near the cut are sorted.
+  /// Time linear in the vocabulary; only tokens near the cut are sorted.
   mutating func draw(_ parameters: SamplingParameters, peak: Float, scale: Float, unit: Double)
     -> Int
   {
@@ -17,9 +17,9 @@ extension SamplingWorkspace {
       let last =
         hasTopK
         ? bucket(tokenCount: parameters.topK) : bucket(weight: Double(parameters.topP) * total)
-      gather { Bucket.index(distance: (peak - $0) * scale) <= last }
-      candidates.sort()
+      gather(to: last, peak: peak, scale: scale)
       if hasTopK { candidates.removeLast(candidates.count - parameters.topK) }
+      if hasTopK && hasTopP { candidates.sort() }
       if hasTopP { cutTopP(Double(parameters.topP), total: hasTopK ? candidateWeight : total) }
       if parameters.minP > 0 { candidates.removeAll { weights[$0.token] < parameters.minP } }
     } else {
@@ -77,19 +77,33 @@ extension SamplingWorkspace {
     return Bucket.count - 1
   }
 
-  private mutating func gather(where isCandidate: (Float) -> Bool) {
+  /// Gathers the tokens of the buckets before `last` in order of their ids, as all of them stay,
+  /// and then those of `last`, sorted.
+  private mutating func gather(to last: Int, peak: Float, scale: Float) {
     candidates.removeAll(keepingCapacity: true)
-    scores.withUnsafeBufferPointer { scores in
-      for token in 0..<scores.count where isCandidate(scores[token]) {
-        candidates.append(CandidateKey(score: scores[token], token: token))
-      }
-    }
+    gather { Bucket.index(distance: (peak - $0) * scale) < last }
+    let sure = candidates.count
+    gather { Bucket.index(distance: (peak - $0) * scale) == last }
+    candidates[sure...].sort()
   }
 
   private mutating func gatherMinP(_ minP: Float) {
     candidates.removeAll(keepingCapacity: true)
-    for token in weights.indices where weights[token] >= minP {
-      candidates.append(CandidateKey(score: scores[token], token: token))
+    gather(weights) { $0 >= minP }
+  }
+
+  private mutating func gather(where isCandidate: (Float) -> Bool) {
+    gather(scores, where: isCandidate)
+  }
+
+  /// Appends the tokens of which `values` are as asked for, in order of their ids.
+  private mutating func gather(_ values: [Float], where isCandidate: (Float) -> Bool) {
+    values.withUnsafeBufferPointer { values in
+      scores.withUnsafeBufferPointer { scores in
+        for token in 0..<values.count where isCandidate(values[token]) {
+          candidates.append(CandidateKey(score: scores[token], token: token))
+        }
+      }
     }
   }
 

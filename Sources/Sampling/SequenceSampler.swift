@@ -133,13 +133,13 @@ extension TokenLogprobs {
     let logSum = Double(peak) + log(Exponential.sum(logits, peak: peak))
     func logprob(_ token: Int) -> Float { Float(Double(logits[token]) - logSum) }
     var top: [CandidateKey] = []
-    for index in 0..<logits.count {
+    // What a logit must exceed to be among the top; a later equal one is not.
+    var bar = topCount == 0 ? Float.infinity : -.infinity
+    for index in 0..<logits.count where logits[index] > bar {
       let key = CandidateKey(score: logits[index], token: index)
-      if top.count == topCount {
-        guard let worst = top.last, key < worst else { continue }
-        top.removeLast()
-      }
+      if top.count == topCount { top.removeLast() }
       top.insert(key, at: top.firstIndex { key < $0 } ?? top.count)
+      if top.count == topCount, let last = top.last { bar = logits[last.token] }
     }
     self.init(
       chosen: logprob(token),
