@@ -8,8 +8,8 @@
 /// kinds: our bug is answered with `.misuse`, which stops the process; a failure of the peer or the
 /// network breaks the call, whose end then reports it; a harmless race, such as a token for a call
 /// that was cancelled a moment ago, is dropped.
-struct CallStateMachine {
-  enum Action: Equatable {
+package struct CallStateMachine {
+  package enum Action: Equatable {
     case nothing
     case postMessage(withInitialMetadata: Bool)
     case postRead
@@ -22,7 +22,7 @@ struct CallStateMachine {
     case misuse(String)
   }
 
-  enum ReadResult {
+  package enum ReadResult {
     case message
     case end
     case failure
@@ -55,12 +55,12 @@ struct CallStateMachine {
   private var hasEnded = false
 
   /// A server's call, just accepted. Its initial metadata goes with the first write.
-  static func server() -> CallStateMachine {
+  package static func server() -> CallStateMachine {
     CallStateMachine(hasSentInitialMetadata: false, openingCount: 0)
   }
 
   /// A client's call with `openingCount` operations posted at its start.
-  static func client(openingCount: Int) -> CallStateMachine {
+  package static func client(openingCount: Int) -> CallStateMachine {
     CallStateMachine(hasSentInitialMetadata: true, openingCount: openingCount)
   }
 
@@ -69,12 +69,12 @@ struct CallStateMachine {
     self.openingCount = openingCount
   }
 
-  var isReadyToSend: Bool { writing == .idle && !isOver }
-  var canSetInitialMetadata: Bool { !hasSentInitialMetadata }
+  package var isReadyToSend: Bool { writing == .idle && !isOver }
+  package var canSetInitialMetadata: Bool { !hasSentInitialMetadata }
 
   // MARK: Wishes of the handler
 
-  mutating func send() -> Action {
+  package mutating func send() -> Action {
     if isOver { return .nothing }
     switch writing {
     case .idle:
@@ -87,7 +87,7 @@ struct CallStateMachine {
     }
   }
 
-  mutating func read() -> Action {
+  package mutating func read() -> Action {
     if isOver { return .nothing }
     switch reading {
     case .idle:
@@ -98,7 +98,7 @@ struct CallStateMachine {
     }
   }
 
-  mutating func endWriting() -> Action {
+  package mutating func endWriting() -> Action {
     if isOver { return .nothing }
     switch writing {
     case .idle:
@@ -115,11 +115,11 @@ struct CallStateMachine {
 
   // MARK: Completions
 
-  mutating func openingCompleted() {
+  package mutating func openingCompleted() {
     openingCount -= 1
   }
 
-  mutating func sendCompleted(success: Bool) -> Action {
+  package mutating func sendCompleted(success: Bool) -> Action {
     let endIsWanted = writing == .messageInFlightThenEnd
     guard endIsWanted || writing == .messageInFlight else {
       return .misuse("a message completed that was not in flight")
@@ -136,7 +136,7 @@ struct CallStateMachine {
     return .postWriteEnd(withInitialMetadata: false)
   }
 
-  mutating func readCompleted(_ result: ReadResult) -> Action {
+  package mutating func readCompleted(_ result: ReadResult) -> Action {
     guard reading == .inFlight else { return .misuse("a read completed that was not outstanding") }
     reading = result == .message ? .idle : .ended
     switch result {
@@ -146,18 +146,18 @@ struct CallStateMachine {
     }
   }
 
-  mutating func writeEndCompleted() -> Action {
+  package mutating func writeEndCompleted() -> Action {
     guard writing == .endInFlight else { return .misuse("an end completed that was not in flight") }
     writing = .ended
     return .nothing
   }
 
-  mutating func overReceived() {
+  package mutating func overReceived() {
     isOver = true
   }
 
   /// To be asked after each completion: the end of the call, once, when nothing is outstanding.
-  mutating func nextAfterCompletion() -> Action {
+  package mutating func nextAfterCompletion() -> Action {
     let isWriting =
       switch writing {
       case .messageInFlight, .messageInFlightThenEnd, .endInFlight: true

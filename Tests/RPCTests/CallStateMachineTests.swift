@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import RPC
 import TestSupport
 import Testing
-
-@testable import RPC
 
 /// The state machine by lists of events and the action each is answered with.
 @Suite struct CallStateMachineTests {
