@@ -64,7 +64,26 @@ import Testing
     #expect(bench.tokens(2) == bench.model.continuation(of: turn, count: 8))
   }
 
-  @Test("A prefix is not shared before it is computed, nor where reuse is off or all is asked for")
+  @Test("A block is shared when it is computed, not while it is being computed")
+  func plannedBlocksAreNotShared() throws {
+    let bench = Bench {
+      $0.planInFlightMax = 2
+      $0.prefillChunkMax = 8
+    }
+    try bench.enqueue(1, prompt: prompt(12))
+    #expect(bench.plan()?.rowCounts == [1: 8])
+    #expect(bench.plan()?.rowCounts == [1: 4])
+    try bench.enqueue(2, prompt: prompt(20))
+    bench.complete()
+    let early = bench.plan()
+    #expect(early == nil)
+    bench.complete()
+    let plan = try #require(bench.plan())
+    #expect(plan.sequences.last?.id == SequenceID(2))
+    #expect(plan.sequences.last?.firstPosition == 12)
+  }
+
+  @Test("A prefix is not shared where reuse is off, nor where all outputs are asked for")
   func reuseHasConditions() throws {
     let bench = Bench { $0.reusesPrefixes = false }
     try bench.enqueue(1, prompt: prompt(12))
