@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Engine
+internal import Messages
+package import RPC
+internal import Support
+internal import Synchronization
+internal import Wire
+
+/// The services of a server, wired to one model: `silica.v1.Inference`, health and reflection.
+///
+/// `init`, `start`, then `stop`, from one thread.
+package final class InferenceServer: Sendable {
+  /// What each poller has of its own.
+  private struct Lane: Sendable {
+    let poller: Poller
+    let dispatcher: Dispatcher
+    let sessions: SessionRegistry
+    let watchers: HealthWatchers
+  }
+
+  private let server: Server
+  private let model: ServedModel
+  private let aux: AuxThread
+  private let lanes: [Lane]
+  private let health: HealthService
+  private let drainState = DrainState()
+
+  package init(
+    _ configuration: ServerConfiguration, model: ServedModel, limits: ServingLimits, auxCPUs: [Int]
+  ) {
+    let server = Server(configuration)
+    let aux = AuxThread(capacity: limits.waitingPrompts, cpus: auxCPUs)
+    let drainState = drainState
+    self.server = server
+    self.model = model
+    self.aux = aux
+    health = HealthService(services: Self.services)
+    lanes = server.pollers.map { poller in
+      Lane(
+        poller: poller,
+        dispatcher: Dispatcher(model: model, limits: limits, poller: poller, aux: aux),
+        sessions: SessionRegistry(drain: drainState), watchers: HealthWatchers())
+    }
+    register()
+  }
+
+  /// Listens and serves. On an error nothing is left behind but threads that `stop` ends.
+  package func start() throws(RPCError) { try server.start() }
+
+  /// Where it listens, with real ports.
+  package var addresses: [Address] { server.addresses }
+
+  /// Calls that are open now.
+  package var activeCallCount: Int { server.activeCallCount }
+
+  /// Brings health up to date with the engine; call it about once a second.
+  package func refreshHealth() {
+    let isWell = model.engine.load().failure == nil
+    let isDraining = drainState.isDraining.load(ordering: .acquiring)
+    if health.setServing(isWell && !isDraining) { onEveryLane { $0.watchers.notify() } }
+  }
+
+  /// Stops in the order that loses nothing: health says NOT_SERVING, sessions get `go_away`, new
+  /// generations are refused, running ones may finish within `grace`; what is left then ends with a
+  /// last frame of its own, and the server shuts down. Blocks; once.
+  package func stop(grace: Duration) {
+    drainState.isDraining.store(true, ordering: .releasing)
+    refreshHealth()
+    onEveryLane { $0.sessions.goAway("the server is shutting down", grace: grace) }
+    let end = ContinuousClock.now + grace
+    waitForCalls(until: end)
+    let error = ServingError(
+      .unavailable, "the server has shut down before the generation was finished",
+      reason: "SHUT_DOWN")
+    onEveryLane { lane in
+      lane.sessions.endAll(error)
+      lane.watchers.endAll()
+    }
+    server.shutdown(grace: Self.lastFramesTime)
+    aux.stop()
+  }
+
+  /// Time for the last frames to leave.
+  private static let lastFramesTime = Duration.seconds(2)
+
+  private func waitForCalls(until end: ContinuousClock.Instant) {
+    let signal = WakeSignal()
+    while drainState.hasGenerations, ContinuousClock.now < end {
+      signal.wait(until: Clock.nowNanoseconds + 20_000_000)
+    }
+  }
+
+  private func onEveryLane(_ body: @escaping @Sendable (Lane) -> Void) {
+    for lane in lanes { _ = lane.poller.submit { body(lane) } }
+  }
+}
+
+// MARK: - Methods
+
+extension InferenceServer {
+  private static let services = [
+    Silica_V1_Inference.serviceName, Grpc_Health_V1_Health.serviceName,
+    Grpc_Reflection_V1_ServerReflection.serviceName,
+  ]
+
+  private func register() {
+    let lanes = Dictionary(
+      uniqueKeysWithValues: lanes.map { (ObjectIdentifier($0.poller), $0) })
+    let lane: @Sendable (ServerCall) -> Lane = { call in
+      guard let lane = lanes[ObjectIdentifier(call.poller)] else {
+        checkFailed("a call on an unknown poller", file: #fileID, line: #line)
+      }
+      return lane
+    }
+    server.register(path: Silica_V1_Inference.session.path) { call in
+      let lane = lane(call)
+      return SessionHandler(call: call, dispatcher: lane.dispatcher, registry: lane.sessions)
+    }
+    server.register(path: Silica_V1_Inference.generate.path) { call in
+      let lane = lane(call)
+      return GenerateHandler(call: call, dispatcher: lane.dispatcher, registry: lane.sessions)
+    }
+    let description = model.description
+    register(Silica_V1_Inference.getModel) { _ in description }
+    registerHealth(lane)
+    registerReflection()
+  }
+
+  private func register<Request, Response>(
+    _ method: MethodDescriptor<Request, Response>,
+    answer: @escaping @Sendable (Request) throws(ServingError) -> Response
+  ) {
+    server.register(path: method.path) { call in
+      UnaryHandler(method, call: call, answer: answer)
+    }
+  }
+
+  private func registerHealth(_ lane: @escaping @Sendable (ServerCall) -> Lane) {
+    let health = health
+    register(Grpc_Health_V1_Health.check) { (request) throws(ServingError) in
+      guard let status = health.status(of: request.service) else {
+        throw ServingError(
+          .notFound, "service '\(request.service)' is not served here", reason: "UNKNOWN_SERVICE",
+          field: "service")
+      }
+      return .with { $0.status = status }
+    }
+    server.register(path: Grpc_Health_V1_Health.watch.path) { call in
+      HealthWatchHandler(call: call, health: health, watchers: lane(call).watchers)
+    }
+  }
+
+  private func registerReflection() {
+    let index = DescriptorIndex(services: Self.services, files: FileDescriptor.all)
+    server.register(path: Grpc_Reflection_V1_ServerReflection.serverReflectionInfo.path) { call in
+      ReflectionHandler(call: call, index: index)
+    }
+  }
+}
+
+extension ServedModel {
+  /// What `GetModel` says.
+  fileprivate var description: Silica_V1_GetModelResponse {
+    .with { message in
+      message.name = name
+      message.architecture = architecture
+      message.vocabularySize = UInt32(vocabularySize)
+      message.contextLength = UInt32(contextLength)
+      message.eosTokenIds = endTokens.map { UInt32(bitPattern: $0) }
+      message.device = device
+      message.precision = precision
+    }
+  }
+}

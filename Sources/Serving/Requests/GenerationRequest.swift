@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Messages
+internal import Step
+
+/// A checked `Start`: everything but the prompt's tokens, which take a tokeniser's time.
+struct GenerationRequest: Sendable {
+  /// What the prompt is made of.
+  enum Prompt: Sendable {
+    case text(String)
+    case tokens([Int32])
+    case chat(Silica_V1_Chat)
+  }
+
+  var prompt: Prompt
+  /// With the seed drawn if none was given; `choice` is set for each choice.
+  var sampling: SamplingParameters
+  var stopping: StoppingParameters
+  var stopStrings: [String]
+  var choiceCount: Int
+  var sendsTokenIDs: Bool
+  var showsControlTokens: Bool
+  var priority: Int32
+  /// On `Clock`.
+  var deadline: Nanoseconds?
+}

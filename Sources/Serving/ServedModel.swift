@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Engine
+package import Step
+package import Text
+
+/// The model behind a server, with everything a request is checked against. Immutable; shared by
+/// all threads.
+package struct ServedModel: Sendable {
+  package var name: String
+  package var architecture: String
+  package var tokenizer: Tokenizer
+  /// What unset sampling values mean: `generation_config.json`, else the neutral values.
+  package var defaultSampling: SamplingParameters
+  /// Tokens that end a generation unless it ignores them.
+  package var endTokens: [Int32]
+  /// Rows of the model's vocabulary; token ids are below it.
+  package var vocabularySize: Int { engine.vocabularySize }
+  /// Prompt and output tokens of one sequence, at most.
+  package var contextLength: Int { engine.contextLength }
+  /// For people: "cpu (avx512, 2 threads)" and "bf16".
+  package var device: String
+  package var precision: String
+  package var engine: Engine
+
+  package init(
+    name: String, architecture: String, tokenizer: Tokenizer,
+    defaultSampling: SamplingParameters, endTokens: [Int32], device: String, precision: String,
+    engine: Engine
+  ) {
+    self.name = name
+    self.architecture = architecture
+    self.tokenizer = tokenizer
+    self.defaultSampling = defaultSampling
+    self.endTokens = endTokens
+    self.device = device
+    self.precision = precision
+    self.engine = engine
+  }
+}

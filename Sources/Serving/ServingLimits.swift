@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// What one client may take of the server's front end. The engine's queue has limits of its own.
+package struct ServingLimits: Hashable, Sendable {
+  /// Generations that run or wait on one stream.
+  package var generationsPerStream = 256
+  /// Choices of one generation (`output.n`).
+  package var choicesPerGeneration = 16
+  /// Stop strings of one generation, and bytes of each.
+  package var stopStrings = 16
+  package var stopStringBytes = 1_024
+  /// Entries of `sampling.logit_bias`.
+  package var logitBiases = 1_024
+  /// Messages of a conversation.
+  package var chatMessages = 4_096
+  /// Answers about the whole stream (pong, refusals) that wait to be sent before reading pauses.
+  package var waitingStreamFrames = 64
+  /// Requests that wait to be tokenised, on all streams together.
+  package var waitingPrompts = 1_024
+
+  package init() {}
+}

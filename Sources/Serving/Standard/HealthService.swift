@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Messages
+internal import RPC
+internal import Support
+internal import Synchronization
+internal import Wire
+
+/// What `grpc.health.v1.Health` says: SERVING while the engine steps or sleeps in peace, NOT_SERVING
+/// once it has failed or the server drains.
+///
+/// The state comes from the engine, never from traffic. `refresh` is called by whoever notices
+/// time or change; watchers hear of changes on their pollers.
+final class HealthService: Sendable {
+  typealias Status = Grpc_Health_V1_HealthCheckResponse.ServingStatus
+
+  /// The services that can be asked for; "" is the whole server.
+  private let services: Set<String>
+  private let isServing = Atomic<Bool>(true)
+
+  init(services: [String]) {
+    self.services = Set(services + [""])
+  }
+
+  /// The status of a service, or nil for one that is not here.
+  func status(of service: String) -> Status? {
+    guard services.contains(service) else { return nil }
+    return isServing.load(ordering: .acquiring) ? .serving : .notServing
+  }
+
+  /// Returns whether that was a change.
+  func setServing(_ serving: Bool) -> Bool {
+    isServing.exchange(serving, ordering: .acquiringAndReleasing) != serving
+  }
+}
+
+/// The calls of one poller that watch health. Confined to the poller.
+final class HealthWatchers: @unchecked Sendable {  // touched on the poller only
+  private var handlers: [ObjectIdentifier: HealthWatchHandler] = [:]
+
+  func add(_ handler: HealthWatchHandler) { handlers[ObjectIdentifier(handler)] = handler }
+  func remove(_ handler: HealthWatchHandler) { handlers[ObjectIdentifier(handler)] = nil }
+  func notify() { for handler in handlers.values { handler.pump() } }
+  /// A watch has no end of its own; a server that stops ends it.
+  func endAll() { for handler in handlers.values { handler.end() } }
+}
+
+/// One `Watch` call: the status now, and at every change.
+final class HealthWatchHandler: ServerCallHandler {
+  private let call: ServerCall
+  private let health: HealthService
+  private let watchers: HealthWatchers
+  private var service: String?
+  private var lastSent: HealthService.Status?
+
+  init(call: ServerCall, health: HealthService, watchers: HealthWatchers) {
+    self.call = call
+    self.health = health
+    self.watchers = watchers
+    call.read()
+  }
+
+  func received(_ message: RawSpan, on call: ServerCall) {
+    do {
+      service = try Grpc_Health_V1_HealthCheckRequest(decoding: message).service
+    } catch {
+      return call.finish(Status(.invalidArgument, "undecodable request: \(error)"))
+    }
+    watchers.add(self)
+    pump()
+  }
+
+  func receivedEnd(on call: ServerCall) {
+    if service == nil { call.finish(Status(.invalidArgument, "the call ended without a request")) }
+  }
+
+  func readyToSend(on call: ServerCall) { pump() }
+
+  func ended(on call: ServerCall, wasCancelled: Bool) { watchers.remove(self) }
+
+  func pump() {
+    guard let service, call.isReadyToSend else { return }
+    let status = health.status(of: service) ?? .serviceUnknown
+    guard status != lastSent else { return }
+    lastSent = status
+    var response = Grpc_Health_V1_HealthCheckResponse()
+    response.status = status
+    call.send(response)
+  }
+
+  func end() { call.finish(Status(.unavailable, "the server is shutting down")) }
+}

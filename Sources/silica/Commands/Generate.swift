@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Engine
+import Messages
+import RPC
+import Serving
+
+/// `silica generate`.
+enum Generate: Subcommand {
+  static let name = "generate"
+  static let summary = "generate text, in this process or from a server"
+
+  static let options =
+    [
+      Option("--target", "HOST:PORT", "a running server; without it --model is loaded here"),
+      Option("--prompt", "TEXT", "the whole prompt; added tokens in it are matched"),
+      Option("--chat", "TEXT", "a user's message, rendered with the model's chat template"),
+      Option("--system", "TEXT", "a system message before --chat"),
+      Option("--max-tokens", "N", "tokens to generate", default: "128"),
+      Option("--temperature", "T", "0 is greedy", default: "the model's"),
+      Option("--top-p", "P", "keep tokens up to this probability", default: "the model's"),
+      Option("--top-k", "K", "keep this many tokens; 0 keeps all", default: "the model's"),
+      Option("--min-p", "P", "keep tokens this likely, relative to the likeliest", default: "0"),
+      Option("--repetition-penalty", "X", "over 1 repeats less", default: "1"),
+      Option("--seed", "N", "the same seed gives the same text", default: "drawn"),
+      Option("--stop", "TEXT", "end before this text", repeatable: true),
+      Option("--ignore-eos", nil, "go on past the model's end tokens"),
+      Option("--usage", nil, "print token counts and times to standard error at the end"),
+    ] + ModelOptions.options
+
+  static let discussion = """
+    The text goes to standard output as it comes. With --model, a server for this one request runs
+    inside the process, so that both ways take the same path.
+
+    examples:
+      silica generate --target 127.0.0.1:50051 --chat "Name three rivers"
+      silica generate --model DIR --prompt "Once upon a time" --max-tokens 32 --temperature 0
+    """
+
+  static func run(_ arguments: Arguments) throws {
+    let request = try GenerateArguments(arguments).request
+    guard let target = arguments.string("--target") else {
+      return try runInProcess(request, arguments)
+    }
+    guard !arguments.has("--model") else {
+      throw UsageError("give --target or --model, not both")
+    }
+    try GenerateClient(target: try Address(parsing: target)).run(
+      request, showsUsage: arguments.has("--usage"))
+  }
+
+  private static func runInProcess(
+    _ request: Silica_V1_GenerateRequest, _ arguments: Arguments
+  ) throws {
+    guard arguments.has("--model") else { throw UsageError("give --target or --model") }
+    let model = try LoadedModel(try ModelOptions(arguments, batchMax: 1))
+    defer { model.engine.shutdown() }
+    if model.isUntrained {
+      Console.error("silica: note: this checkpoint is untrained; its text means nothing\n")
+    }
+    let server = try model.server(at: [Address(host: "127.0.0.1", port: 0)], pollerCount: 1)
+    defer { server.stop(grace: .zero) }
+    try server.start()
+    guard let address = server.addresses.first else { return }
+    try GenerateClient(target: address).run(request, showsUsage: arguments.has("--usage"))
+  }
+}

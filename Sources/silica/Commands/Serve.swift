@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Engine
+import Program
+import RPC
+import Serving
+import Topology
+
+/// `silica serve`.
+enum Serve: Subcommand {
+  static let name = "serve"
+  static let summary = "serve a model over gRPC"
+
+  static let options =
+    ModelOptions.options + [
+      Option(
+        "--listen", "HOST:PORT", "where to listen; port 0 picks a free one",
+        default: "127.0.0.1:50051", repeatable: true),
+      Option("--name", "NAME", "the model's name for clients", default: "the folder's"),
+      Option("--pollers", "N", "threads that carry calls", default: "one for each NUMA node"),
+      Option("--grace", "SECONDS", "time for running generations after SIGTERM", default: "30"),
+    ]
+
+  static let discussion = """
+    When it is ready it prints one line to standard output for each address:
+      silica: listening on HOST:PORT
+    SIGTERM and SIGINT drain: health turns NOT_SERVING, sessions are told to go away, running
+    generations finish within the grace time, and the rest end with a message of their own. A second
+    signal ends at once.
+
+    examples:
+      silica serve --model DeepSeek-V2-Lite-Chat
+      silica serve --model DIR --listen 0.0.0.0:50051 --stages 2 --kv-memory 4G
+    """
+
+  static func run(_ arguments: Arguments) throws {
+    let options = try ModelOptions(arguments)
+    let grace = try arguments.integer("--grace", in: 0...86_400) ?? 30
+    let pollerCount = try arguments.integer("--pollers", in: 1...256)
+    var listen = arguments.strings("--listen")
+    if listen.isEmpty { listen = ["127.0.0.1:50051"] }
+    let addresses = try listen.map { try Address(parsing: $0) }
+
+    let signals = StopSignals()
+    let model = try LoadedModel(options)
+    defer { model.engine.shutdown() }
+    let server = try model.server(
+      at: addresses, name: arguments.string("--name"), pollerCount: pollerCount)
+    defer { server.stop(grace: .seconds(grace)) }
+    try server.start()
+    announce(server, model)
+    while !signals.wait(milliseconds: 500) { server.refreshHealth() }
+    Console.error("silica: stopping; running generations have \(grace) s (again to stop now)\n")
+    signals.endProcessAtNext()
+  }
+
+  private static func announce(_ server: InferenceServer, _ model: LoadedModel) {
+    Console.error("silica: \(model.program.name) on \(model.deviceSummary)\n")
+    if model.isUntrained {
+      Console.error("silica: note: this checkpoint is untrained; its text means nothing\n")
+    }
+    for address in server.addresses { Console.out("silica: listening on \(address)\n") }
+  }
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Support
+import Topology
+
+/// `silica topology`.
+enum TopologyShow: Subcommand {
+  static let name = "topology"
+  static let summary = "show the machine: nodes, cores, memory, distances"
+
+  static let options = [
+    Option("--root", "DIR", "read this tree instead of the machine's /", default: "/"),
+    Option("--format", "NAME", "table or json", default: "table"),
+  ]
+
+  static let discussion = """
+    Shows what this process may use: CPUs outside its affinity or its cgroup's cpuset are left out.
+
+    example:
+      silica topology --format json
+    """
+
+  static func run(_ arguments: Arguments) throws {
+    let topology = try MachineTopology.read(arguments)
+    let format = try arguments.choice("--format", of: ["table", "json"]) ?? "table"
+    if format == "json" {
+      Console.out(MachineTopology.json(topology).description + "\n")
+      return
+    }
+    var nodes = Table(header: ["node", "cpus", "cores", "memory", "free", "distances"])
+    for node in topology.nodes {
+      nodes.rows.append([
+        "\(node.id)", "\(node.cpus.count)",
+        "\(topology.cores.filter { $0.node == node.id }.count)",
+        ByteCount.text(node.memoryBytes), ByteCount.text(node.freeMemoryBytes),
+        node.distances.map(String.init).joined(separator: " "),
+      ])
+    }
+    Console.out(nodes.text)
+    Console.out("available memory: \(ByteCount.text(topology.availableMemoryBytes))\n")
+    for note in topology.notes { Console.out("note: \(note)\n") }
+  }
+}
+
+/// Bytes for people.
+enum ByteCount {
+  static func text(_ bytes: Int) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"]
+    var value = Double(bytes)
+    var unit = 0
+    while value >= 1_024, unit < units.count - 1 {
+      value /= 1_024
+      unit += 1
+    }
+    return unit == 0 ? "\(bytes) B" : "\((value * 10).rounded() / 10) \(units[unit])"
+  }
+}

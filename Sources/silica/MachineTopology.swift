@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Support
+import Topology
+
+/// The machine that a subcommand is asked about.
+enum MachineTopology {
+  /// This machine, or the tree that `--root` names.
+  static func read(_ arguments: Arguments, option: String = "--root") throws -> Topology {
+    guard let root = arguments.string(option) else { return try Topology.current() }
+    return try Topology.read(root: root)
+  }
+
+  static func json(_ topology: Topology) -> JSON {
+    let nodes = topology.nodes.map { node -> JSON in
+      [
+        "id": .integer(node.id), "cpus": .array(node.cpus.map { .integer($0) }),
+        "memory_bytes": .integer(node.memoryBytes),
+        "free_memory_bytes": .integer(node.freeMemoryBytes),
+        "distances": .array(node.distances.map { .integer($0) }),
+      ]
+    }
+    let cores = topology.cores.map { core -> JSON in
+      [
+        "id": .integer(core.id), "node": .integer(core.node),
+        "cpus": .array(core.cpus.map { .integer($0) }),
+      ]
+    }
+    return [
+      "nodes": .array(nodes), "cores": .array(cores),
+      "available_memory_bytes": .integer(topology.availableMemoryBytes),
+      "notes": .array(topology.notes.map { .string($0) }),
+    ]
+  }
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Checkpoint
+import Device
+import Engine
+import Executor
+import Models
+import Program
+import Serving
+import Step
+import Support
+import Text
+import Topology
+
+/// A checkpoint with its engine running.
+struct LoadedModel {
+  let checkpoint: Checkpoint
+  let program: Program
+  let engine: Engine
+  let topology: Topology
+  let options: ModelOptions
+
+  /// Opens, checks and loads a checkpoint. Shows progress on a terminal.
+  ///
+  /// - Parameter givesAllLogits: whether every row of a step may give logits (`silica logits`).
+  init(_ options: ModelOptions, givesAllLogits: Bool = false) throws {
+    checkpoint = try Checkpoint(directory: options.directory)
+    program = try Model.program(for: checkpoint)
+    topology = try Topology.current()
+    self.options = options
+    var configuration = EngineConfiguration()
+    configuration.stages = Self.stages(options, program)
+    configuration.contextSlices = options.contextSlices
+    configuration.threadsPerDevice = options.threads
+    configuration.batchMax = options.batchMax
+    configuration.rowCountMax = options.prefillChunk ?? configuration.rowCountMax
+    if givesAllLogits { configuration.outputCountMax = configuration.rowCountMax }
+    configuration.contextLength = options.contextLength
+    configuration.kvMemoryBytes = options.kvMemoryBytes
+    let line = LoadProgressLine()
+    defer { line.finish() }
+    engine = try Engine.start(
+      program, from: checkpoint, devices: Self.factory(options), configuration: configuration,
+      topology: topology, progress: line.update)
+  }
+
+  /// A model is cut between layers, so there are no more stages than those.
+  static func stages(_ options: ModelOptions, _ program: Program) -> Int {
+    let stages = min(options.stages, program.layers.count)
+    if stages < options.stages {
+      Console.error(
+        "silica: note: the model has \(program.layers.count) layers; running \(stages) stages, "
+          + "not \(options.stages)\n")
+    }
+    return stages
+  }
+
+  private static func factory(_ options: ModelOptions) -> DeviceFactory {
+    switch options.device {
+    case .reference:
+      return { _ in ReferenceDevice() }
+    case .cpu:
+      return { _ in ReferenceDevice() }
+    }
+  }
+
+  /// What the engine's devices say of themselves, each once.
+  var deviceSummary: String {
+    var seen = Set<String>()
+    return engine.load().executors.map(\.device).filter { seen.insert($0).inserted }
+      .joined(separator: "; ")
+  }
+}

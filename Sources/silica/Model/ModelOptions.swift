@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// The options of every subcommand that runs a model.
+struct ModelOptions {
+  /// Where operations run.
+  enum DeviceKind: String {
+    case reference, cpu
+  }
+
+  var directory: String
+  var device: DeviceKind
+  var precision: String
+  var stages: Int
+  var contextSlices: Int
+  var threads: Int?
+  var batchMax: Int
+  var prefillChunk: Int?
+  var contextLength: Int?
+  var kvMemoryBytes: Int?
+
+  static let model = Option(
+    "--model", "DIR", "Hugging Face checkpoint: config.json, tokenizer.json, *.safetensors")
+
+  static let options = [
+    model,
+    Option("--device", "NAME", "auto, cpu or reference", default: "auto"),
+    Option("--precision", "NAME", "auto, f32 or bf16", default: "auto: as stored"),
+    Option("--stages", "N", "run ranges of layers on N executors", default: "1"),
+    Option("--context-slices", "N", "split every sequence's keys over N executors", default: "1"),
+    Option("--threads", "N", "compute threads of each device", default: "its share of the cores"),
+    Option("--max-batch", "N", "sequences that run at once", default: "32"),
+    Option("--prefill-chunk", "N", "tokens of a step", default: "256"),
+    Option("--context-length", "N", "tokens of a sequence", default: "the model's"),
+    Option("--kv-memory", "SIZE", "memory for keys and values, as 512M", default: "half of free"),
+  ]
+
+  init(_ arguments: Arguments, batchMax: Int = 32) throws(UsageError) {
+    directory = try arguments.required("--model")
+    device = try Self.device(arguments.string("--device") ?? "auto")
+    precision = try Self.precision(arguments)
+    stages = try arguments.integer("--stages", in: 1...1_024) ?? 1
+    contextSlices = try arguments.integer("--context-slices", in: 1...64) ?? 1
+    threads = try arguments.integer("--threads", in: 1...4_096)
+    self.batchMax = try arguments.integer("--max-batch", in: 1...4_096) ?? batchMax
+    prefillChunk = try arguments.integer("--prefill-chunk", in: 1...65_536)
+    contextLength = try arguments.integer("--context-length", in: 2...Int.max)
+    kvMemoryBytes = try arguments.bytes("--kv-memory")
+  }
+
+  private static func device(_ name: String) throws(UsageError) -> DeviceKind {
+    if name == "auto" { return .cpu }
+    if name.hasPrefix("cuda") {
+      throw UsageError("--device is '\(name)'; this build has no CUDA device: use cpu or reference")
+    }
+    guard let kind = DeviceKind(rawValue: name) else {
+      throw UsageError("--device is '\(name)'; expected auto, cpu or reference")
+    }
+    return kind
+  }
+
+  private static func precision(_ arguments: Arguments) throws(UsageError) -> String {
+    let precision = arguments.string("--precision") ?? "auto"
+    if ["w8", "w4", "fp8"].contains(precision) {
+      throw UsageError(
+        "--precision is '\(precision)'; this build runs auto, f32 and bf16 (an FP8 checkpoint loads "
+          + "in either)")
+    }
+    return try arguments.choice("--precision", of: ["auto", "f32", "bf16"]) ?? "auto"
+  }
+}
