@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// A proto file as data, for reflection.
-package struct FileDescriptor: Hashable, Sendable {
+public struct FileDescriptor: Hashable, Sendable {
   /// As other files import it: "silica/v1/inference.proto".
-  package let name: String
+  public let name: String
   /// The files that it imports.
-  package let dependencies: [String]
+  public let dependencies: [String]
   /// Full names of what it defines: messages, enums, services and methods.
-  package let symbols: [String]
+  public let symbols: [String]
   /// Its google.protobuf.FileDescriptorProto, without source positions and comments.
-  package let serialized: [UInt8]
+  public let serialized: [UInt8]
 
-  package init(name: String, dependencies: [String], symbols: [String], serialized: [UInt8]) {
+  public init(name: String, dependencies: [String], symbols: [String], serialized: [UInt8]) {
     self.name = name
     self.dependencies = dependencies
     self.symbols = symbols

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// The storage of a message field through which a message can contain itself.
-package indirect enum Indirect<Value: Message>: Hashable, Sendable {
+public indirect enum Indirect<Value: Message>: Hashable, Sendable {
   case none
   case some(Value)
 
-  package init(_ value: Value?) { self = value.map(Self.some) ?? .none }
+  public init(_ value: Value?) { self = value.map(Self.some) ?? .none }
 
-  package var value: Value? {
+  public var value: Value? {
     if case .some(let value) = self { value } else { nil }
   }
 }

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Support
-
 /// A protobuf message: a plain value that `protoc-gen-silica` writes.
 ///
 /// Fields of a value that this version does not know are skipped when it is decoded.
-package protocol Message: Hashable, Sendable {
+public protocol Message: Hashable, Sendable {
   /// The full name in the proto file: "silica.v1.Delta".
   static var messageName: String { get }
   /// The names of the fields in the proto file, by number; for error messages.
@@ -31,7 +29,7 @@ extension Message {
   ///
   /// - Parameter bytes: only read during the call.
   @inlinable
-  package init(
+  public init(
     decoding bytes: UnsafeRawBufferPointer, limits: WireLimits = WireLimits()
   ) throws(WireError) {
     self.init()
@@ -46,7 +44,7 @@ extension Message {
 
   /// Decodes a whole message.
   @inlinable
-  package init(decoding bytes: [UInt8], limits: WireLimits = WireLimits()) throws(WireError) {
+  public init(decoding bytes: [UInt8], limits: WireLimits = WireLimits()) throws(WireError) {
     self = try bytes.withUnsafeBufferPointer { (buffer) throws(WireError) in
       try Self(decoding: UnsafeRawBufferPointer(buffer), limits: limits)
     }
@@ -56,15 +54,15 @@ extension Message {
   ///
   /// - Parameter memory: exactly `encodedSize` bytes.
   @inlinable
-  package func encode(into memory: UnsafeMutableRawBufferPointer) {
+  public func encode(into memory: UnsafeMutableRawBufferPointer) {
     var writer = WireWriter(memory)
     write(to: &writer)
-    check(writer.isFull, "\(Self.messageName) wrote less than its encodedSize")
+    if !writer.isFull { WireWriter.sizeIsWrong() }
   }
 
   /// The message as bytes. Cost: one allocation.
   @inlinable
-  package func encoded() -> [UInt8] {
+  public func encoded() -> [UInt8] {
     let size = encodedSize
     return [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
       encode(into: UnsafeMutableRawBufferPointer(start: buffer.baseAddress, count: size))
@@ -74,7 +72,7 @@ extension Message {
 
   /// A message built in one expression: `.with { $0.text = "hello" }`.
   @inlinable
-  package static func with<E: Error>(_ set: (inout Self) throws(E) -> Void) throws(E) -> Self {
+  public static func with<E: Error>(_ set: (inout Self) throws(E) -> Void) throws(E) -> Self {
     var message = Self()
     try set(&message)
     return message

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// The codec of `string`: UTF-8, checked when it is read.
-package enum WireString: WireKeyCodec {
-  @inlinable package static var wireType: UInt32 { WireType.lengthDelimited }
-  @inlinable package static var defaultValue: String { "" }
-  @inlinable package static func isDefault(_ value: String) -> Bool { value.isEmpty }
+public enum WireString: WireKeyCodec {
+  @inlinable public static var wireType: UInt32 { WireType.lengthDelimited }
+  @inlinable public static var defaultValue: String { "" }
+  @inlinable public static func isDefault(_ value: String) -> Bool { value.isEmpty }
 
   @inlinable
-  package static func size(_ value: String) -> Int {
+  public static func size(_ value: String) -> Int {
     let count = value.utf8.count
     return varintSize(UInt64(count)) + count
   }
 
   @inlinable
-  package static func write(_ value: String, to writer: inout WireWriter) {
+  public static func write(_ value: String, to writer: inout WireWriter) {
     var value = value
     value.withUTF8 { writer.lengthDelimited($0) }
   }
 
   @inlinable
-  package static func read(
+  public static func read(
     _ value: inout String, from reader: inout WireReader
   ) throws(WireError) {
     let bytes = try reader.lengthDelimited()
@@ -31,29 +31,29 @@ package enum WireString: WireKeyCodec {
 
   /// Swift orders texts by their canonical form; other languages do by bytes.
   @inlinable
-  package static func precedes(_ left: String, _ right: String) -> Bool {
+  public static func precedes(_ left: String, _ right: String) -> Bool {
     left.utf8.lexicographicallyPrecedes(right.utf8)
   }
 }
 
 /// The codec of `bytes`.
-package enum WireBytes: WireCodec {
-  @inlinable package static var wireType: UInt32 { WireType.lengthDelimited }
-  @inlinable package static var defaultValue: [UInt8] { [] }
-  @inlinable package static func isDefault(_ value: [UInt8]) -> Bool { value.isEmpty }
+public enum WireBytes: WireCodec {
+  @inlinable public static var wireType: UInt32 { WireType.lengthDelimited }
+  @inlinable public static var defaultValue: [UInt8] { [] }
+  @inlinable public static func isDefault(_ value: [UInt8]) -> Bool { value.isEmpty }
 
   @inlinable
-  package static func size(_ value: [UInt8]) -> Int {
+  public static func size(_ value: [UInt8]) -> Int {
     varintSize(UInt64(value.count)) + value.count
   }
 
   @inlinable
-  package static func write(_ value: [UInt8], to writer: inout WireWriter) {
+  public static func write(_ value: [UInt8], to writer: inout WireWriter) {
     value.withUnsafeBufferPointer { writer.lengthDelimited($0) }
   }
 
   @inlinable
-  package static func read(
+  public static func read(
     _ value: inout [UInt8], from reader: inout WireReader
   ) throws(WireError) {
     value = [UInt8](try reader.lengthDelimited())

@@ -2,7 +2,7 @@
 
 /// How one kind of field is encoded. Generated messages name a codec for each field, and use the
 /// functions of the extensions: one set for each way in which a field can be present.
-package protocol WireCodec {
+public protocol WireCodec {
   associatedtype Value: Hashable & Sendable
   static var wireType: UInt32 { get }
   /// What an absent field holds.
@@ -19,20 +19,20 @@ package protocol WireCodec {
 /// A field that is always present: proto3's default. Also the payload of a oneof.
 extension WireCodec {
   @inlinable
-  package static func fieldSize(_ value: Value, tagSize: Int) -> Int {
+  public static func fieldSize(_ value: Value, tagSize: Int) -> Int {
     isDefault(value) ? 0 : presentSize(value, tagSize: tagSize)
   }
 
   @inlinable
-  package static func writeField(_ value: Value, tag: UInt32, to writer: inout WireWriter) {
+  public static func writeField(_ value: Value, tag: UInt32, to writer: inout WireWriter) {
     if !isDefault(value) { writePresent(value, tag: tag, to: &writer) }
   }
 
   @inlinable
-  package static func presentSize(_ value: Value, tagSize: Int) -> Int { tagSize + size(value) }
+  public static func presentSize(_ value: Value, tagSize: Int) -> Int { tagSize + size(value) }
 
   @inlinable
-  package static func writePresent(_ value: Value, tag: UInt32, to writer: inout WireWriter) {
+  public static func writePresent(_ value: Value, tag: UInt32, to writer: inout WireWriter) {
     writer.tag(tag)
     write(value, to: &writer)
   }
@@ -41,18 +41,18 @@ extension WireCodec {
 /// A field that may be absent: `optional`, and every message.
 extension WireCodec {
   @inlinable
-  package static func optionalSize(_ value: Value?, tagSize: Int) -> Int {
+  public static func optionalSize(_ value: Value?, tagSize: Int) -> Int {
     guard let value else { return 0 }
     return presentSize(value, tagSize: tagSize)
   }
 
   @inlinable
-  package static func writeOptional(_ value: Value?, tag: UInt32, to writer: inout WireWriter) {
+  public static func writeOptional(_ value: Value?, tag: UInt32, to writer: inout WireWriter) {
     if let value { writePresent(value, tag: tag, to: &writer) }
   }
 
   @inlinable
-  package static func readOptional(
+  public static func readOptional(
     _ value: inout Value?, from reader: inout WireReader
   ) throws(WireError) {
     var present = value ?? defaultValue
@@ -65,19 +65,19 @@ extension WireCodec {
 /// A repeated field with a tag for each element.
 extension WireCodec {
   @inlinable
-  package static func repeatedSize(_ values: [Value], tagSize: Int) -> Int {
+  public static func repeatedSize(_ values: [Value], tagSize: Int) -> Int {
     var size = values.count * tagSize
     for value in values { size += Self.size(value) }
     return size
   }
 
   @inlinable
-  package static func writeRepeated(_ values: [Value], tag: UInt32, to writer: inout WireWriter) {
+  public static func writeRepeated(_ values: [Value], tag: UInt32, to writer: inout WireWriter) {
     for value in values { writePresent(value, tag: tag, to: &writer) }
   }
 
   @inlinable
-  package static func readRepeated(
+  public static func readRepeated(
     _ values: inout [Value], from reader: inout WireReader
   ) throws(WireError) {
     var value = defaultValue
@@ -89,14 +89,14 @@ extension WireCodec {
 /// A repeated field with one tag and one length for all elements.
 extension WireCodec {
   @inlinable
-  package static func packedSize(_ values: [Value], tagSize: Int) -> Int {
+  public static func packedSize(_ values: [Value], tagSize: Int) -> Int {
     guard !values.isEmpty else { return 0 }
     let size = repeatedSize(values, tagSize: 0)
     return tagSize + varintSize(UInt64(size)) + size
   }
 
   @inlinable
-  package static func writePacked(_ values: [Value], tag: UInt32, to writer: inout WireWriter) {
+  public static func writePacked(_ values: [Value], tag: UInt32, to writer: inout WireWriter) {
     guard !values.isEmpty else { return }
     writer.tag(tag)
     writer.varint(UInt64(repeatedSize(values, tagSize: 0)))
@@ -104,7 +104,7 @@ extension WireCodec {
   }
 
   @inlinable
-  package static func readPacked(
+  public static func readPacked(
     _ values: inout [Value], from reader: inout WireReader
   ) throws(WireError) {
     let length = try reader.length()

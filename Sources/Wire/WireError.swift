@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package import Support
+public import Support
 
 /// Why bytes are not the message that was expected.
-package struct WireError: OperatingError, Hashable {
+public struct WireError: Error, Hashable {
   /// What is wrong.
-  package enum Problem: Hashable, Sendable {
+  public enum Problem: Hashable, Sendable {
     /// A value goes on past the end of its message, or of the bytes.
     case truncated
     /// A varint is longer than its kind may be.
@@ -28,33 +28,20 @@ package struct WireError: OperatingError, Hashable {
     case sizeLimit(bytes: Int, limit: Int)
   }
 
-  package let problem: Problem
+  public let problem: Problem
   /// Where the reader was, in bytes from the beginning of the outermost message.
-  package let offset: Int
+  public let offset: Int
   /// The innermost message, as in the proto file: "silica.v1.Delta". Empty until it is known.
-  package private(set) var messageName = ""
+  public private(set) var messageName = ""
   /// Its field, as in the proto file; the number of a field that is unknown; empty between fields.
-  package private(set) var fieldName = ""
+  public private(set) var fieldName = ""
 
-  @usableFromInline
-  package init(_ problem: Problem, at offset: Int) {
+  public init(_ problem: Problem, at offset: Int) {
     self.problem = problem
     self.offset = offset
   }
 
-  package var code: ErrorCode {
-    switch problem {
-    case .depthLimit, .sizeLimit: .resourceExhausted
-    default: .invalidArgument
-    }
-  }
-
-  package var message: String {
-    let place = fieldName.isEmpty ? messageName : "\(messageName).\(fieldName)"
-    return "\(place): \(explanation), at byte \(offset)"
-  }
-
-  private var explanation: String {
+  fileprivate var explanation: String {
     switch problem {
     case .truncated: "the value goes on past the end of its message"
     case .varintTooLong: "a varint is too long; at most 10 bytes are allowed, and 5 in a tag"
@@ -70,8 +57,7 @@ package struct WireError: OperatingError, Hashable {
   }
 
   /// The error with its place, unless a message further in has named it already.
-  @usableFromInline
-  package func named<M: Message>(_ type: M.Type, tag: UInt32) -> WireError {
+  public func named<M: Message>(_ type: M.Type, tag: UInt32) -> WireError {
     guard messageName.isEmpty else { return self }
     var named = self
     named.messageName = M.messageName
@@ -80,5 +66,22 @@ package struct WireError: OperatingError, Hashable {
       named.fieldName = M.fieldNames.first { $0.key == number }?.value ?? "\(number)"
     }
     return named
+  }
+}
+
+/// Operating errors are the package's own; the error itself is public for the sake of inlining.
+extension WireError: OperatingError {
+  package var code: ErrorCode {
+    switch problem {
+    case .depthLimit, .sizeLimit: .resourceExhausted
+    default: .invalidArgument
+    }
+  }
+
+  package var message: String { description }
+
+  public var description: String {
+    let place = fieldName.isEmpty ? messageName : "\(messageName).\(fieldName)"
+    return "\(place): \(explanation), at byte \(offset)"
   }
 }

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// What can be a map's key.
-package protocol WireKeyCodec: WireCodec {
+public protocol WireKeyCodec: WireCodec {
   /// The order in which keys are written: numbers by value, texts by their bytes.
   static func precedes(_ left: Value, _ right: Value) -> Bool
 }
 
 extension WireKeyCodec where Value: Comparable {
   @inlinable
-  package static func precedes(_ left: Value, _ right: Value) -> Bool { left < right }
+  public static func precedes(_ left: Value, _ right: Value) -> Bool { left < right }
 }
 
 /// A map field: on the wire, a repeated message of a key (1) and a value (2).
-package enum WireMap<Key: WireKeyCodec, Value: WireCodec> {
+public enum WireMap<Key: WireKeyCodec, Value: WireCodec> {
   @inlinable
   static func entrySize(_ key: Key.Value, _ value: Value.Value) -> Int {
     Key.presentSize(key, tagSize: 1) + Value.presentSize(value, tagSize: 1)
   }
 
   @inlinable
-  package static func size(_ map: [Key.Value: Value.Value], tagSize: Int) -> Int {
+  public static func size(_ map: [Key.Value: Value.Value], tagSize: Int) -> Int {
     var size = 0
     for (key, value) in map {
       let entry = entrySize(key, value)
@@ -30,7 +30,7 @@ package enum WireMap<Key: WireKeyCodec, Value: WireCodec> {
 
   /// Cost: sorts the keys.
   @inlinable
-  package static func write(
+  public static func write(
     _ map: [Key.Value: Value.Value], tag: UInt32, to writer: inout WireWriter
   ) {
     for (key, value) in map.sorted(by: { Key.precedes($0.key, $1.key) }) {
@@ -43,7 +43,7 @@ package enum WireMap<Key: WireKeyCodec, Value: WireCodec> {
 
   /// Reads one entry. A later entry replaces an earlier one of the same key.
   @inlinable
-  package static func read(
+  public static func read(
     _ map: inout [Key.Value: Value.Value], from reader: inout WireReader
   ) throws(WireError) {
     let outer = try reader.enter()

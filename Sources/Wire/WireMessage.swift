@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// The codec of message fields.
-package enum WireMessage<Value: Message>: WireCodec {
-  @inlinable package static var wireType: UInt32 { WireType.lengthDelimited }
-  @inlinable package static var defaultValue: Value { Value() }
-  @inlinable package static func isDefault(_ value: Value) -> Bool { false }
+public enum WireMessage<Value: Message>: WireCodec {
+  @inlinable public static var wireType: UInt32 { WireType.lengthDelimited }
+  @inlinable public static var defaultValue: Value { Value() }
+  @inlinable public static func isDefault(_ value: Value) -> Bool { false }
 
   @inlinable
-  package static func size(_ value: Value) -> Int {
+  public static func size(_ value: Value) -> Int {
     let size = value.encodedSize
     return varintSize(UInt64(size)) + size
   }
 
   @inlinable
-  package static func write(_ value: Value, to writer: inout WireWriter) {
+  public static func write(_ value: Value, to writer: inout WireWriter) {
     writer.varint(UInt64(value.encodedSize))
     value.write(to: &writer)
   }
 
   @inlinable
-  package static func read(
+  public static func read(
     _ value: inout Value, from reader: inout WireReader
   ) throws(WireError) {
     let outer = try reader.enter()

@@ -34,7 +34,7 @@ extension WireReader {
   }
 
   /// Passes over a field that is not known, or has another wire type than it should.
-  package mutating func skip(_ tag: UInt32) throws(WireError) {
+  public mutating func skip(_ tag: UInt32) throws(WireError) {
     if tag & 7 == WireType.startGroup {
       try skipGroup(tag)
     } else {

@@ -5,7 +5,7 @@
 ///
 /// Its verdict on bad input is that of the C++, Python and upb implementations, and its tests
 /// compare it with theirs.
-package struct WireReader {
+public struct WireReader {
   @usableFromInline let bytes: UnsafeRawBufferPointer
   /// The next byte.
   @usableFromInline var position = 0
@@ -36,7 +36,7 @@ package struct WireReader {
 
   /// The number and wire type of the next field, as on the wire; nil at the end of the message.
   @inlinable
-  package mutating func nextTag() throws(WireError) -> UInt32? {
+  public mutating func nextTag() throws(WireError) -> UInt32? {
     tag = 0
     guard position < end else { return nil }
     var next = UInt32(bytes[position])

@@ -6,17 +6,17 @@ import Support
 ///
 /// A message is visited twice: for its size, and to write it. So it is written once, in order, into
 /// one buffer of exactly its size, which may be memory that C owns.
-package struct WireWriter {
+public struct WireWriter {
   @usableFromInline let memory: UnsafeMutableRawBufferPointer
   @usableFromInline var position = 0
 
   /// - Parameter memory: written only during the life of the writer.
   @inlinable
-  package init(_ memory: UnsafeMutableRawBufferPointer) { self.memory = memory }
+  public init(_ memory: UnsafeMutableRawBufferPointer) { self.memory = memory }
 
   /// Whether every byte was written.
   @inlinable
-  package var isFull: Bool { position == memory.count }
+  public var isFull: Bool { position == memory.count }
 
   @inlinable
   mutating func tag(_ tag: UInt32) { varint(UInt64(tag)) }
@@ -57,6 +57,12 @@ package struct WireWriter {
 
   @inlinable
   func reserve(_ count: Int) {
-    check(memory.count - position >= count, "a message is larger than its encodedSize")
+    if memory.count - position < count { Self.sizeIsWrong() }
+  }
+
+  /// A message wrote more or less than its encodedSize: a bug of the generator.
+  @usableFromInline
+  static func sizeIsWrong() -> Never {
+    checkFailed("a message wrote other than its encodedSize", file: #fileID, line: #line)
   }
 }
