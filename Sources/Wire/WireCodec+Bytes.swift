@@ -23,10 +23,13 @@ public enum WireString: WireKeyCodec {
     _ value: inout String, from reader: inout WireReader
   ) throws(WireError) {
     let bytes = try reader.lengthDelimited()
-    guard let text = String(validating: bytes, as: UTF8.self) else {
+    let units = bytes.assumingMemoryBound(to: UInt8.self).span
+    do {
+      // Three times faster than `String(validating:as:)`, which is generic over its encoding.
+      value = String(copying: try UTF8Span(validating: units))
+    } catch {
       throw reader.error(.invalidUTF8)
     }
-    value = text
   }
 
   /// Swift orders texts by their canonical form; other languages do by bytes.
