@@ -128,18 +128,21 @@ extension Poller {
           wokenUp()
         }
         shutDownQueueIfDone()
-      case GRPC_QUEUE_SHUTDOWN: return
+      case GRPC_QUEUE_SHUTDOWN:
+        kickHandlers = []
+        return
       default: continue
       }
     }
   }
 
   private func wokenUp() {
+    // Taken back before the rings are looked at, so that what is pushed later wakes us again.
+    _ = isKicked.exchange(false, ordering: .acquiringAndReleasing)
     if isStopping.load(ordering: .acquiring) {
-      // The flag stays set: from here on nobody posts to the wake call.
-      isWakeCallIdle = true
-    } else {
-      _ = isKicked.exchange(false, ordering: .acquiringAndReleasing)
+      // Whoever sets the flag posts to the wake call. Set here, it stays: nobody posts again. If
+      // another thread was first, its wake-up is on its way and we come here once more.
+      isWakeCallIdle = !isKicked.exchange(true, ordering: .acquiringAndReleasing)
     }
     while let job = jobs.tryPop() { job() }
     for handler in kickHandlers { handler() }

@@ -65,6 +65,15 @@ import Testing
     poller.stop()
   }
 
+  @Test func `a poller stops while other threads go on kicking it`() {
+    for _ in 0..<200 {
+      let poller = Poller(name: "poller-test")
+      let kicker = PinnedThread(name: "kicker") { for _ in 0..<200 { poller.kick() } }
+      poller.stop()
+      kicker.join()
+    }
+  }
+
   @Test func `a stopped poller runs what was submitted and refuses the rest`() {
     let poller = Poller(name: "poller-test")
     let ran = Shared()
