@@ -59,9 +59,23 @@ struct OnigurumaPattern {
     for kind in ["?:", "?i:", "?=", "?!", "?<=", "?<!", "?>"] where rest(startsWith: kind) {
       position += kind.count
       result += "(" + kind
+      if kind == "?i:" { try checkCaseless() }
       return
     }
     try refuse("the group '(\(String(source[position...].prefix(4)))'")
+  }
+
+  /// Oniguruma also lets one character match several, as "ß" and "ss"; PCRE2 does not.
+  private func checkCaseless() throws(TokenizerError) {
+    var depth = 1
+    let group = source[position...].prefix { character in
+      depth += character == "(" ? 1 : character == ")" ? -1 : 0
+      return depth > 0
+    }
+    let text = String(group).lowercased()
+    guard text.utf8.allSatisfy({ $0 < 0x80 }),
+      !["ss", "ff", "fi", "fl", "st"].contains(where: text.holds)
+    else { return try refuse("a caseless group with letters that some characters stand for two of") }
   }
 
   /// `{n}`, `{n,}` or `{n,m}`; Oniguruma reads `{,m}` and `{n,m}+` in its own way.

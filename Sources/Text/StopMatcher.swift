@@ -16,6 +16,11 @@ package struct StopMatcher: Sendable {
     package var text: String
     /// The index of the stop string that ended the text, once there is one.
     package var stop: Int?
+
+    package init(text: String, stop: Int?) {
+      self.text = text
+      self.stop = stop
+    }
   }
 
   private let automaton: StopAutomaton

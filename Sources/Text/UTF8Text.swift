@@ -23,7 +23,7 @@ enum UTF8Text {
 extension Unicode.Scalar {
   /// Whether it has one of the categories Nd, Nl and No.
   var isNumeric: Bool {
-    switch properties.generalCategory {
+    switch UnicodeClass.category(of: self) {
     case .decimalNumber, .letterNumber, .otherNumber: true
     default: false
     }
@@ -31,11 +31,10 @@ extension Unicode.Scalar {
 
   /// Whether it is part of words: `\w` of Unicode's regular expressions (UTS #18).
   var isWordCharacter: Bool {
-    if properties.isAlphabetic || properties.isJoinControl { return true }
-    switch properties.generalCategory {
-    case .nonspacingMark, .spacingMark, .enclosingMark, .decimalNumber, .connectorPunctuation:
-      return true
-    default: return false
+    switch UnicodeClass.category(of: self) {
+    case .unassigned: false
+    case .nonspacingMark, .spacingMark, .enclosingMark, .decimalNumber, .connectorPunctuation: true
+    default: properties.isAlphabetic || properties.isJoinControl
     }
   }
 }

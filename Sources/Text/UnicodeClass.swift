@@ -21,10 +21,10 @@ enum UnicodeClass {
       return nil
     }
     if negated { return text(complement(ranges(of: name))) }
-    let known = libraryVersion
-    if known == version { return "\\p{\(name)}" }
-    if known > version { return text(ranges(of: name)) }
-    return "\\p{\(name)}" + text(ranges(of: name, newerThan: known))
+    if libraryVersion == version { return "\\p{\(name)}" }
+    // A newer PCRE2 knows too many; and the set C of what is not assigned shrinks with each version.
+    if libraryVersion > version || name.hasPrefix("C") { return text(ranges(of: name)) }
+    return "\\p{\(name)}" + text(joined(newCharacters[name] ?? []))
   }
 
   /// White space: the property of that name. (PCRE2 adds U+180E, as Unicode did before 6.3.)
@@ -34,20 +34,40 @@ enum UnicodeClass {
   /// All other characters.
   static let nonWhiteSpace = #"\S\x{180E}"#
 
-  /// Characters of the category, in order; only those that came after a version, if one is given.
-  private static func ranges(
-    of name: String, newerThan oldest: Version? = nil
-  ) -> [ClosedRange<UInt32>] {
+  /// Characters of the category, in order.
+  private static func ranges(of name: String) -> [ClosedRange<UInt32>] {
+    // Planes 4 to 13 are empty, which only the names of categories of nothing ask for.
+    let values = UInt32(0)...0x10FFFF
+    return joined(
+      values.lazy.filter { value in
+        if 0x40000..<0xE0000 ~= value && !name.hasPrefix("C") { return false }
+        guard let scalar = Unicode.Scalar(value) else { return false }
+        return categories[category(of: scalar)]?.hasPrefix(name) == true
+      })
+  }
+
+  /// The category that Oniguruma sees.
+  static func category(of scalar: Unicode.Scalar) -> Unicode.GeneralCategory {
+    let isKnown = scalar.properties.age.map { $0 <= version } ?? false
+    return isKnown ? scalar.properties.generalCategory : .unassigned
+  }
+
+  /// By category, and by its first letter: the characters that PCRE2 does not know yet.
+  private static let newCharacters: [String: [UInt32]] = {
+    var characters: [String: [UInt32]] = [:]
+    for value in UInt32(0x80)..<0x40000 {
+      guard let scalar = Unicode.Scalar(value), let age = scalar.properties.age,
+        age > libraryVersion, age <= version, let name = categories[category(of: scalar)]
+      else { continue }
+      characters[name, default: []].append(value)
+      characters[String(name.prefix(1)), default: []].append(value)
+    }
+    return characters
+  }()
+
+  private static func joined(_ values: some Sequence<UInt32>) -> [ClosedRange<UInt32>] {
     var ranges: [ClosedRange<UInt32>] = []
-    for value in UInt32(0)...0x10FFFF {
-      // Planes 4 to 13 are empty.
-      if 0x40000..<0xE0000 ~= value && !name.hasPrefix("C") { continue }
-      guard let scalar = Unicode.Scalar(value) else { continue }
-      let properties = scalar.properties
-      let age = properties.age ?? (99, 0)
-      if let oldest, age <= oldest { continue }
-      let category = age > version ? .unassigned : properties.generalCategory
-      guard categories[category]?.hasPrefix(name) == true else { continue }
+    for value in values {
       if let last = ranges.last, last.upperBound + 1 == value {
         ranges[ranges.count - 1] = last.lowerBound...value
       } else {
