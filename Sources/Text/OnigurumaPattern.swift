@@ -75,7 +75,7 @@ struct OnigurumaPattern {
     let text = String(group).lowercased()
     guard text.utf8.allSatisfy({ $0 < 0x80 }),
       !["ss", "ff", "fi", "fl", "st"].contains(where: text.holds)
-    else { return try refuse("a caseless group with letters that some characters stand for two of") }
+    else { return try refuse("a caseless group with letters that one character may stand for") }
   }
 
   /// `{n}`, `{n,}` or `{n,m}`; Oniguruma reads `{,m}` and `{n,m}+` in its own way.

@@ -22,7 +22,7 @@ enum UnicodeClass {
     }
     if negated { return text(complement(ranges(of: name))) }
     if libraryVersion == version { return "\\p{\(name)}" }
-    // A newer PCRE2 knows too many; and the set C of what is not assigned shrinks with each version.
+    // A newer PCRE2 knows too many, and what is not assigned shrinks with each version.
     if libraryVersion > version || name.hasPrefix("C") { return text(ranges(of: name)) }
     return "\\p{\(name)}" + text(joined(newCharacters[name] ?? []))
   }

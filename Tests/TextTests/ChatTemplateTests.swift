@@ -108,7 +108,8 @@ import Text
     }
   }
 
-  @Test("A missing or unknown template is an error when a chat comes") func refusesUnknown() throws {
+  @Test("A missing or unknown template is an error when a chat comes")
+  func refusesUnknown() throws {
     let messages = [ChatMessage(role: .user, content: "Hi")]
     var configuration = TokenizerConfiguration()
     for (program, expected) in [

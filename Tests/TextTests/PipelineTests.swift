@@ -43,11 +43,15 @@ import Text
     let oracle = try TokenizerOracle()
     for pattern in patterns {
       let stage = Self.split(pattern, behavior, invert: invert)
-      try Self.compare(with: oracle) { $0.set(["pre_tokenizer"], Self.sequence(stage, Self.byteLevel)) }
+      try Self.compare(with: oracle) {
+        $0.set(["pre_tokenizer"], Self.sequence(stage, Self.byteLevel))
+      }
     }
   }
 
-  @Test("Digits, GPT-2's splits and prefix spaces are those of Hugging Face", arguments: [true, false])
+  @Test(
+    "Digits, GPT-2's splits and prefix spaces are those of Hugging Face",
+    arguments: [true, false])
   func digitsAndByteLevel(flag: Bool) throws {
     let digits: JSON = ["type": "Digits", "individual_digits": .bool(flag)]
     let byteLevel: JSON = [

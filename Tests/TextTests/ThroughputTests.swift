@@ -17,7 +17,8 @@ struct ThroughputTests {
     let tokenizer = try Fixtures.tokenizer(name)
     let oracle = try TokenizerOracle()
     let chinese = "深度求索的模型把文字切成词元，再一个一个地预测下去。今天天气很好，我们去公园散步吧。\n"
-    for (kind, text) in [("English", topics), ("Chinese", String(repeating: chinese, count: 6_000))] {
+    let texts = [("English", topics), ("Chinese", String(repeating: chinese, count: 6_000))]
+    for (kind, text) in texts {
       let bytes = Double(text.utf8.count) / 1e6
       var best = Double.infinity
       for _ in 0..<3 {

@@ -38,7 +38,9 @@ import Text
 
   @Test("Ids and texts equal those of Hugging Face", arguments: Fixtures.tokenizers)
   func equalsHuggingFace(name: String) throws {
-    try Self.compare(Fixtures.path(name), with: TokenizerOracle(), seed: 1)
+    // The distilled models have the pipelines of Qwen2 and Llama 3.
+    let count = name.hasPrefix("r1-") ? 2_000 : 10_000
+    try Self.compare(Fixtures.path(name), with: TokenizerOracle(), seed: 1, count: count)
   }
 
   @Test("Each character is cut as by Hugging Face", arguments: ["deepseek-v3", "qwen2"])
@@ -49,9 +51,10 @@ import Text
     let more = [0x18AF0..<0x20000, 0x2A6D0..<0x2A710, 0x2B700..<0x2B760, 0x2CE90..<0x2CEC0,
       0x2EBD0..<0x2EE70, 0x30000..<0x30010, 0x31340..<0x323C0, 0xE0000..<0xE0200].joined()
     let characters = (Array(values) + more).compactMap { Unicode.Scalar(UInt32($0)) }
+      .filter { $0.properties.age != nil || $0.value % 16 == 0 }
     let texts = stride(from: 0, to: characters.count, by: 32).map { start in
       characters[start..<min(start + 32, characters.count)]
-        .map { "a\($0)b \($0)\($0)\n\($0)!1\($0)2" }.joined()
+        .map { "a\($0)b \($0)\n\($0)!1\($0)2" }.joined()
     }
     let oracle = try TokenizerOracle()
     let tokenizer = try Fixtures.tokenizer(name)
@@ -74,7 +77,7 @@ import Text
 
   @Test("Decoding gives the composed text back") func decodesComposedText() throws {
     let tokenizer = try Fixtures.tokenizer("qwen2")
-    var random = RandomText(seed: 3, names: ["<|im_end|>"])
+    var random = RandomText(seed: 3, names: ["<|no_token|>"])
     var texts = (0..<5_000).map { _ in random.next() }
     // All characters that compose or decompose, and what they decompose to.
     for value in UInt32(0xA0)..<0x30000 {
@@ -93,11 +96,14 @@ import Text
       texts.append("\(scalar)e\u{328}\(scalar)\u{301}")
     }
     for (text, composed) in zip(texts, try TokenizerOracle().nfc(texts)) {
-      #expect(scalars(tokenizer.decode(try tokenizer.encode(text))) == scalars(composed))
+      let found = scalars(tokenizer.decode(try tokenizer.encode(text)))
+      #expect(found == scalars(composed), "\(scalars(text)) became \(found)")
     }
   }
 
-  @Test("Plain text is encoded as by a tokenizer without added tokens", arguments: Fixtures.tokenizers)
+  @Test(
+    "Plain text is encoded as by a tokenizer without added tokens",
+    arguments: Fixtures.tokenizers)
   func plainTextHasNoAddedTokens(name: String) throws {
     let tokenizer = try Fixtures.tokenizer(name)
     let names = try Fixtures.addedTokens(Fixtures.path(name))
@@ -157,7 +163,9 @@ import Text
     }
   }
 
-  @Test("A megabyte without a cut takes no time to speak of", arguments: Fixtures.tokenizers)
+  @Test(
+    "A megabyte without a cut takes no time to speak of",
+    arguments: ["deepseek-v2", "deepseek-v3", "qwen2"])
   func encodesLongWords(name: String) throws {
     let tokenizer = try Fixtures.tokenizer(name)
     for unit in ["a", " ", "\n", "中", "!", "1", "ab", "<", "\u{301}", " \n", "é"] {
@@ -165,6 +173,9 @@ import Text
       let start = ContinuousClock.now
       let ids = try tokenizer.encode(text)
       let took = ContinuousClock.now - start
+      if ProcessInfo.processInfo.environment["SILICA_MEASURE"] != nil {
+        FileHandle.standardError.write(Data("\(name) \(unit.debugDescription): \(took)\n".utf8))
+      }
       #expect(took < .seconds(5), "\(unit.debugDescription): \(took)")
       #expect(tokenizer.decode(ids).utf8.count == text.utf8.count)
     }
