@@ -23,7 +23,8 @@ struct Decoder {
     hiddenSize = try fields.integer("hidden_size", 1...)
     layerCount = try fields.integer("num_hidden_layers", 1...)
     epsilon = Float(try fields.float("rms_norm_eps", above: 0, default: 1e-6))
-    guard try fields.string("hidden_act", default: "silu") == "silu" else {
+    // Two names of one function in transformers.
+    guard try ["silu", "swish"].contains(fields.string("hidden_act", default: "silu")) else {
       throw fields.invalid("hidden_act", expected: "\"silu\"", code: .unimplemented)
     }
   }

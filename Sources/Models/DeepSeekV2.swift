@@ -7,6 +7,8 @@ internal import Support
 /// DeepSeek-V2 and V2-Lite (arXiv 2405.04434): latent attention, and experts chosen by softmax
 /// scores, in V2 from a few groups only.
 struct DeepSeekV2 {
+  private static let defaults = ExpertDefaults(firstLayer: 0, sharedCount: 2, scale: 1)
+
   private let decoder: Decoder
   private let attention: MultiHeadLatentAttention
   private let dense: GatedMLP
@@ -16,12 +18,12 @@ struct DeepSeekV2 {
   init(_ configuration: ModelConfiguration) throws(CheckpointError) {
     let fields = configuration.fields
     decoder = try Decoder(configuration)
-    attention = try MultiHeadLatentAttention(configuration)
-    layers = try ExpertLayers(fields)
+    attention = try MultiHeadLatentAttention(configuration, ropeLayout: .interleaved)
+    layers = try ExpertLayers(fields, defaults: Self.defaults)
+    let hasBias = try fields.bool("mlp_bias", default: false)
     dense = GatedMLP(
       hiddenSize: decoder.hiddenSize,
-      intermediateSize: try fields.integer("intermediate_size", 1...),
-      hasBias: try fields.bool("mlp_bias", default: false))
+      intermediateSize: try fields.integer("intermediate_size", 1...), hasBias: hasBias)
     guard try fields.string("scoring_func", default: "softmax") == "softmax" else {
       throw fields.invalid("scoring_func", expected: "\"softmax\"", code: .unimplemented)
     }
@@ -31,14 +33,15 @@ struct DeepSeekV2 {
       configuration,
       routing: Routing(
         scoring: .softmax, groups: try Self.groups(fields), hasCorrectionBias: false,
-        normalize: false))
+        normalize: false),
+      defaults: Self.defaults, hasSharedBias: hasBias)
   }
 
   private static func groups(_ fields: ConfigurationFields) throws(CheckpointError) -> Route.Groups?
   {
     switch try fields.string("topk_method", default: "greedy") {
     case "greedy": return nil
-    case "group_limited_greedy": return try Route.Groups(fields, score: .largest)
+    case "group_limited_greedy": return try Route.Groups(fields, score: .largest, defaults: defaults)
     default:
       throw fields.invalid(
         "topk_method", expected: "\"greedy\" or \"group_limited_greedy\"", code: .unimplemented)

@@ -10,6 +10,9 @@ internal import Support
 /// The layer for multi-token prediction, stored as one more layer after the last, is not part of
 /// the forward pass and is not read.
 struct DeepSeekV3 {
+  private static let defaults = ExpertDefaults(
+    firstLayer: 3, sharedCount: 1, scale: 2.5, groups: (count: 8, kept: 4))
+
   private let decoder: Decoder
   private let attention: MultiHeadLatentAttention
   private let dense: GatedMLP
@@ -19,8 +22,10 @@ struct DeepSeekV3 {
   init(_ configuration: ModelConfiguration) throws(CheckpointError) {
     let fields = configuration.fields
     decoder = try Decoder(configuration)
-    attention = try MultiHeadLatentAttention(configuration)
-    layers = try ExpertLayers(fields)
+    attention = try MultiHeadLatentAttention(
+      configuration,
+      ropeLayout: try fields.bool("rope_interleave", default: true) ? .interleaved : .halves)
+    layers = try ExpertLayers(fields, defaults: Self.defaults)
     dense = GatedMLP(
       hiddenSize: decoder.hiddenSize,
       intermediateSize: try fields.integer("intermediate_size", 1...))
@@ -33,8 +38,10 @@ struct DeepSeekV3 {
     experts = try MixtureOfExperts(
       configuration,
       routing: Routing(
-        scoring: .sigmoid, groups: try Route.Groups(fields, score: .twoLargest),
-        hasCorrectionBias: true, normalize: try fields.bool("norm_topk_prob", default: true)))
+        scoring: .sigmoid,
+        groups: try Route.Groups(fields, score: .twoLargest, defaults: Self.defaults),
+        hasCorrectionBias: true, normalize: try fields.bool("norm_topk_prob", default: true)),
+      defaults: Self.defaults)
   }
 
   @Sendable static func program(

@@ -22,9 +22,13 @@ struct Qwen2 {
       intermediateSize: try fields.integer("intermediate_size", 1...))
   }
 
-  /// Shipped configurations name a window but do not use it.
+  /// Shipped configurations name a window but do not use it: they leave it off, or begin it at a
+  /// layer (`max_window_layers`) that they do not have.
   private static func refuseSlidingWindow(_ fields: ConfigurationFields) throws(CheckpointError) {
-    if try fields.bool("use_sliding_window", default: false) {
+    let isOn = try fields.bool("use_sliding_window", default: false)
+    let firstLayer = try fields.integer("max_window_layers", 0..., default: 28)
+    let layerCount = try fields.integer("num_hidden_layers", 1...)
+    if isOn, !fields.has("layer_types"), firstLayer < layerCount {
       throw fields.invalid("use_sliding_window", expected: "false", code: .unimplemented)
     }
     if try fields.strings("layer_types").contains(where: { $0 != "full_attention" }) {

@@ -2,6 +2,7 @@
 
 internal import Glibc
 internal import Program
+internal import Support
 
 /// Operations whose rows know nothing of each other.
 extension ReferenceDevice {
@@ -9,6 +10,7 @@ extension ReferenceDevice {
     let table = weights[op.table]
     let output = floats(op.output)
     for (row, token) in step.tokens.enumerated() {
+      check((0..<op.table.rows).contains(Int(token)), "token \(token) is not of \(op.table)")
       output.row(row).update(from: table + Int(token) * output.width, count: output.width)
     }
   }
@@ -78,14 +80,14 @@ extension ReferenceDevice {
     let value = floats(op.columns.value)
     let pairCount = op.columns.width / 2
     for (row, position) in step.positions.enumerated() {
-      for group in 0..<op.columns.count {
-        let x = value.row(row) + op.columns.offset + group * op.columns.stride
-        for pair in 0..<pairCount {
-          let angle = Float(position) * op.table.inverseFrequencies[pair]
-          let cosine = cosf(angle) * op.table.magnitude
-          let sine = sinf(angle) * op.table.magnitude
-          let (first, second) =
-            op.layout == .interleaved ? (2 * pair, 2 * pair + 1) : (pair, pair + pairCount)
+      for pair in 0..<pairCount {
+        let angle = Float(position) * op.table.inverseFrequencies[pair]
+        let cosine = cosf(angle) * op.table.magnitude
+        let sine = sinf(angle) * op.table.magnitude
+        let (first, second) =
+          op.layout == .interleaved ? (2 * pair, 2 * pair + 1) : (pair, pair + pairCount)
+        for group in 0..<op.columns.count {
+          let x = value.row(row) + op.columns.offset + group * op.columns.stride
           let (a, b) = (x[first], x[second])
           x[first] = a * cosine - b * sine
           x[second] = b * cosine + a * sine

@@ -50,7 +50,21 @@ package final class ReferenceDevice: Device {
   package func begin(_ plan: StepPlan) {
     check(plan.rowCount <= capacity.rowCountMax, "\(plan.rowCount) rows are more than agreed")
     check(plan.outputCount <= capacity.outputCountMax, "more outputs than agreed")
+    for sequence in plan.sequences { checkBlocks(of: sequence) }
     step = ReferenceStep(plan)
+  }
+
+  private func checkBlocks(of sequence: StepSequence) {
+    let slice = capacity.contextSlice
+    let end = sequence.firstPosition + sequence.rows.count
+    check(
+      sequence.blocks.count * capacity.blockTokens >= end,
+      "\(sequence.id) has \(sequence.blocks.count) blocks for \(end) tokens")
+    for (index, block) in sequence.blocks.enumerated() where index % slice.count == slice.index {
+      check(
+        (0..<capacity.blockCount).contains(Int(block)),
+        "\(sequence.id) has block \(block) of \(capacity.blockCount)")
+    }
   }
 
   package func run(_ operations: Range<Int>) {

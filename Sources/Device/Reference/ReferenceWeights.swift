@@ -49,7 +49,7 @@ struct ReferenceWeights {
   /// A weight's elements, row after row.
   subscript(_ weight: Weight) -> UnsafePointer<Float> {
     guard let pointer = pointers[weight.name] else {
-      preconditionFailure("\(weight) was not loaded")
+      checkFailed("\(weight) was not loaded", file: #fileID, line: #line)
     }
     return pointer
   }

@@ -8,8 +8,8 @@ struct ExpertLayers {
   private let first: Int
   private let frequency: Int
 
-  init(_ fields: ConfigurationFields) throws(CheckpointError) {
-    first = try fields.integer("first_k_dense_replace", 0..., default: 0)
+  init(_ fields: ConfigurationFields, defaults: ExpertDefaults) throws(CheckpointError) {
+    first = try fields.integer("first_k_dense_replace", 0..., default: defaults.firstLayer)
     frequency = try fields.integer("moe_layer_freq", 1..., default: 1)
   }
 

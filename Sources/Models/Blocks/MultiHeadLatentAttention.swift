@@ -24,7 +24,7 @@ struct MultiHeadLatentAttention {
   /// `rms_norm_eps` says.
   private static let latentEpsilon: Float = 1e-6
 
-  init(_ configuration: ModelConfiguration) throws(CheckpointError) {
+  init(_ configuration: ModelConfiguration, ropeLayout: Rope.Layout) throws(CheckpointError) {
     let fields = configuration.fields
     hiddenSize = try fields.integer("hidden_size", 1...)
     headCount = try fields.integer("num_attention_heads", 1...)
@@ -42,7 +42,7 @@ struct MultiHeadLatentAttention {
     }
     hasBias = try fields.bool("attention_bias", default: false)
     rope = RopeTable(configuration.rope, width: ropeWidth)
-    ropeLayout = try fields.bool("rope_interleave", default: true) ? .interleaved : .halves
+    self.ropeLayout = ropeLayout
     let magnitude = configuration.rope.softmaxMagnitude
     scale = Float(magnitude * magnitude / Double(plainWidth + ropeWidth).squareRoot())
   }
