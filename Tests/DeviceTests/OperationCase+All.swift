@@ -14,7 +14,7 @@ extension OperationCase {
     },
     OperationCase("linear 7 to 13", width: 7) { b, x in b.linear(x, Weight("w", [13, 7])) },
     OperationCase("linear 64 to 96", width: 64) { b, x in b.linear(x, Weight("w", [96, 64])) },
-    OperationCase("linear 130 to 1", width: 130) { b, x in b.linear(x, Weight("w", [1, 130])) },
+    OperationCase("linear 130 to 3", width: 130) { b, x in b.linear(x, Weight("w", [3, 130])) },
     OperationCase("linear with bias", width: 37) { b, x in
       b.linear(x, Weight("w", [19, 37]), bias: Weight("bias", [19]))
     },

@@ -31,8 +31,8 @@ struct RandomWeights: WeightSource {
       case .bfloat16: start?.storeBytes(of: UInt16(value.bitPattern >> 16), as: UInt16.self)
       // Both signs, exponents around that of one.
       case .float8e4m3:
-        let code = UInt8.random(in: 0x20...0x4F, using: &random) | (Bool.random(using: &random) ? 0x80 : 0)
-        start?.storeBytes(of: code, as: UInt8.self)
+        let magnitude = UInt8.random(in: 0x20...0x4F, using: &random)
+        start?.storeBytes(of: value < 0 ? magnitude | 0x80 : magnitude, as: UInt8.self)
       }
     }
     return StoredTensor(

@@ -3,6 +3,7 @@
 import Device
 import Program
 import Step
+import Support
 import Testing
 
 /// What the reference promises of itself; that its numbers are right, `ModelsTests` shows.
@@ -13,13 +14,15 @@ import Testing
       try DeviceDriver(operation.program, on: [ReferenceDevice()])
     }
     let together = try driver().results(of: operation.sequences)
-    #expect(together.joined().allSatisfy(\.isFinite))
+    #expect(together.joined().allSatisfy { $0.isFinite })
     #expect(Set(together.joined()).count > 4)
     for (sequence, expected) in zip(operation.sequences, together) {
-      #expect(try driver().results(of: [sequence]) == [expected])
+      let alone = try driver().results(of: [sequence])
+      #expect(alone == [expected])
     }
     for chunk in [1, 3, 8] {
-      #expect(try driver().results(of: operation.sequences, chunk: chunk) == together)
+      let chunked = try driver().results(of: operation.sequences, chunk: chunk)
+      #expect(chunked == together)
     }
   }
 
@@ -75,7 +78,8 @@ import Testing
     let width = all.count / 6
     let some = try run([.last, .none, .all])
     #expect(some == Array(all[width..<2 * width] + all[(4 * width)...]))
-    #expect(try run([.none, .none, .none]).isEmpty)
+    let nothing = try run([.none, .none, .none])
+    #expect(nothing.isEmpty)
   }
 
   @Test(arguments: [ElementType.float16, .bfloat16, .float8e4m3])
@@ -83,19 +87,20 @@ import Testing
     let operation = try #require(OperationCase.all.first { $0.name == "linear 64 to 96" })
     let stored = RandomWeights(type: type)
     let converted = ConvertedWeights(source: stored)
-    let results = try [stored as any WeightSource, converted].map { weights in
+    func results(_ weights: any WeightSource) throws -> [[Float]] {
       try DeviceDriver(operation.program, weights, on: [ReferenceDevice()])
         .results(of: operation.sequences)
     }
-    #expect(results[0] == results[1])
-    #expect(results[0] != (try DeviceDriver(operation.program, on: [ReferenceDevice()])
-      .results(of: operation.sequences)))
+    let used = try results(stored)
+    let (ofConverted, ofFloats) = (try results(converted), try results(RandomWeights()))
+    #expect(ofConverted == used)
+    #expect(ofFloats != used)
   }
 
   @Test func `a missing weight is an error with its name`() throws {
     let operation = OperationCase.all[0]
     let error = #expect(throws: DeviceError.self) {
-      try DeviceDriver(operation.program, NoWeights(), on: [ReferenceDevice()])
+      _ = try DeviceDriver(operation.program, NoWeights(), on: [ReferenceDevice()])
     }
     #expect(error?.message == "tensor embed.embed is missing")
     #expect(error?.code == .failedPrecondition)
@@ -129,7 +134,8 @@ import Testing
     devices[1].run(second.operations.indices)
     guard case .logits(let logits) = second.output else { return }
     let staged = read(logits, 5, of: second, from: devices[1])
-    #expect(try staged == DeviceDriver(whole, on: [ReferenceDevice()]).run(plan))
+    let expected = try DeviceDriver(whole, on: [ReferenceDevice()]).run(plan)
+    #expect(staged == expected)
   }
 }
 
