@@ -13,8 +13,11 @@ enum Generate: Subcommand {
   static let options =
     [
       Option("--target", "HOST:PORT", "a running server; without it --model is loaded here"),
-      Option("--prompt", "TEXT", "the whole prompt; added tokens in it are matched"),
-      Option("--chat", "TEXT", "a user's message, rendered with the model's chat template"),
+      Option(
+        "--prompt", "TEXT", "the whole prompt; added tokens in it are matched", repeatable: true),
+      Option(
+        "--chat", "TEXT", "a user's message, rendered with the model's chat template",
+        repeatable: true),
       Option("--system", "TEXT", "a system message before --chat"),
       Option("--max-tokens", "N", "tokens to generate", default: "128"),
       Option("--temperature", "T", "0 is greedy", default: "the model's"),
@@ -29,8 +32,9 @@ enum Generate: Subcommand {
     ] + ModelOptions.options
 
   static let discussion = """
-    The text goes to standard output as it comes. With --model, a server for this one request runs
-    inside the process, so that both ways take the same path.
+    The text goes to standard output as it comes. Several prompts run as generations of one stream;
+    then each line is one delta, its generation's number before it. With --model, a server for
+    this one call runs inside the process, so that both ways take the same path.
 
     examples:
       silica generate --target 127.0.0.1:50051 --chat "Name three rivers"
@@ -38,22 +42,30 @@ enum Generate: Subcommand {
     """
 
   static func run(_ arguments: Arguments) throws {
-    let request = try GenerateArguments(arguments).request
+    let starts = try GenerateArguments(arguments).starts
     guard let target = arguments.string("--target") else {
-      return try runInProcess(request, arguments)
+      return try runInProcess(starts, arguments)
     }
     guard !arguments.has("--model") else {
       throw UsageError("give --target or --model, not both")
     }
-    try GenerateClient(target: try Address(parsing: target)).run(
-      request, showsUsage: arguments.has("--usage"))
+    try run(starts, on: try Address(parsing: target), arguments)
   }
 
-  private static func runInProcess(
-    _ request: Silica_V1_GenerateRequest, _ arguments: Arguments
+  private static func run(
+    _ starts: [Silica_V1_Start], on target: Address, _ arguments: Arguments
   ) throws {
+    let showsUsage = arguments.has("--usage")
+    if starts.count == 1 {
+      try GenerateClient(target: target).run(starts[0], showsUsage: showsUsage)
+    } else {
+      try SessionClient(target: target).run(starts, showsUsage: showsUsage)
+    }
+  }
+
+  private static func runInProcess(_ starts: [Silica_V1_Start], _ arguments: Arguments) throws {
     guard arguments.has("--model") else { throw UsageError("give --target or --model") }
-    let model = try LoadedModel(try ModelOptions(arguments, batchMax: 1))
+    let model = try LoadedModel(try ModelOptions(arguments, batchMax: starts.count))
     defer { model.engine.shutdown() }
     if model.isUntrained {
       Console.error("silica: note: this checkpoint is untrained; its text means nothing\n")
@@ -62,6 +74,6 @@ enum Generate: Subcommand {
     defer { server.stop(grace: .zero) }
     try server.start()
     guard let address = server.addresses.first else { return }
-    try GenerateClient(target: address).run(request, showsUsage: arguments.has("--usage"))
+    try run(starts, on: address, arguments)
   }
 }

@@ -1,41 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Messages
+import Wire
 
-/// The options of `silica generate` as a request.
+/// The options of `silica generate` as requests, one for each prompt.
 struct GenerateArguments {
-  let request: Silica_V1_GenerateRequest
+  let starts: [Silica_V1_Start]
 
   init(_ arguments: Arguments) throws(UsageError) {
     var start = Silica_V1_Start()
-    start.input = try Self.input(arguments)
     start.sampling = try Self.sampling(arguments)
     start.stopping.maxTokens = UInt32(
       try arguments.integer("--max-tokens", in: 1...Int(UInt32.max)) ?? 128)
     start.stopping.stop = arguments.strings("--stop")
     if arguments.has("--ignore-eos") { start.stopping.ignoreEos = true }
     start.output.tokenIds = false
-    var request = Silica_V1_GenerateRequest()
-    request.start = start
-    self.request = request
+    starts = try Self.inputs(arguments).map { input in
+      var copy = start
+      copy.input = input
+      return copy
+    }
   }
 
-  private static func input(
+  private static func inputs(
     _ arguments: Arguments
-  ) throws(UsageError) -> Silica_V1_Start.OneOf_Input {
-    switch (arguments.string("--prompt"), arguments.string("--chat")) {
-    case (let text?, nil):
-      guard !arguments.has("--system") else { throw UsageError("--system goes with --chat") }
-      return .text(text)
-    case (nil, let text?):
-      var chat = Silica_V1_Chat()
-      if let system = arguments.string("--system") {
-        chat.messages.append(message(.system, system))
-      }
-      chat.messages.append(message(.user, text))
-      return .chat(chat)
-    default: throw UsageError("give one of --prompt and --chat")
+  ) throws(UsageError) -> [Silica_V1_Start.OneOf_Input] {
+    let texts = arguments.strings("--prompt")
+    let chats = arguments.strings("--chat")
+    guard texts.isEmpty != chats.isEmpty else {
+      throw UsageError("give --prompt or --chat, and not both")
     }
+    guard texts.isEmpty || !arguments.has("--system") else {
+      throw UsageError("--system goes with --chat")
+    }
+    let system = arguments.string("--system").map { message(.system, $0) }
+    return texts.map { .text($0) }
+      + chats.map { text in
+        .chat(.with { $0.messages = [system, message(.user, text)].compactMap(\.self) })
+      }
   }
 
   private static func message(_ role: Silica_V1_Role, _ content: String) -> Silica_V1_ChatMessage {

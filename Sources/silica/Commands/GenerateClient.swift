@@ -8,12 +8,12 @@ import Wire
 struct GenerateClient {
   let target: Address
 
-  func run(_ request: Silica_V1_GenerateRequest, showsUsage: Bool) throws {
+  func run(_ start: Silica_V1_Start, showsUsage: Bool) throws {
     let poller = Poller(name: "client")
     defer { poller.stop() }
     let channel = Channel(to: target, poller: poller)
     let call = try BlockingCall(on: channel, path: Silica_V1_Inference.generate.path)
-    try call.send(request.encoded())
+    try call.send(Silica_V1_GenerateRequest.with { $0.start = start }.encoded())
     try call.sendEnd()
     while let bytes = try call.receive() {
       switch try Silica_V1_GenerateResponse(decoding: bytes).event {
