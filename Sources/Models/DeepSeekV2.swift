@@ -41,7 +41,8 @@ struct DeepSeekV2 {
   {
     switch try fields.string("topk_method", default: "greedy") {
     case "greedy": return nil
-    case "group_limited_greedy": return try Route.Groups(fields, score: .largest, defaults: defaults)
+    case "group_limited_greedy":
+      return try Route.Groups(fields, score: .largest, defaults: defaults)
     default:
       throw fields.invalid(
         "topk_method", expected: "\"greedy\" or \"group_limited_greedy\"", code: .unimplemented)

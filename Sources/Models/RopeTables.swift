@@ -35,8 +35,8 @@ extension RopeParameters {
   }
 }
 
-/// YaRN (Peng et al. 2023, section 3): fast pairs stay as they are, slow ones are slowed by `factor`,
-/// and a ramp blends those between.
+/// YaRN (Peng et al. 2023, section 3): fast pairs stay as they are, slow ones are slowed by
+/// `factor`, and a ramp blends those between.
 extension RopeParameters.YaRN {
   /// `0.1 · weight · ln(factor) + 1`
   func magnitude(weight: Double) -> Double {

@@ -57,13 +57,15 @@ extension OperationCase {
       b.rope(keys, ropeTable(shape.width), layout: .halves)
       return b.attention(
         queries: Columns(q, width: shape.width, count: shape.heads, stride: shape.width),
-        keys: keys, values: Columns(v, width: shape.values, count: shape.keys, stride: shape.values),
+        keys: keys,
+        values: Columns(v, width: shape.values, count: shape.keys, stride: shape.values),
         scale: 3 / Float(shape.width).squareRoot())
     }
   }
 
   private static let latentAttention: [OperationCase] = [
-    (heads: 1, latent: 9, rope: 4), (heads: 5, latent: 33, rope: 6), (heads: 4, latent: 64, rope: 16),
+    (heads: 1, latent: 9, rope: 4), (heads: 5, latent: 33, rope: 6),
+    (heads: 4, latent: 64, rope: 16),
   ].map { heads, latent, rope in
     OperationCase(
       "latent attention, \(heads) heads over \(latent)", width: 24, lengths: [1, 13, 6, 50]

@@ -157,12 +157,13 @@ def make(name):
     (folder / "config.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
     lines = ",\n".join(json.dumps(entry) for entry in entries)
     (folder / "tensors.json").write_text(f"[\n{lines}\n]\n")
-    golden = {"prompt": prompt, "greedy": generated[PROMPT_LENGTH:], "smallest_margin": min(margins)}
+    greedy = generated[PROMPT_LENGTH:]
+    golden = {"prompt": prompt, "greedy": greedy, "smallest_margin": min(margins)}
     (folder / "golden.json").write_text(json.dumps(golden) + "\n")
     np.save(folder / "logits.npy", logits.astype(np.float32))
     print(
         f"{name}: {len(entries)} tensors, logit deviation {logits.std():.2f}, "
-        f"{len(set(generated[PROMPT_LENGTH:]))} different tokens, smallest margin {min(margins):.4f}"
+        f"{len(set(greedy))} different tokens, smallest margin {min(margins):.4f}"
     )
 
 

@@ -32,7 +32,8 @@ extension ReferenceDevice {
       op.cache, heads: op.latentQueries.count, valueWidth: latentWidth, output: op.output,
       logSumExp: op.logSumExp,
       score: { row, head, cached in
-        let latent = latentQueries.row(row) + op.latentQueries.offset + head * op.latentQueries.stride
+        let latent =
+          latentQueries.row(row) + op.latentQueries.offset + head * op.latentQueries.stride
         let rope = ropeQueries.row(row) + op.ropeQueries.offset + head * op.ropeQueries.stride
         return
           (dot(latent, cached, count: latentWidth)

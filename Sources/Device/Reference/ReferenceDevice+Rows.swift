@@ -38,8 +38,8 @@ extension ReferenceDevice {
     for row in 0..<rows { addMultiple(1, of: bias, to: output.row(row), count: output.width) }
   }
 
-  /// `output = input · weightᵀ`, the weight being `[output.width, input.width]`. Its rows are walked
-  /// once, for all rows of the step.
+  /// `output = input · weightᵀ`, the weight being `[output.width, input.width]`. Its rows are
+  /// walked once, for all rows of the step.
   func multiply(
     _ input: FloatMatrix, by weight: UnsafePointer<Float>, rows: Int, into output: FloatMatrix
   ) {

@@ -88,7 +88,8 @@ struct MultiHeadLatentAttention {
       return b.linear(x, Weight("\(prefix)q_proj.weight", [width, hiddenSize]))
     }
     let compressed = b.linear(
-      x, Weight("\(prefix)q_a_proj.weight", [rank, hiddenSize]), bias: bias("\(prefix)q_a_proj", rank))
+      x, Weight("\(prefix)q_a_proj.weight", [rank, hiddenSize]),
+      bias: bias("\(prefix)q_a_proj", rank))
     let normed = b.rmsNorm(
       compressed, Weight("\(prefix)q_a_layernorm.weight", [rank]), epsilon: Self.latentEpsilon)
     return b.linear(normed, Weight("\(prefix)q_b_proj.weight", [width, rank]))
