@@ -72,7 +72,9 @@ struct SlicedEngineTests {
     let stages = program.layers.count
     #expect(try logits(program, checkpoint, of: tokens, stages: stages, slices: 1) == whole)
     let both = try logits(program, checkpoint, of: tokens, stages: 2, slices: 2)
-    #expect(largestDifference(both, whole) < 1e-5)
+    // Relative to the largest logit: each layer's softmax rounds differently.
+    let scale = whole.reduce(1) { max($0, abs($1)) }
+    #expect(largestDifference(both, whole) < 1e-5 * scale)
   }
 
   @Test(arguments: RandomModel.allCases)
