@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 package import Device
+internal import Slicing
 package import Step
 package import Support
-internal import Slicing
 internal import Topology
 
 /// All executors of an engine: stages in a row, each with its context slices, and a fixed number

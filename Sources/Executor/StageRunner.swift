@@ -65,7 +65,7 @@ struct StageRunner {
 
   private func runOperations(_ plan: StepPlan) throws(DeviceError) {
     var next = 0
-    if let exchange {
+    if let exchange, !exchange.slicing.merges.isEmpty {
       exchange.send(.begin(plan))
       for (index, merge) in exchange.slicing.merges.enumerated() {
         if next < merge.operation { try device.run(next..<merge.operation) }

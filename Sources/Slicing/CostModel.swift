@@ -73,7 +73,7 @@ package struct CostModel: Hashable, Sendable {
 /// Cuts a list into `count` neighbouring ranges so that the largest sum is as small as can be; of
 /// equal choices the one with the smallest sum of squares, then the one with the earliest cuts.
 /// `O(n² · count)`.
-func balancedRanges(_ costs: [Int], count: Int) -> [Range<Int>] {
+package func balancedRanges(_ costs: [Int], count: Int) -> [Range<Int>] {
   struct Cut: Comparable {
     var largest: Int
     var squares: Double

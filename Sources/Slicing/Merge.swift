@@ -61,7 +61,7 @@ private func weigh(
 ///
 /// Written out because this target knows no C: `x = k ln 2 + r`, `|r| <= ln 2 / 2`, and the Taylor
 /// series of `exp(r)` to the 13th power.
-func exponential(_ x: Double) -> Double {
+package func exponential(_ x: Double) -> Double {
   check(x <= 0, "exponential of \(x)")
   guard x > -700 else { return 0 }
   let k = (x * 1.442_695_040_888_963_4).rounded()

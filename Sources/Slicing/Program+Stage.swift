@@ -11,7 +11,8 @@ extension Program {
   ///
   /// - Parameter layers: not empty, within the model's layers.
   package func stage(layers range: Range<Int>) throws(SlicingError) -> Program {
-    check(!range.isEmpty && range.lowerBound >= 0 && range.upperBound <= layers.count,
+    check(
+      !range.isEmpty && range.lowerBound >= 0 && range.upperBound <= layers.count,
       "layers \(range) of \(layers.count)")
     let isFirst = range.lowerBound == 0
     let isLast = range.upperBound == layers.count

@@ -25,12 +25,14 @@ enum RandomModel: String, CaseIterable, CustomTestStringConvertible {
         let norm = builder.rmsNorm(hidden, Weight("\(layer).norm", [Self.hidden]), epsilon: 1e-6)
         let attention =
           self == .dense
-          ? Self.groupedAttention(&builder, norm, layer) : Self.latentAttention(&builder, norm, layer)
+          ? Self.groupedAttention(&builder, norm, layer)
+          : Self.latentAttention(&builder, norm, layer)
         hidden = builder.add(hidden, attention)
         let middle = builder.rmsNorm(
           hidden, Weight("\(layer).norm2", [Self.hidden]), epsilon: 1e-6)
         let rest =
-          self == .dense ? Self.gated(&builder, middle, layer) : Self.routed(&builder, middle, layer)
+          self == .dense
+          ? Self.gated(&builder, middle, layer) : Self.routed(&builder, middle, layer)
         hidden = builder.add(hidden, rest)
       }
     }

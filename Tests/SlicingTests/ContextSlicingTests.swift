@@ -2,10 +2,9 @@
 
 import Glibc
 import Program
-@testable import Slicing
+import Slicing
 import TestSupport
 import Testing
-
 
 /// Rewriting programs for keys in several parts.
 struct ContextSlicingTests {

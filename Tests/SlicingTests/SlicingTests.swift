@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Program
+import Slicing
 import Support
 import Testing
-
-@testable import Slicing
 
 /// Cutting programs into stages.
 struct StageTests {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Testing
 import TestSupport
+import Testing
 import Topology
 
 /// Where threads go on machines of every shape.
@@ -12,7 +12,8 @@ struct PlacementTests {
   }
 
   @Test func aSmallMachineGivesAllCoresToComputeAndFrontEnd() throws {
-    let placement = Placement(topology: try read(.uniform(nodes: 1, coresPerNode: 2)), deviceCount: 1)
+    let placement = Placement(
+      topology: try read(.uniform(nodes: 1, coresPerNode: 2)), deviceCount: 1)
     #expect(placement.executors.map(\.cpus) == [[0, 1]])
     #expect(placement.engine.cpus == [0, 1])
     #expect(placement.pollers.map(\.cpus) == [[0, 1]])
@@ -28,7 +29,8 @@ struct PlacementTests {
   }
 
   @Test func oneDeviceStaysOnOneNode() throws {
-    let placement = Placement(topology: try read(.uniform(nodes: 2, coresPerNode: 4)), deviceCount: 1)
+    let placement = Placement(
+      topology: try read(.uniform(nodes: 2, coresPerNode: 4)), deviceCount: 1)
     #expect(placement.executors.map(\.cpus) == [[0, 1, 2, 3]])
   }
 
@@ -43,7 +45,8 @@ struct PlacementTests {
   @Test func aNodeThatIsMostlyTakenAwayGetsNoDevice() throws {
     var machine = MachineFixture.uniform(nodes: 2, coresPerNode: 16)
     machine.cpusAllowed = "0-1,16-31"
-    let placement = Placement(topology: try read(machine), deviceCount: 2)
+    let placement = Placement(
+      topology: try read(machine), deviceCount: 2)
     #expect(placement.executors.map(\.node) == [1, 1])
   }
 
@@ -51,13 +54,15 @@ struct PlacementTests {
     var machine = MachineFixture.uniform(nodes: 1, coresPerNode: 4)
     machine.nodes[0].distances = [10, 50]
     machine.nodes.append(.init(id: 1, cpus: "", memoryMiB: 1024, distances: [50, 10]))
-    let placement = Placement(topology: try read(machine), deviceCount: 2)
+    let placement = Placement(
+      topology: try read(machine), deviceCount: 2)
     #expect(placement.executors.map(\.node) == [0, 0])
     #expect(placement.pollers.count == 1)
   }
 
   @Test func moreDevicesThanCoresTakeTurns() throws {
-    let placement = Placement(topology: try read(.uniform(nodes: 1, coresPerNode: 2)), deviceCount: 5)
+    let placement = Placement(
+      topology: try read(.uniform(nodes: 1, coresPerNode: 2)), deviceCount: 5)
     #expect(placement.executors.map(\.cpus) == [[0], [1], [0], [1], [0]])
   }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Support
-import Testing
 import TestSupport
+import Testing
 import Topology
 
 /// Reading machines from fixture trees.
@@ -130,7 +130,8 @@ struct TopologyTests {
     let topology = try read(machine)
     #expect(topology.nodes.map(\.cpus) == [[0, 1, 2]])
     #expect(topology.nodes[0].memoryBytes == 1000 << 20)
-    #expect(topology.notes == ["the kernel describes no NUMA nodes: the machine is taken as one node"])
+    #expect(
+      topology.notes == ["the kernel describes no NUMA nodes: the machine is taken as one node"])
   }
 
   @Test func noUsableCPUIsAnError() throws {
