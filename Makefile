@@ -23,9 +23,8 @@ serve: build ## serve a checkpoint: make serve MODEL=DIR [ARGS="--listen 0.0.0.0
 	@test -n "$(MODEL)" || { echo 'usage: make serve MODEL=DIR [ARGS="..."]' >&2; exit 2; }
 	$(SILICA) serve --model "$(MODEL)" $(ARGS)
 
-bench: build ## the benchmarks: a table, JSON and a plot in Benchmarks/results
-	@Tools/setup.sh test
-	@Benchmarks/run.sh $(SILICA) $(DEMO_MODEL)
+bench: build ## measure a model: a table, JSON and a plot in Benchmarks/results
+	@python3 Benchmarks/bench.py $(SILICA) $(or $(MODEL),$(DEMO_MODEL)) $(ARGS)
 
 proto: ## regenerate the protobuf bindings
 	@Tools/setup.sh test
