@@ -56,7 +56,7 @@ let package = Package(
     library("Program", ["Support"]),
     library("Checkpoint", ["Support", "Program"]),
     library("Models", ["Support", "Program", "Checkpoint"]),
-    library("Slicing", ["Support", "Program", "Topology"]),
+    library("Slicing", ["Support", "Program"]),
     library("Cache", ["Support"]),
     library("Step", ["Support"]),
     library("Scheduler", ["Support", "Step", "Cache"]),
@@ -68,7 +68,7 @@ let package = Package(
       "Engine",
       [
         "Support", "Program", "Step", "Cache", "Scheduler", "Sampling", "Slicing", "Topology",
-        "Device", "Executor",
+        "Executor",
       ]),
     library(
       "Serving", ["Support", "RPC", "Wire", "Messages", "Text", "Checkpoint", "Step", "Engine"]),
