@@ -2,7 +2,7 @@
 // A Silica client in C++, on the stubs of protobuf-compiler-grpc: one bidirectional stream, one
 // generation for each prompt.
 //
-//   make -C Examples/cpp && Examples/cpp/build/client localhost:50051 "Write a haiku" "Count to ten"
+//   make -C Examples/cpp && Examples/cpp/build/client localhost:50051 "Write a haiku" "Count to 10"
 #include <grpcpp/grpcpp.h>
 
 #include <iostream>

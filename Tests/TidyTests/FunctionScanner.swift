@@ -30,6 +30,8 @@ enum FunctionScanner {
           }
           depth += 1
         } else if character == "}" {
+          // A requirement of a protocol has no braces of its own.
+          pending = nil
           depth -= 1
           if let last = open.last, last.depth == depth {
             found.append(Function(line: last.line + 1, lineCount: number - last.line + 1))
@@ -79,6 +81,11 @@ enum FunctionScanner {
           x: Int
         ) {
         }
+      }
+      protocol B {
+        func b()
+      }
+      struct C {
       }
       """
     #expect(

@@ -9,7 +9,7 @@ import Testing
   private static let common: Set = ["Synchronization"]
   /// Targets that a deterministic simulation runs as they are: no C, clock, thread or Foundation.
   private static let pure: Set = [
-    "Cache", "Program", "Sampling", "Scheduler", "Slicing", "Step", "Wire", "Messages",
+    "Cache", "Messages", "Program", "Scheduler", "Slicing", "Step", "Wire",
   ]
   /// Targets at the process's edge, where Foundation's weight does no harm.
   private static let mayUseFoundation: Set = ["silica", "protoc-gen-silica"]

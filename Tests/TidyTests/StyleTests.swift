@@ -59,11 +59,20 @@ import Testing
     ]
     for file in try Self.files() where file.path.hasPrefix("Sources/") {
       for (number, line) in file.lines.enumerated() where !line.contains("//") {
-        for word in banned where line.contains(word) {
+        for word in banned where Self.holds(line, word) {
           if exempt[word]?.contains(file.path) == true { continue }
           Issue.record("\(file.path):\(number + 1) holds \(word)")
         }
       }
+    }
+  }
+
+  /// Whether a word begins somewhere in a line, and not in the middle of a name.
+  private static func holds(_ line: String, _ word: String) -> Bool {
+    line.ranges(of: word).contains { range in
+      guard range.lowerBound > line.startIndex else { return true }
+      let before = line[line.index(before: range.lowerBound)]
+      return !before.isLetter && before != "." && before != "_"
     }
   }
 

@@ -63,7 +63,8 @@ struct RequestReader {
     for (index, id) in ids.enumerated() where id >= model.vocabularySize {
       throw ServingError(
         .outOfRange,
-        "start.token_ids.ids[\(index)] is \(id); expected ids from 0 to \(model.vocabularySize - 1)",
+        "start.token_ids.ids[\(index)] is \(id); expected ids from 0 to "
+          + "\(model.vocabularySize - 1)",
         reason: "TOKEN_OUT_OF_RANGE", field: "start.token_ids.ids")
     }
     return ids.map { Int32($0) }

@@ -6,7 +6,7 @@ internal import Support
 internal import Synchronization
 internal import Wire
 
-/// What `grpc.health.v1.Health` says: SERVING while the engine steps or sleeps in peace, NOT_SERVING
+/// What `grpc.health.v1.Health` says: SERVING while the engine is well, NOT_SERVING
 /// once it has failed or the server drains.
 ///
 /// The state comes from the engine, never from traffic. `refresh` is called by whoever notices

@@ -29,7 +29,9 @@ INTEGERS = {
     F.TYPE_UINT32: (32, False), F.TYPE_FIXED32: (32, False),
     F.TYPE_UINT64: (64, False), F.TYPE_FIXED64: (64, False),
 }
-DOUBLES = [0.0, -0.0, 1.5, float("inf"), float("-inf"), float("nan"), 5e-324, 1.7976931348623157e308]
+DOUBLES = [
+    0.0, -0.0, 1.5, float("inf"), float("-inf"), float("nan"), 5e-324, 1.7976931348623157e308
+]
 FLOATS = [0.0, -0.0, 1.5, float("inf"), float("-inf"), float("nan"), 1e-45, 3.4028234663852886e38]
 CHARACTERS = "aZ \x00\x7f\u0080\u07ff\u0800\uffff\U00010000\U0010ffff\u4f60\U0001f600"
 
