@@ -61,7 +61,7 @@ let package = Package(
     library("Step", ["Support"]),
     library("Scheduler", ["Support", "Step", "Cache"]),
     library("Sampling", ["Support", "Step"]),
-    library("Device", ["Support", "Program", "Step", "Topology"]),
+    library("Device", ["Support", "Program", "Step"]),
     library("CPUDevice", ["Support", "Program", "Step", "Topology", "Device", "CKernels"]),
     library("Executor", ["Support", "Program", "Step", "Topology", "Slicing", "Device"]),
     library(
@@ -71,7 +71,7 @@ let package = Package(
         "Executor",
       ]),
     library(
-      "Serving", ["Support", "RPC", "Wire", "Messages", "Text", "Checkpoint", "Step", "Engine"]),
+      "Serving", ["Support", "RPC", "Wire", "Messages", "Text", "Step", "Engine"]),
     .executableTarget(
       name: "silica",
       dependencies: [

@@ -72,7 +72,8 @@ import Testing
     line.ranges(of: word).contains { range in
       guard range.lowerBound > line.startIndex else { return true }
       let before = line[line.index(before: range.lowerBound)]
-      return !before.isLetter && before != "." && before != "_"
+      let isPartOfName = before.isLetter || before == "." || before == "_"
+      return !isPartOfName && !line.contains("func \(word)")
     }
   }
 

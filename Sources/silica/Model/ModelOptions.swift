@@ -62,8 +62,8 @@ struct ModelOptions {
     let precision = arguments.string("--precision") ?? "auto"
     if ["w8", "w4", "fp8"].contains(precision) {
       throw UsageError(
-        "--precision is '\(precision)'; this build runs auto, f32 and bf16 (FP8 checkpoints load in "
-          + "either)")
+        "--precision is '\(precision)'; this build runs auto, f32 and bf16 (FP8 checkpoints load "
+          + "in either)")
     }
     return try arguments.choice("--precision", of: ["auto", "f32", "bf16"]) ?? "auto"
   }
