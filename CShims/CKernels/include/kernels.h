@@ -1,2 +1,257 @@
 // SPDX-License-Identifier: Apache-2.0
+// CPU kernels. A model is lowered once to phases: a kernel and its arguments. In a step, all
+// workers run the same phases with a barrier after each; within a phase they claim units of work
+// (columns, heads, rows), never parts of one sum, so no result depends on the number of workers.
 #pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+// MARK: Tensors
+
+typedef enum { CK_F32, CK_F16, CK_BF16, CK_FP8 } ck_type;
+
+/// A stored matrix, row-major. `scales` may be NULL; else one scale for each block.
+typedef struct {
+  const void *bytes;
+  ck_type type;
+  int64_t columns;
+  const float *scales;
+  int64_t block_rows, block_columns, blocks_per_row;
+} ck_tensor;
+
+/// Converts `count` elements of a row to f32, exactly but for the product with the block's scale.
+void ck_convert(const ck_tensor *tensor, int64_t row, int64_t column, int64_t count, float *out);
+
+/// Columns of output that lie side by side in a panel.
+enum { CK_PANEL = 16 };
+
+// MARK: A step
+
+typedef struct {
+  int64_t first_row, rows;
+  /// Position of the first row.
+  int64_t position;
+  /// Cache blocks of the whole sequence.
+  const int32_t *blocks;
+} ck_sequence;
+
+typedef struct {
+  int64_t rows, outputs;
+  const int32_t *tokens;       // [rows]
+  const int32_t *positions;    // [rows]
+  const int32_t *row_sequence; // [rows], index into sequences
+  const int32_t *output_rows;  // [outputs]
+  const ck_sequence *sequences;
+  int64_t sequence_count;
+  int64_t block_tokens;
+  int64_t slice_index, slice_count;
+} ck_step;
+
+// MARK: Workers
+
+typedef struct ck_pool ck_pool;
+
+typedef struct {
+  ck_pool *pool;
+  int index;
+  /// Memory of this worker alone; as large as `ck_pool_reserve` made it.
+  float *scratch;
+} ck_worker;
+
+typedef void (*ck_kernel)(const void *arguments, const ck_step *step, ck_worker *worker);
+
+typedef struct {
+  ck_kernel kernel;
+  const void *arguments;
+} ck_phase;
+
+/// Starts `threads - 1` workers; the thread that runs phases is worker 0. `cpus`, if there are any,
+/// pins worker `i` to `cpus[i % cpu_count]`. NULL if a thread cannot be started.
+ck_pool *ck_pool_create(int threads, const int *cpus, int cpu_count);
+/// Makes `scratch` at least so many floats large. 0, or an errno.
+int ck_pool_reserve(ck_pool *pool, int64_t floats);
+/// Runs phases in order on all workers and waits for them. One thread at a time.
+void ck_pool_run(ck_pool *pool, const ck_phase *phases, int64_t count, const ck_step *step);
+void ck_pool_destroy(ck_pool *pool);
+int ck_pool_threads(const ck_pool *pool);
+/// The next unit of the current phase: 0, 1, 2, … over all workers.
+int64_t ck_claim(ck_worker *worker);
+
+// MARK: Arguments of kernels
+
+/// Packs a matrix into panels `[k][16 columns]`, missing columns being 0.
+typedef struct {
+  ck_tensor source;
+  /// The first of the stored rows used.
+  int64_t first_row;
+  /// Output column `n`, inner index `k` is the stored row `first_row + n`, column `k`; or,
+  /// transposed, row `first_row + k`, column `n`.
+  int transposed;
+  int64_t inner, columns;
+  /// CK_F32 or CK_BF16 (rounded to nearest, ties to even).
+  ck_type type;
+  void *panels;
+} ck_pack;
+
+/// `output[r] = input[r] · W + bias`, W being `inner × columns` in panels.
+typedef struct {
+  /// How many rows; read when the phase runs.
+  const int64_t *rows;
+  const float *input;
+  int64_t input_stride;
+  /// Which rows of input and output row `r` is; NULL: `r` itself.
+  const int32_t *input_rows;
+  float *output;
+  int64_t output_stride;
+  const int32_t *output_rows;
+  const void *panels;
+  const float *bias;
+  int64_t inner, columns;
+  ck_type type;
+} ck_gemm;
+
+/// Independent products in one phase. A unit of work is some neighbouring panels of one of them.
+typedef struct {
+  const ck_gemm *products;
+  int64_t count;
+  int64_t unit_panels;
+} ck_gemms;
+
+/// Groups of columns of a value: group `g` of row `r` begins at `data + r * stride + g * group`.
+typedef struct {
+  float *data;
+  int64_t stride, group, count, width;
+} ck_columns;
+
+typedef struct {
+  ck_tensor table;
+  float *output;
+  int64_t width;
+} ck_embed;
+
+typedef struct {
+  const int64_t *rows;
+  ck_columns input;
+  const float *weight;
+  float epsilon;
+  float *output;
+} ck_norm;
+
+/// Sines and cosines of the step's positions, `[rows][pairs]`, times magnitude.
+typedef struct {
+  const float *inverse_frequencies;
+  int64_t pairs;
+  float magnitude;
+  float *cosines, *sines;
+} ck_angles;
+
+typedef struct {
+  ck_columns columns;
+  const ck_angles *angles;
+  int interleaved;
+} ck_rope;
+
+/// Copies the step's rows of two groups of columns behind each other into cache rows.
+typedef struct {
+  ck_columns parts[2];
+  float *cache;
+  int64_t cache_width;
+} ck_store;
+
+/// Softmax attention. A query is `parts[0]` and `parts[1]` (may be empty) behind each other; query
+/// head `h` uses key head `h / (heads / key_heads)`.
+typedef struct {
+  ck_columns parts[2];
+  int64_t heads, key_heads, key_width;
+  int64_t value_width, value_offset;
+  const float *cache;
+  int64_t cache_width;
+  float scale;
+  float *output;
+  float *log_sum_exp;
+} ck_attention;
+
+typedef struct {
+  int32_t expert;
+  float weight;
+} ck_choice;
+
+/// Chooses experts from `logits`, `[rows][experts]`.
+typedef struct {
+  const int64_t *rows;
+  const float *logits, *bias;
+  int64_t experts, top_k;
+  int64_t groups, kept_groups;
+  int group_by_two_largest, sigmoid, normalize;
+  float scale;
+  ck_choice *choices;
+} ck_route;
+
+/// Sorts (row, rank) slots by expert and points the experts' products at them.
+typedef struct {
+  const int64_t *rows;
+  const ck_choice *choices;
+  int64_t experts, top_k;
+  /// `[experts]`; the products' row counts.
+  int64_t *counts;
+  /// `[rows * top_k]`, grouped by expert: the slots, and their rows.
+  int32_t *slots, *slot_rows;
+  /// `[2 * experts]` (gate, up) and `[experts]`.
+  ck_gemm *gate_up, *down;
+} ck_group;
+
+/// `output[r] = Σ_k weight_k · parts[r * top_k + k]`, in order of rank.
+typedef struct {
+  const int64_t *rows;
+  const ck_choice *choices;
+  int64_t top_k, width;
+  const float *parts;
+  float *output;
+} ck_combine;
+
+/// Elementwise, `rows * repeat` rows wide `width`: silu(left) * right, or left + right.
+typedef struct {
+  const int64_t *rows;
+  int64_t repeat, width;
+  const float *left, *right;
+  float *output;
+} ck_binary;
+
+typedef struct {
+  const float *input;
+  float *output;
+  int64_t width;
+} ck_select;
+
+/// Reads `bytes` of memory in units of 1 MiB, `passes` times.
+typedef struct {
+  const void *memory;
+  int64_t bytes, passes;
+} ck_read;
+
+// MARK: Levels
+
+typedef struct {
+  const char *name;
+  ck_kernel gemms, norm, attention, swiglu, add, rope, combine, read;
+} ck_kernels;
+
+typedef enum { CK_PORTABLE, CK_AVX2, CK_AVX512, CK_LEVELS } ck_level;
+
+/// The kernels of a level; NULL where this machine (or its operating system) lacks it.
+const ck_kernels *ck_kernels_of(ck_level level);
+
+// The same on every level.
+void ck_run_pack(const void *arguments, const ck_step *step, ck_worker *worker);
+void ck_run_embed(const void *arguments, const ck_step *step, ck_worker *worker);
+void ck_run_angles(const void *arguments, const ck_step *step, ck_worker *worker);
+void ck_run_store(const void *arguments, const ck_step *step, ck_worker *worker);
+void ck_run_route(const void *arguments, const ck_step *step, ck_worker *worker);
+void ck_run_group(const void *arguments, const ck_step *step, ck_worker *worker);
+void ck_run_select(const void *arguments, const ck_step *step, ck_worker *worker);
+
+// MARK: Memory
+
+/// Zeroed memory of its own pages, huge ones where the system gives them. NULL if there is none.
+void *ck_map(int64_t bytes);
+void ck_unmap(void *memory, int64_t bytes);

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// Matrix products over panels. Every element is one chain of multiply-adds over k = 0, 1, 2, …:
+// neither tiles nor cuts of k (partial sums wait in the output as they are) change its bits.
+#include "kernels.h"
+#include "vector.h"
+
+/// Inner indices of one pass: panels of a unit and the inputs of a row tile stay in L2.
+enum { INNER_BLOCK = 512 };
+
+typedef struct {
+  const float *inputs[CK_ROWS];
+  float *outputs[CK_ROWS];
+} row_tile;
+
+/// One register tile: `rows` × `panels`, over the inner indices `from ..< to`.
+INLINE void multiply_tile(
+    const ck_gemm *g, const row_tile *t, const int rows, const int panels, const int is_bf16,
+    int64_t panel, int64_t from, int64_t to) {
+  const int64_t stride = g->inner * CK_PANEL;
+  const float *w32 = (const float *)g->panels + panel * stride;
+  const uint16_t *w16 = (const uint16_t *)g->panels + panel * stride;
+  v16f sums[CK_ROWS][4];
+#pragma clang loop unroll(full)
+  for (int r = 0; r < rows; r++)
+#pragma clang loop unroll(full)
+    for (int p = 0; p < panels; p++) {
+      const int64_t column = (panel + p) * CK_PANEL;
+      sums[r][p] = from == 0 ? splat(0) : load_some(t->outputs[r] + column, g->columns - column);
+    }
+  for (int64_t k = from; k < to; k++) {
+    v16f w[4];
+#pragma clang loop unroll(full)
+    for (int p = 0; p < panels; p++)
+      w[p] = is_bf16 ? load_bf16(w16 + p * stride + k * CK_PANEL)
+                     : load(w32 + p * stride + k * CK_PANEL);
+#pragma clang loop unroll(full)
+    for (int r = 0; r < rows; r++) {
+      const v16f x = splat(t->inputs[r][k]);
+#pragma clang loop unroll(full)
+      for (int p = 0; p < panels; p++) sums[r][p] = fma16(x, w[p], sums[r][p]);
+    }
+  }
+  const int with_bias = g->bias != NULL && to == g->inner;
+#pragma clang loop unroll(full)
+  for (int r = 0; r < rows; r++)
+#pragma clang loop unroll(full)
+    for (int p = 0; p < panels; p++) {
+      const int64_t column = (panel + p) * CK_PANEL, left = g->columns - column;
+      if (with_bias) sums[r][p] += load_some(g->bias + column, left);
+      store_some(t->outputs[r] + column, sums[r][p], left);
+    }
+}
+
+/// `rows` rows by any number of panels.
+INLINE void multiply_rows(
+    const ck_gemm *g, const row_tile *t, const int rows, const int is_bf16, int64_t panel,
+    int64_t end, int64_t from, int64_t to) {
+  const int wide = CK_PANELS(rows);
+  while (panel + wide <= end) {
+    multiply_tile(g, t, rows, wide, is_bf16, panel, from, to);
+    panel += wide;
+  }
+  for (; panel < end; panel++) multiply_tile(g, t, rows, 1, is_bf16, panel, from, to);
+}
+
+/// Kept apart from each other, one for each shape, so that registers are assigned to each alone.
+#define DEFINE_ROWS(rows, type, is_bf16)                                                  \
+  static __attribute__((noinline)) void multiply_##rows##_##type(                         \
+      const ck_gemm *g, const row_tile *t, int64_t panel, int64_t end, int64_t from,      \
+      int64_t to) {                                                                       \
+    multiply_rows(g, t, rows, is_bf16, panel, end, from, to);                             \
+  }
+#define DEFINE_TYPES(rows) DEFINE_ROWS(rows, f32, 0) DEFINE_ROWS(rows, bf16, 1)
+
+typedef void (*multiply)(
+    const ck_gemm *, const row_tile *, int64_t, int64_t, int64_t, int64_t);
+
+DEFINE_TYPES(1)
+DEFINE_TYPES(2)
+#if CK_ROWS >= 4
+DEFINE_TYPES(3)
+DEFINE_TYPES(4)
+#endif
+#if CK_ROWS >= 6
+DEFINE_TYPES(5)
+DEFINE_TYPES(6)
+#endif
+
+static const multiply multiplies[2][CK_ROWS] = {
+  {multiply_1_f32, multiply_2_f32,
+#if CK_ROWS >= 4
+   multiply_3_f32, multiply_4_f32,
+#endif
+#if CK_ROWS >= 6
+   multiply_5_f32, multiply_6_f32,
+#endif
+  },
+  {multiply_1_bf16, multiply_2_bf16,
+#if CK_ROWS >= 4
+   multiply_3_bf16, multiply_4_bf16,
+#endif
+#if CK_ROWS >= 6
+   multiply_5_bf16, multiply_6_bf16,
+#endif
+  },
+};
+
+/// All rows by the panels of one unit, which are read from memory once.
+static void multiply_unit(const ck_gemm *g, int64_t panel, int64_t end) {
+  const int64_t rows = *g->rows;
+  // A single row tile needs no second look at a panel: one pass over all of k.
+  const int64_t block = rows <= CK_ROWS ? g->inner : INNER_BLOCK;
+  for (int64_t from = 0; from < g->inner; from += block) {
+    const int64_t to = from + block < g->inner ? from + block : g->inner;
+    for (int64_t row = 0; row < rows; row += CK_ROWS) {
+      const int64_t count = rows - row < CK_ROWS ? rows - row : CK_ROWS;
+      row_tile tile;
+      for (int64_t r = 0; r < count; r++) {
+        const int64_t in = g->input_rows ? g->input_rows[row + r] : row + r;
+        const int64_t out = g->output_rows ? g->output_rows[row + r] : row + r;
+        tile.inputs[r] = g->input + in * g->input_stride;
+        tile.outputs[r] = g->output + out * g->output_stride;
+      }
+      multiplies[g->type == CK_BF16][count - 1](g, &tile, panel, end, from, to);
+    }
+  }
+}
+
+static void run_gemms(const void *arguments, const ck_step *step, ck_worker *worker) {
+  (void)step;
+  const ck_gemms *phase = arguments;
+  int64_t unit = ck_claim(worker), first = 0;
+  for (int64_t i = 0; i < phase->count; i++) {
+    const ck_gemm *g = &phase->products[i];
+    if (*g->rows == 0) continue;
+    const int64_t panels = (g->columns + CK_PANEL - 1) / CK_PANEL;
+    const int64_t units = (panels + phase->unit_panels - 1) / phase->unit_panels;
+    for (; unit < first + units; unit = ck_claim(worker)) {
+      const int64_t panel = (unit - first) * phase->unit_panels;
+      const int64_t end = panel + phase->unit_panels;
+      multiply_unit(g, panel, end < panels ? end : panels);
+    }
+    first += units;
+  }
+}

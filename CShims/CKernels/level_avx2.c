@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// Kernels for x86-64 with AVX2 and FMA: a vector of 16 floats is two registers of 16.
+#if defined(__x86_64__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#define CK_HAS_FMA 1
+#define CK_ROWS 6
+#define CK_PANELS(rows) ((rows) == 1 ? 4 : (rows) <= 3 ? 2 : 1)
+#define CK_KEYS 1
+#define CK_LEVEL_NAME "avx2"
+#define CK_LEVEL_TABLE ck_kernels_avx2
+#include "body_table.h"
+#pragma clang attribute pop
+#endif

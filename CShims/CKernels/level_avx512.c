@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// Kernels for x86-64 with AVX-512: a vector of 16 floats is one register of 32.
+#if defined(__x86_64__)
+#pragma clang attribute push( \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"))), \
+    apply_to = function)
+#define CK_HAS_FMA 1
+#define CK_ROWS 6
+#define CK_PANELS(rows) 4
+#define CK_KEYS 4
+#define CK_LEVEL_NAME "avx512"
+#define CK_LEVEL_TABLE ck_kernels_avx512
+#include "body_table.h"
+#pragma clang attribute pop
+#endif

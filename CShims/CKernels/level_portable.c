@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// Kernels for any processor that clang knows (SSE2, NEON).
+#if defined(__aarch64__)
+#define CK_HAS_FMA 1
+#define CK_ROWS 4
+#else
+#define CK_HAS_FMA 0
+#define CK_ROWS 2
+#endif
+#define CK_PANELS(rows) 1
+#define CK_KEYS 1
+#define CK_LEVEL_NAME "portable"
+#define CK_LEVEL_TABLE ck_kernels_portable
+#include "body_table.h"

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which kernels this machine can run.
+#include "levels.h"
+
+#include "kernels.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+enum {
+  FMA = 1 << 12, OSXSAVE = 1 << 27, F16C = 1 << 29,           // leaf 1, ecx
+  AVX2 = 1 << 5, AVX512F = 1 << 16, AVX512DQ = 1 << 17,       // leaf 7, ebx
+  AVX512BW = 1 << 30,
+  STATE_AVX = 0x06, STATE_AVX512 = 0xE6                       // XCR0
+};
+static const unsigned AVX512VL = 1u << 31;
+
+/// The register state that the operating system saves (XGETBV of XCR0).
+static unsigned saved_state(void) {
+  unsigned low, high;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return low;
+}
+
+static ck_level best_level(void) {
+  unsigned a, b, c, d;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & OSXSAVE)) return CK_PORTABLE;
+  const int has_fma = (c & FMA) && (c & F16C);
+  const unsigned state = saved_state();
+  if (!has_fma || (state & STATE_AVX) != STATE_AVX) return CK_PORTABLE;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & AVX2)) return CK_PORTABLE;
+  const unsigned wide = AVX512F | AVX512DQ | AVX512BW | AVX512VL;
+  if ((b & wide) != wide || (state & STATE_AVX512) != STATE_AVX512) return CK_AVX2;
+  return CK_AVX512;
+}
+#endif
+
+const ck_kernels *ck_kernels_of(ck_level level) {
+#if defined(__x86_64__)
+  if (level > best_level()) return NULL;
+  if (level == CK_AVX2) return &ck_kernels_avx2;
+  if (level == CK_AVX512) return &ck_kernels_avx512;
+#endif
+  return level == CK_PORTABLE ? &ck_kernels_portable : NULL;
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Kernels that move rows, or that need no vectors: the same on every level.
+#define _GNU_SOURCE
+#include "kernels.h"
+
+#include <math.h>
+#include <string.h>
+#include <sys/mman.h>
+
+void ck_run_embed(const void *arguments, const ck_step *step, ck_worker *worker) {
+  const ck_embed *e = arguments;
+  for (int64_t row; (row = ck_claim(worker)) < step->rows;)
+    ck_convert(&e->table, step->tokens[row], 0, e->width, e->output + row * e->width);
+}
+
+void ck_run_angles(const void *arguments, const ck_step *step, ck_worker *worker) {
+  const ck_angles *a = arguments;
+  for (int64_t row; (row = ck_claim(worker)) < step->rows;)
+    for (int64_t i = 0; i < a->pairs; i++) {
+      const float angle = (float)step->positions[row] * a->inverse_frequencies[i];
+      a->cosines[row * a->pairs + i] = cosf(angle) * a->magnitude;
+      a->sines[row * a->pairs + i] = sinf(angle) * a->magnitude;
+    }
+}
+
+void ck_run_store(const void *arguments, const ck_step *step, ck_worker *worker) {
+  const ck_store *s = arguments;
+  for (int64_t row; (row = ck_claim(worker)) < step->rows;) {
+    const int64_t block = step->positions[row] / step->block_tokens;
+    if (block % step->slice_count != step->slice_index) continue;
+    const ck_sequence *sequence = &step->sequences[step->row_sequence[row]];
+    const int64_t offset = step->positions[row] % step->block_tokens;
+    float *out =
+        s->cache + (sequence->blocks[block] * step->block_tokens + offset) * s->cache_width;
+    for (int part = 0; part < 2; part++) {
+      const ck_columns *c = &s->parts[part];
+      for (int64_t group = 0; group < c->count; group++, out += c->width)
+        memcpy(out, c->data + row * c->stride + group * c->group,
+               (size_t)c->width * sizeof(float));
+    }
+  }
+}
+
+void ck_run_select(const void *arguments, const ck_step *step, ck_worker *worker) {
+  const ck_select *s = arguments;
+  for (int64_t i; (i = ck_claim(worker)) < step->outputs;)
+    memcpy(s->output + i * s->width, s->input + step->output_rows[i] * s->width,
+           (size_t)s->width * sizeof(float));
+}
+
+void *ck_map(int64_t bytes) {
+  void *memory =
+      mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return NULL;
+  madvise(memory, (size_t)bytes, MADV_HUGEPAGE);
+  return memory;
+}
+
+void ck_unmap(void *memory, int64_t bytes) { munmap(memory, (size_t)bytes); }

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CKernels
+internal import Device
+internal import Program
+
+/// Mixture of experts: tokens are sorted by expert, so that each expert's weights are read once.
+extension Lowering {
+  mutating func route(_ op: Route) throws(DeviceError) {
+    let experts = op.weight.rows
+    let logits = try scratch.routing(in: self)
+    let matrix = try packer.matrix(op.weight, alwaysFloat32: true)
+    let bias = try op.correctionBias.map { (weight) throws(DeviceError) in
+      try packer.floats(weight)
+    }
+    let rows = rows(of: op.output)
+    try multiply([
+      product(
+        matrix, from: values.columns(Columns(op.input, width: 0)),
+        to: ck_columns(data: logits, stride: Int64(experts), group: 0, count: 1, width: 0),
+        rows: rows)
+    ])
+    // Scores, candidates, marks, and the groups' scores and marks.
+    reserveScratch(5 * experts)
+    try append(
+      ck_run_route,
+      ck_route(
+        rows: rows, logits: logits, bias: bias, experts: Int64(experts), top_k: Int64(op.topK),
+        groups: Int64(op.groups?.count ?? 0), kept_groups: Int64(op.groups?.kept ?? 0),
+        group_by_two_largest: op.groups?.score == .twoLargest ? 1 : 0,
+        sigmoid: op.scoring == .sigmoid ? 1 : 0, normalize: op.normalize ? 1 : 0, scale: op.scale,
+        choices: values.choices(op.output)))
+  }
+
+  mutating func experts(_ op: Experts) throws(DeviceError) {
+    let topK = program[op.routing].width
+    let width = program[op.output].width
+    let memory = try scratch.experts(in: self)
+    let counts = try arena.allocate(Int64.self, count: op.experts.count)
+    let (gateUp, down) = try products(of: op, memory, counts: counts)
+    let rows = rows(of: op.output)
+    let choices = UnsafePointer(values.choices(op.routing))
+    try append(
+      ck_run_group,
+      ck_group(
+        rows: rows, choices: choices, experts: Int64(op.experts.count), top_k: Int64(topK),
+        counts: counts, slots: memory.slots, slot_rows: memory.slotRows,
+        gate_up: UnsafeMutablePointer(mutating: gateUp.products),
+        down: UnsafeMutablePointer(mutating: down.products)))
+    try append(kernels.gemms, gateUp)
+    try append(
+      kernels.swiglu,
+      ck_binary(
+        rows: rows, repeat: Int64(topK), width: Int64(op.intermediateWidth), left: memory.gates,
+        right: memory.ups, output: memory.gates))
+    try append(kernels.gemms, down)
+    try append(
+      kernels.combine,
+      ck_combine(
+        rows: rows, choices: choices, top_k: Int64(topK), width: Int64(width),
+        parts: memory.parts, output: values.floats(op.output)))
+  }
+
+  /// Gate and up of each expert side by side, and down of each.
+  private mutating func products(
+    of op: Experts, _ memory: ExpertScratch, counts: UnsafeMutablePointer<Int64>
+  ) throws(DeviceError) -> (gateUp: ck_gemms, down: ck_gemms) {
+    let input = values.columns(Columns(op.input, width: 0))
+    let inner = Int64(op.intermediateWidth)
+    func place(_ data: UnsafeMutablePointer<Float>, _ width: Int64) -> ck_columns {
+      ck_columns(data: data, stride: width, group: 0, count: 1, width: width)
+    }
+    var (gateUp, down): ([ck_gemm], [ck_gemm]) = ([], [])
+    for (index, expert) in op.experts.enumerated() {
+      let rows = UnsafePointer(counts + index)
+      gateUp.append(
+        product(
+          try packer.matrix(expert.gate), from: input, to: place(memory.gates, inner), rows: rows))
+      gateUp.append(
+        product(
+          try packer.matrix(expert.up), from: input, to: place(memory.ups, inner), rows: rows))
+      down.append(
+        product(
+          try packer.matrix(expert.down), from: place(memory.gates, inner),
+          to: place(memory.parts, Int64(program[op.output].width)), rows: rows))
+    }
+    return (try gemms(gateUp[...]), try gemms(down[...]))
+  }
+}
+
+/// Memory between the phases of routed experts, shared by all layers.
+struct ExpertScratch {
+  /// `[slots, intermediate]`
+  var gates: UnsafeMutablePointer<Float>
+  var ups: UnsafeMutablePointer<Float>
+  /// `[slots, hidden]`
+  var parts: UnsafeMutablePointer<Float>
+  var slots: UnsafeMutablePointer<Int32>
+  var slotRows: UnsafeMutablePointer<Int32>
+}
+
+/// Allocates at first use, large enough for every layer.
+final class LayerScratch {
+  private var routingLogits: UnsafeMutablePointer<Float>?
+  private var expertScratch: ExpertScratch?
+
+  /// `[rows, experts]`
+  func routing(in lowering: Lowering) throws(DeviceError) -> UnsafeMutablePointer<Float> {
+    if let routingLogits { return routingLogits }
+    var experts = 0
+    for case .route(let op) in lowering.program.operations {
+      experts = max(experts, op.weight.rows)
+    }
+    let logits = try lowering.arena.allocate(
+      Float.self, count: experts * lowering.capacity.rowCountMax)
+    routingLogits = logits
+    return logits
+  }
+
+  func experts(in lowering: Lowering) throws(DeviceError) -> ExpertScratch {
+    if let expertScratch { return expertScratch }
+    var (topK, intermediate, hidden) = (0, 0, 0)
+    for case .experts(let op) in lowering.program.operations {
+      let slotsPerRow = lowering.program[op.routing].width
+      topK = max(topK, slotsPerRow)
+      intermediate = max(intermediate, slotsPerRow * op.intermediateWidth)
+      hidden = max(hidden, slotsPerRow * lowering.program[op.output].width)
+    }
+    let (arena, rows) = (lowering.arena, lowering.capacity.rowCountMax)
+    let made = ExpertScratch(
+      gates: try arena.allocate(Float.self, count: rows * intermediate),
+      ups: try arena.allocate(Float.self, count: rows * intermediate),
+      parts: try arena.allocate(Float.self, count: rows * hidden),
+      slots: try arena.allocate(Int32.self, count: rows * topK),
+      slotRows: try arena.allocate(Int32.self, count: rows * topK))
+    expertScratch = made
+    return made
+  }
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CKernels
+internal import Device
+internal import Program
+
+/// Operations whose rows know nothing of each other, and attention.
+extension Lowering {
+  mutating func embed(_ op: Embed) throws(DeviceError) {
+    let table = try packer.stored(op.table)
+    try append(
+      ck_run_embed,
+      ck_embed(table: table, output: values.floats(op.output), width: Int64(op.table.columns)))
+  }
+
+  mutating func rmsNorm(_ op: RMSNorm) throws(DeviceError) {
+    let weight = try packer.floats(op.weight)
+    try append(
+      kernels.norm,
+      ck_norm(
+        rows: rows(of: op.output), input: values.columns(op.input), weight: weight,
+        epsilon: op.epsilon, output: values.floats(op.output)))
+  }
+
+  mutating func headwiseLinear(_ op: HeadwiseLinear) throws(DeviceError) {
+    let matrices = try packer.headMatrices(op)
+    let outputWidth = program[op.output].width / op.input.count
+    var products: [ck_gemm] = []
+    for (head, matrix) in matrices.enumerated() {
+      var input = op.input
+      let output = Columns(op.output, offset: head * outputWidth, width: 0)
+      input.offset += head * input.stride
+      products.append(
+        product(
+          matrix, from: values.columns(input), to: values.columns(output),
+          rows: rows(of: op.output)))
+    }
+    try multiply(products)
+  }
+
+  mutating func rope(_ op: Rope) throws(DeviceError) {
+    let angles = try angles(op.table)
+    try append(
+      kernels.rope,
+      ck_rope(
+        columns: values.columns(op.columns), angles: angles,
+        interleaved: op.layout == .interleaved ? 1 : 0))
+  }
+
+  mutating func attention(_ op: Attention) throws(DeviceError) {
+    let keyWidth = op.keys.count * op.keys.width
+    try store(op.keys, op.values, in: op.cache)
+    var arguments = ck_attention()
+    arguments.parts.0 = values.columns(op.queries)
+    arguments.heads = Int64(op.queries.count)
+    arguments.key_heads = Int64(op.keys.count)
+    arguments.key_width = Int64(op.keys.width)
+    arguments.value_width = Int64(op.values.width)
+    arguments.value_offset = Int64(keyWidth)
+    arguments.scale = op.scale
+    try attend(arguments, op.cache, output: op.output, logSumExp: op.logSumExp)
+  }
+
+  mutating func latentAttention(_ op: LatentAttention) throws(DeviceError) {
+    try store(op.latent, op.ropeKey, in: op.cache)
+    var arguments = ck_attention()
+    arguments.parts.0 = values.columns(op.latentQueries)
+    arguments.parts.1 = values.columns(op.ropeQueries)
+    arguments.heads = Int64(op.latentQueries.count)
+    arguments.key_heads = 1
+    arguments.key_width = Int64(op.latent.width + op.ropeKey.width)
+    arguments.value_width = Int64(op.latent.width)
+    arguments.value_offset = 0
+    arguments.scale = op.scale
+    try attend(arguments, op.cache, output: op.output, logSumExp: op.logSumExp)
+  }
+
+  private mutating func store(
+    _ first: Columns, _ second: Columns, in id: CacheID
+  ) throws(DeviceError) {
+    try append(
+      ck_run_store,
+      ck_store(
+        parts: (values.columns(first), values.columns(second)), cache: cache(id),
+        cache_width: Int64(program[id].width)))
+  }
+
+  private mutating func attend(
+    _ template: ck_attention, _ id: CacheID, output: ValueID, logSumExp: ValueID?
+  ) throws(DeviceError) {
+    var arguments = template
+    arguments.cache = UnsafePointer(cache(id))
+    arguments.cache_width = Int64(program[id].width)
+    arguments.output = values.floats(output)
+    arguments.log_sum_exp = logSumExp.map { values.floats($0) }
+    // Four queries and their sums, each padded to whole vectors.
+    reserveScratch(4 * (Int(arguments.key_width) + Int(arguments.value_width) + 32))
+    try append(kernels.attention, arguments)
+  }
+
+  mutating func swiglu(_ op: SwiGLU) throws(DeviceError) {
+    try append(kernels.swiglu, binary(op.gate, op.up, op.output))
+  }
+
+  mutating func add(_ op: Add) throws(DeviceError) {
+    try append(kernels.add, binary(op.left, op.right, op.output))
+  }
+
+  private func binary(_ left: ValueID, _ right: ValueID, _ output: ValueID) -> ck_binary {
+    ck_binary(
+      rows: rows(of: output), repeat: 1, width: Int64(program[output].width),
+      left: values.floats(left), right: values.floats(right), output: values.floats(output))
+  }
+
+  mutating func selectOutputs(_ op: SelectOutputs) throws(DeviceError) {
+    try append(
+      ck_run_select,
+      ck_select(
+        input: values.floats(op.input), output: values.floats(op.output),
+        width: Int64(program[op.output].width)))
+  }
+}

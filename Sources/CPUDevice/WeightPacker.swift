@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CKernels
+internal import Device
+internal import Program
+internal import Support
+
+/// A matrix `[inner, columns]` in panels of 16 columns: what a product streams through.
+struct PackedMatrix {
+  var panels: UnsafeRawPointer
+  var type: ck_type
+  var inner: Int
+  var columns: Int
+
+  static func panelCount(_ columns: Int) -> Int { (columns + Int(CK_PANEL) - 1) / Int(CK_PANEL) }
+}
+
+/// Brings weights into the forms that kernels use, with all threads.
+struct WeightPacker {
+  let source: any WeightSource
+  let precision: CPUPrecision
+  let arena: Arena
+  let pool: WorkerPool
+  /// Whether any matrix is kept as f32, and as bf16.
+  private(set) var hasFloat32 = false
+  private(set) var hasBFloat16 = false
+  /// What keeps mapped tensors.
+  private(set) var owners: [any AnyObject & Sendable] = []
+  private(set) var loadedBytes = 0
+  private var loadedNames: Set<String> = []
+
+  init(source: any WeightSource, precision: CPUPrecision, arena: Arena, pool: WorkerPool) {
+    self.source = source
+    self.precision = precision
+    self.arena = arena
+    self.pool = pool
+  }
+
+  /// What a person reads.
+  var precisionInUse: String {
+    switch (hasFloat32, hasBFloat16) {
+    case (true, true): "f32 and bf16"
+    case (false, true): "bf16"
+    default: "f32"
+    }
+  }
+
+  /// A whole weight as `input · weightᵀ` needs it.
+  mutating func matrix(
+    _ weight: Weight, alwaysFloat32: Bool = false
+  ) throws(DeviceError) -> PackedMatrix {
+    let tensor = try tensor(weight)
+    let type = alwaysFloat32 ? CK_F32 : Self.type(of: tensor, precision)
+    return try pack(
+      tensor, rows: 0..<weight.rows, transposed: false, as: type, countAs: !alwaysFloat32)
+  }
+
+  /// The matrices of all heads, in order.
+  mutating func headMatrices(_ op: HeadwiseLinear) throws(DeviceError) -> [PackedMatrix] {
+    let tensor = try tensor(op.weight)
+    let type = Self.type(of: tensor, precision)
+    var matrices: [PackedMatrix] = []
+    for head in 0..<op.input.count {
+      let first = head * op.rowsPerHead + op.rows.lowerBound
+      matrices.append(
+        try pack(
+          tensor, rows: first..<first + op.rows.count,
+          transposed: op.direction == .rowsToColumns, as: type, countAs: true))
+    }
+    return matrices
+  }
+
+  /// All elements as f32.
+  mutating func floats(_ weight: Weight) throws(DeviceError) -> UnsafePointer<Float> {
+    let tensor = try tensor(weight)
+    let floats = try arena.allocate(Float.self, count: weight.elementCount)
+    tensor.dequantize(rows: 0..<weight.rows, into: floats)
+    return UnsafePointer(floats)
+  }
+
+  /// The tensor as it is stored, kept mapped.
+  mutating func stored(_ weight: Weight) throws(DeviceError) -> ck_tensor {
+    let tensor = try tensor(weight)
+    owners.append(tensor.owner)
+    return try description(tensor)
+  }
+
+  static func type(of tensor: StoredTensor, _ precision: CPUPrecision) -> ck_type {
+    switch precision {
+    case .f32: CK_F32
+    case .bf16: CK_BF16
+    case .auto: tensor.type == .float32 ? CK_F32 : CK_BF16
+    }
+  }
+
+  private mutating func tensor(_ weight: Weight) throws(DeviceError) -> StoredTensor {
+    do {
+      let tensor = try source.tensor(weight)
+      if loadedNames.insert(weight.name).inserted { loadedBytes += tensor.bytes.count }
+      return tensor
+    } catch {
+      throw DeviceError(.failedPrecondition, error.message)
+    }
+  }
+
+  private mutating func pack(
+    _ tensor: StoredTensor, rows: Range<Int>, transposed: Bool, as type: ck_type, countAs: Bool
+  ) throws(DeviceError) -> PackedMatrix {
+    let (inner, columns) =
+      transposed ? (rows.count, tensor.weight.columns) : (tensor.weight.columns, rows.count)
+    let size = type == CK_BF16 ? 2 : 4
+    let byteCount = PackedMatrix.panelCount(columns) * Int(CK_PANEL) * inner * size
+    let panels = UnsafeMutableRawPointer(try arena.allocate(UInt8.self, count: byteCount))
+    let arguments = ck_pack(
+      source: try description(tensor), first_row: Int64(rows.lowerBound),
+      transposed: transposed ? 1 : 0, inner: Int64(inner), columns: Int64(columns), type: type,
+      panels: panels)
+    pool.run(ck_run_pack, arguments)
+    if countAs {
+      hasFloat32 = hasFloat32 || type == CK_F32
+      hasBFloat16 = hasBFloat16 || type == CK_BF16
+    }
+    return PackedMatrix(panels: panels, type: type, inner: inner, columns: columns)
+  }
+
+  private func description(_ tensor: StoredTensor) throws(DeviceError) -> ck_tensor {
+    var description = ck_tensor()
+    description.bytes = tensor.bytes.baseAddress
+    description.columns = Int64(tensor.weight.columns)
+    description.type =
+      switch tensor.type {
+      case .float32: CK_F32
+      case .float16: CK_F16
+      case .bfloat16: CK_BF16
+      case .float8e4m3: CK_FP8
+      }
+    guard let scales = tensor.scales else { return description }
+    let values = try arena.allocate(Float.self, count: scales.values.count)
+    for (index, value) in scales.values.enumerated() { values[index] = value }
+    description.scales = UnsafePointer(values)
+    description.block_rows = Int64(scales.blockRows)
+    description.block_columns = Int64(scales.blockColumns)
+    description.blocks_per_row = Int64(scales.blocksPerRow)
+    return description
+  }
+}
