@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import CPUDevice
 import Checkpoint
 import Device
 import Engine
@@ -60,7 +61,11 @@ struct LoadedModel {
     case .reference:
       return { _ in ReferenceDevice() }
     case .cpu:
-      return { _ in ReferenceDevice() }
+      return { (seat) throws(DeviceError) in
+        try CPUDevice(
+          CPUDeviceConfiguration(
+            precision: options.cpuPrecision, threadCount: seat.cpus.count, cpus: seat.cpus))
+      }
     }
   }
 

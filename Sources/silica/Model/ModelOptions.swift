@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import CPUDevice
+
 /// The options of every subcommand that runs a model.
 struct ModelOptions {
   /// Where operations run.
@@ -9,7 +11,7 @@ struct ModelOptions {
 
   var directory: String
   var device: DeviceKind
-  var precision: String
+  var cpuPrecision: CPUPrecision
   var stages: Int
   var contextSlices: Int
   var threads: Int?
@@ -37,7 +39,7 @@ struct ModelOptions {
   init(_ arguments: Arguments, batchMax: Int = 32) throws(UsageError) {
     directory = try arguments.required("--model")
     device = try Self.device(arguments.string("--device") ?? "auto")
-    precision = try Self.precision(arguments)
+    cpuPrecision = try Self.precision(arguments)
     stages = try arguments.integer("--stages", in: 1...1_024) ?? 1
     contextSlices = try arguments.integer("--context-slices", in: 1...64) ?? 1
     threads = try arguments.integer("--threads", in: 1...4_096)
@@ -58,13 +60,14 @@ struct ModelOptions {
     return kind
   }
 
-  private static func precision(_ arguments: Arguments) throws(UsageError) -> String {
+  private static func precision(_ arguments: Arguments) throws(UsageError) -> CPUPrecision {
     let precision = arguments.string("--precision") ?? "auto"
     if ["w8", "w4", "fp8"].contains(precision) {
       throw UsageError(
         "--precision is '\(precision)'; this build runs auto, f32 and bf16 (FP8 checkpoints load "
           + "in either)")
     }
-    return try arguments.choice("--precision", of: ["auto", "f32", "bf16"]) ?? "auto"
+    let word = try arguments.choice("--precision", of: CPUPrecision.allCases.map(\.rawValue))
+    return word.flatMap(CPUPrecision.init) ?? .auto
   }
 }

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CPUDevice
+import Checkpoint
+import Engine
+import Program
+import Step
+import Support
+
+/// `silica bench`.
+enum Bench: Subcommand {
+  static let name = "bench"
+  static let summary = "measure prefill and decode speed by batch size"
+
+  static let options =
+    ModelOptions.options + [
+      Option("--batch", "LIST", "batch sizes divided by commas", default: "1,4,16,32"),
+      Option("--prompt", "N", "tokens of each prompt", default: "128"),
+      Option("--generate", "N", "tokens generated for each prompt", default: "32"),
+      Option("--format", "NAME", "json (a line for each batch size) or table", default: "json"),
+    ]
+
+  static let discussion = """
+    Prompts are random token ids, different for each sequence. `prefill_tokens_per_s` counts from the
+    start until the last sequence has its first token, `decode_tokens_per_s` from there to the end.
+    `fraction_of_memory_bandwidth` relates the weights that a decode step reads to the read bandwidth
+    measured in the same run with the same threads.
+
+    example:
+      silica bench --model DIR --batch 1,8 --prompt 64 --generate 16
+    """
+
+  static func run(_ arguments: Arguments) throws {
+    let batches = try arguments.integers("--batch", in: 1...4_096) ?? [1, 4, 16, 32]
+    let prompt = try arguments.integer("--prompt", in: 1...1_000_000) ?? 128
+    let generate = try arguments.integer("--generate", in: 2...1_000_000) ?? 32
+    let format = try arguments.choice("--format", of: ["json", "table"]) ?? "json"
+    var options = try ModelOptions(arguments)
+    options.batchMax = max(batches.max() ?? 1, arguments.has("--max-batch") ? options.batchMax : 1)
+    let model = try LoadedModel(options)
+    defer { model.engine.shutdown() }
+    let bandwidth = MemoryBandwidth.measure(
+      threads: options.threads ?? model.topology.cores.count).bytesPerSecond
+    let traffic = try WeightTraffic(
+      model.program, from: model.checkpoint, precision: options.cpuPrecision)
+    var table = Table(
+      header: ["batch", "prefill t/s", "decode t/s", "step ms p50", "share of bandwidth"])
+    for batch in batches {
+      let run = try BenchRun(
+        engine: model.engine, batch: batch, promptCount: prompt, generateCount: generate)
+      let bytes = traffic.bytesPerStep(rows: batch)
+      let share = Double(bytes) / (run.stepMilliseconds / 1_000) / bandwidth
+      if format == "table" {
+        table.rows.append(
+          ["\(batch)"]
+            + [run.prefillRate, run.decodeRate, run.stepMilliseconds, share].map(rounded))
+        continue
+      }
+      let line: JSON = [
+        "batch": .integer(batch), "prompt_tokens": .integer(prompt),
+        "generate_tokens": .integer(generate), "prefill_tokens_per_s": .number(run.prefillRate),
+        "decode_tokens_per_s": .number(run.decodeRate),
+        "step_ms_p50": .number(run.stepMilliseconds), "weight_bytes_per_step": .integer(bytes),
+        "memory_bandwidth_bytes_per_s": .number(bandwidth),
+        "fraction_of_memory_bandwidth": .number(share),
+        "device": .string(model.deviceSummary),
+      ]
+      Console.out(line.description + "\n")
+    }
+    if format == "table" { Console.out(table.text) }
+  }
+
+  private static func rounded(_ value: Double) -> String { "\((value * 1_000).rounded() / 1_000)" }
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Engine
+import Step
+import Support
+import Synchronization
+
+/// One batch through the engine, timed by its tokens.
+struct BenchRun {
+  /// Tokens per second until the last sequence has its first token.
+  private(set) var prefillRate = 0.0
+  /// Tokens per second from then on.
+  private(set) var decodeRate = 0.0
+  /// Median time from one step's tokens to the next step's, after prefill.
+  private(set) var stepMilliseconds = 0.0
+
+  init(engine: Engine, batch: Int, promptCount: Int, generateCount: Int) throws {
+    let recorder = Recorder(sequenceCount: batch)
+    var generator = SystemRandomNumberGenerator()
+    let start = Clock.nowNanoseconds
+    for _ in 0..<batch {
+      let prompt = (0..<promptCount).map { _ in
+        Int32.random(in: 0..<Int32(engine.vocabularySize), using: &generator)
+      }
+      var sampling = SamplingParameters()
+      sampling.temperature = 0
+      try engine.submit(
+        SequenceSubmission(
+          prompt: prompt, sampling: sampling,
+          stopping: StoppingParameters(maxTokens: generateCount)),
+        to: recorder)
+    }
+    let record = try recorder.wait()
+    let prefillEnd = record.prefillEnd
+    let decoded = Double(batch * (generateCount - 1))
+    prefillRate = Double(batch * promptCount) / Self.seconds(prefillEnd - start)
+    decodeRate = decoded / Self.seconds(record.end - prefillEnd)
+    let steps = record.stepEnds.drop { $0 < prefillEnd }
+    let gaps = zip(steps, steps.dropFirst()).map { $1 - $0 }.sorted()
+    stepMilliseconds = gaps.isEmpty ? 0 : Double(gaps[gaps.count / 2]) / 1e6
+  }
+
+  private static func seconds(_ nanoseconds: UInt64) -> Double {
+    Double(max(nanoseconds, 1)) / 1e9
+  }
+
+  /// Notes when tokens come.
+  private final class Recorder: SequenceSink {
+    struct Record {
+      /// When the last sequence got its first token.
+      var prefillEnd: UInt64 = 0
+      var end: UInt64 = 0
+      /// When each step delivered its tokens.
+      var stepEnds: [UInt64] = []
+      var failure: SequenceError?
+      var running: Int
+    }
+
+    private let record: Mutex<Record>
+    private let done = WakeSignal()
+
+    init(sequenceCount: Int) {
+      record = Mutex(Record(running: sequenceCount))
+    }
+
+    func deliver(_ event: SequenceEvent) {
+      let now = Clock.nowNanoseconds
+      record.withLock { record in
+        switch event {
+        case .prefilled: break
+        case .token(_, let index, _):
+          if index == 0 { record.prefillEnd = now }
+          record.end = now
+        case .finished(_, let reason, _):
+          if case .failed(let error) = reason { record.failure = error }
+          record.running -= 1
+        }
+      }
+    }
+
+    func flush() {
+      let isDone = record.withLock { record in
+        record.stepEnds.append(Clock.nowNanoseconds)
+        return record.running == 0
+      }
+      if isDone { done.notify() }
+    }
+
+    func wait() throws(SequenceError) -> Record {
+      done.wait()
+      let record = record.withLock { $0 }
+      if let failure = record.failure { throw failure }
+      return record
+    }
+  }
+}
