@@ -169,7 +169,6 @@ extension ServedModel {
       message.contextLength = UInt32(contextLength)
       message.eosTokenIds = endTokens.map { UInt32(bitPattern: $0) }
       message.device = device
-      message.precision = precision
     }
   }
 }

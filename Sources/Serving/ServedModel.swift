@@ -18,15 +18,13 @@ package struct ServedModel: Sendable {
   package var vocabularySize: Int { engine.vocabularySize }
   /// Prompt and output tokens of one sequence, at most.
   package var contextLength: Int { engine.contextLength }
-  /// For people: "cpu (avx512, 2 threads)" and "bf16".
+  /// For people: "cpu (avx512, 2 threads, bf16)".
   package var device: String
-  package var precision: String
   package var engine: Engine
 
   package init(
     name: String, architecture: String, tokenizer: Tokenizer,
-    defaultSampling: SamplingParameters, endTokens: [Int32], device: String, precision: String,
-    engine: Engine
+    defaultSampling: SamplingParameters, endTokens: [Int32], device: String, engine: Engine
   ) {
     self.name = name
     self.architecture = architecture
@@ -34,7 +32,6 @@ package struct ServedModel: Sendable {
     self.defaultSampling = defaultSampling
     self.endTokens = endTokens
     self.device = device
-    self.precision = precision
     self.engine = engine
   }
 }

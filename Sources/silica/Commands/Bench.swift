@@ -6,6 +6,7 @@ import Engine
 import Program
 import Step
 import Support
+import Topology
 
 /// `silica bench`.
 enum Bench: Subcommand {

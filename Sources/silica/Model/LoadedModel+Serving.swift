@@ -17,7 +17,7 @@ extension LoadedModel {
       tokenizer: try Tokenizer(directory: options.directory),
       defaultSampling: try defaultSampling(),
       endTokens: checkpoint.endTokenIDs.map { Int32($0) }, device: deviceSummary,
-      precision: options.cpuPrecision.rawValue, engine: engine)
+      engine: engine)
   }
 
   /// The last part of the folder's path.

@@ -40,6 +40,9 @@ struct ModelOptions {
     directory = try arguments.required("--model")
     device = try Self.device(arguments.string("--device") ?? "auto")
     cpuPrecision = try Self.precision(arguments)
+    if device == .reference, cpuPrecision == .bf16 {
+      throw UsageError("--precision is 'bf16'; the reference device runs f32")
+    }
     stages = try arguments.integer("--stages", in: 1...1_024) ?? 1
     contextSlices = try arguments.integer("--context-slices", in: 1...64) ?? 1
     threads = try arguments.integer("--threads", in: 1...4_096)
