@@ -22,7 +22,7 @@ enum Logits: Subcommand {
     """
 
   static func run(_ arguments: Arguments) throws {
-    let options = try ModelOptions(arguments)
+    let options = try ModelOptions(arguments, batchMax: 1)
     guard let tokens = try arguments.integers("--tokens", in: 0...Int(Int32.max)) else {
       throw UsageError("--tokens is required")
     }

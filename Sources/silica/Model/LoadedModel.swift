@@ -35,7 +35,9 @@ struct LoadedModel {
     configuration.threadsPerDevice = options.threads
     configuration.batchMax = options.batchMax
     configuration.rowCountMax = options.prefillChunk ?? configuration.rowCountMax
-    if givesAllLogits { configuration.outputCountMax = configuration.rowCountMax }
+    if givesAllLogits {
+      configuration.outputCountMax = max(configuration.rowCountMax, configuration.batchMax)
+    }
     configuration.contextLength = options.contextLength
     configuration.kvMemoryBytes = options.kvMemoryBytes
     let line = LoadProgressLine()
