@@ -23,7 +23,7 @@ import Testing
     #expect(try JSON(parsing: "-9223372036854775808").integerValue == Int.min)
     #expect(try JSON(parsing: "9223372036854775808").numberValue == 9.223372036854775808e18)
     #expect(try JSON(parsing: "1e-06").numberValue == 1e-6)
-    #expect(try JSON(parsing: "4.9406564584124654e-324").numberValue == 5e-324)
+    #expect(try JSON(parsing: "4.9406564584124654e-324").numberValue == .leastNonzeroMagnitude)
     #expect(try JSON(parsing: "1.7976931348623157e308").numberValue == .greatestFiniteMagnitude)
     var generator = SeededGenerator(seed: 1)
     for _ in 0..<2000 {

@@ -22,10 +22,11 @@ enum Bench: Subcommand {
     ]
 
   static let discussion = """
-    Prompts are random token ids, different for each sequence. `prefill_tokens_per_s` counts from the
-    start until the last sequence has its first token, `decode_tokens_per_s` from there to the end.
-    `fraction_of_memory_bandwidth` relates the weights that a decode step reads to the read bandwidth
-    measured in the same run with the same threads.
+    Prompts are random token ids, different for each sequence. `prefill_tokens_per_s` counts from
+    the start until the last sequence has its first token, `decode_tokens_per_s` from there to the
+    end. `fraction_of_memory_bandwidth` relates the weights that a decode step reads to the read
+    bandwidth measured in the same run with as many threads; a model that fits into the caches can
+    exceed it.
 
     example:
       silica bench --model DIR --batch 1,8 --prompt 64 --generate 16
