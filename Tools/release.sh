@@ -4,9 +4,10 @@
 # shared libraries that a bare Linux of the same kind or newer lacks.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# A rpath relative to the binary finds lib/ wherever the tarball is unpacked.
+# An rpath relative to the binary finds lib/ wherever the tarball is unpacked; of the old kind,
+# which holds for what the libraries need in turn.
 swift build -c release --product silica --static-swift-stdlib --scratch-path .build/relocatable \
-  -Xlinker -rpath -Xlinker '$ORIGIN/../lib'
+  -Xlinker --disable-new-dtags -Xlinker -rpath -Xlinker '$ORIGIN/../lib'
 binary=.build/relocatable/release/silica
 version=$("$binary" --version | cut -d' ' -f2)
 name="silica-$version-$(uname -m)"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import CPUDevice
 import Support
 import Topology
 
@@ -10,6 +11,9 @@ enum MachineTopology {
     guard let root = arguments.string(option) else { return try Topology.current() }
     return try Topology.read(root: root)
   }
+
+  /// The instruction sets that the CPU device can use on this machine, best last.
+  static var cpuLevels: [String] { CPULevel.available.map(\.rawValue) }
 
   static func json(_ topology: Topology) -> JSON {
     let nodes = topology.nodes.map { node -> JSON in
@@ -29,6 +33,9 @@ enum MachineTopology {
     return [
       "nodes": .array(nodes), "cores": .array(cores),
       "available_memory_bytes": .integer(topology.availableMemoryBytes),
+      "devices": [
+        "reference": true, "cpu_levels": .array(cpuLevels.map { .string($0) }),
+      ],
       "notes": .array(topology.notes.map { .string($0) }),
     ]
   }

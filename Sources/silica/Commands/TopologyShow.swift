@@ -6,7 +6,7 @@ import Topology
 /// `silica topology`.
 enum TopologyShow: Subcommand {
   static let name = "topology"
-  static let summary = "show the machine: nodes, cores, memory, distances"
+  static let summary = "show the machine: nodes, cores, memory, distances, devices"
 
   static let options = [
     Option("--root", "DIR", "read this tree instead of the machine's /", default: "/"),
@@ -37,7 +37,8 @@ enum TopologyShow: Subcommand {
       ])
     }
     Console.out(nodes.text)
-    Console.out("available memory: \(ByteCount.text(topology.availableMemoryBytes))\n")
+    Console.out("\navailable memory: \(ByteCount.text(topology.availableMemoryBytes))\n")
+    Console.out("devices: reference; cpu (\(MachineTopology.cpuLevels.joined(separator: ", ")))\n")
     for note in topology.notes { Console.out("note: \(note)\n") }
   }
 }
