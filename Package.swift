@@ -109,7 +109,8 @@ let package = Package(
         "Slicing", "Topology", "Device", "CPUDevice", "Executor", "Engine",
       ]),
     tests("ServingTests", ["Support", "RPC", "Wire", "Messages", "Text", "Serving"]),
-    tests("EndToEndTests", ["Support", "RPC", "Wire", "Messages"]),
+    // Runs the command.
+    tests("EndToEndTests", ["Support", "RPC", "Wire", "Messages", "silica"]),
     tests("TidyTests", ["Support"]),
   ]
 )

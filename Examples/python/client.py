@@ -22,14 +22,16 @@ PROTO = pathlib.Path(__file__).resolve().parents[2] / "Proto"
 
 def load_stubs():
     """Compiles the proto files into a temporary folder and imports the result."""
-    out = tempfile.mkdtemp(prefix="silica-stubs-")
-    arguments = ["protoc", f"-I{PROTO}", f"-I{well_known_types()}"]
-    arguments += [f"--python_out={out}", f"--grpc_python_out={out}", "silica/v1/inference.proto"]
-    if protoc.main(arguments) != 0:
-        sys.exit("client.py: the proto files do not compile")
-    sys.path.insert(0, out)
-    from silica.v1 import inference_pb2, inference_pb2_grpc
-
+    with tempfile.TemporaryDirectory(prefix="silica-stubs-") as out:
+        arguments = ["protoc", f"-I{PROTO}", f"-I{well_known_types()}"]
+        arguments += [f"--python_out={out}", f"--grpc_python_out={out}"]
+        if protoc.main([*arguments, "silica/v1/inference.proto"]) != 0:
+            sys.exit("client.py: the proto files do not compile")
+        sys.path.insert(0, out)
+        try:
+            from silica.v1 import inference_pb2, inference_pb2_grpc
+        finally:
+            sys.path.remove(out)
     return inference_pb2, inference_pb2_grpc
 
 
@@ -60,6 +62,7 @@ def run(arguments):
     pb, pb_grpc = load_stubs()
     outgoing = queue.Queue()
     running = set(range(1, len(arguments.prompts) + 1))
+    to_cancel = arguments.cancel
     failures = 0
     with grpc.insecure_channel(arguments.target) as channel:
         stub = pb_grpc.InferenceStub(channel)
@@ -67,8 +70,9 @@ def run(arguments):
             number, kind = frame.generation, frame.WhichOneof("frame")
             if kind == "delta":
                 print(f"[{number}] {frame.delta.text!r}", flush=True)
-                if number == arguments.cancel:
+                if number == to_cancel:
                     outgoing.put(pb.ClientFrame(generation=number, cancel=pb.Cancel()))
+                    to_cancel = None
             elif kind == "finished":
                 usage = frame.finished.usage
                 reason = pb.FinishReason.Name(frame.finished.reason)

@@ -43,13 +43,13 @@ enum Generate: Subcommand {
 
   static func run(_ arguments: Arguments) throws {
     let starts = try GenerateArguments(arguments).starts
-    guard let target = arguments.string("--target") else {
+    guard let target = try arguments.addresses("--target").first else {
       return try runInProcess(starts, arguments)
     }
     guard !arguments.has("--model") else {
       throw UsageError("give --target or --model, not both")
     }
-    try run(starts, on: try Address(parsing: target), arguments)
+    try run(starts, on: target, arguments)
   }
 
   private static func run(

@@ -37,9 +37,8 @@ enum Serve: Subcommand {
     let options = try ModelOptions(arguments)
     let grace = try arguments.integer("--grace", in: 0...86_400) ?? 30
     let pollerCount = try arguments.integer("--pollers", in: 1...256)
-    var listen = arguments.strings("--listen")
-    if listen.isEmpty { listen = ["127.0.0.1:50051"] }
-    let addresses = try listen.map { try Address(parsing: $0) }
+    var addresses = try arguments.addresses("--listen")
+    if addresses.isEmpty { addresses = [Address(host: "127.0.0.1", port: 50_051)] }
 
     let signals = StopSignals()
     let model = try LoadedModel(options)

@@ -31,8 +31,9 @@ enum Tokenize: Subcommand {
     guard inputs.count == 1 else {
       throw UsageError("give one of --text, --file and --decode")
     }
+    let ids = try arguments.integers("--decode", in: 0...Int(Int32.max))
     let tokenizer = try Tokenizer(directory: try arguments.required("--model"))
-    if let ids = try arguments.integers("--decode", in: 0...Int(Int32.max)) {
+    if let ids {
       if let wrong = ids.first(where: { $0 >= tokenizer.vocabularySize }) {
         throw CommandError(
           "--decode holds \(wrong); expected ids from 0 to \(tokenizer.vocabularySize - 1)")

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Support
+import TestSupport
+import Testing
+
+extension EndToEnd {
+  /// The command as scripts rely on it: help, exit codes, one line for each error.
+  @Suite struct CommandTests {
+    @Test func `the help lists the subcommands, and each has help of its own`() throws {
+      let help = try SilicaCommand.run("--help")
+      #expect(help.status == 0 && help.errors.isEmpty)
+      let names = help.output.split(separator: "\n").filter { $0.hasPrefix("  ") }
+        .compactMap { $0.split(separator: " ").first.map(String.init) }
+      for name in ["serve", "generate", "logits", "tokenize", "plan", "topology"] {
+        #expect(names.contains(name))
+      }
+      for name in names where name != "silica" {
+        let page = try SilicaCommand.run(name, "--help")
+        #expect(page.status == 0 && page.errors.isEmpty, "\(name)")
+        #expect(page.output.contains("usage: silica \(name)"), "\(page.output)")
+      }
+    }
+
+    @Test func `the version is a word and a number`() throws {
+      let result = try SilicaCommand.run("--version")
+      #expect(result.status == 0)
+      #expect(result.output.wholeMatch(of: /silica \d+\.\d+\.\d+\n/) != nil)
+    }
+
+    /// What is called, and what the message must say.
+    private static let wrongUsage: [([String], String)] = [
+      (["chew"], "'chew'"),
+      (["serve"], "--model is required"),
+      (["serve", "--model"], "--model needs a value"),
+      (["serve", "--model", "a", "--model", "b"], "--model is given twice"),
+      (["serve", "--model", "a", "b"], "unexpected argument 'b'"),
+      (["serve", "--stage", "2"], "did you mean --stages"),
+      (["serve", "--model", "a", "--stages", "0"], "--stages is '0'"),
+      (["serve", "--model", "a", "--context-slices", "two"], "--context-slices is 'two'"),
+      (["serve", "--model", "a", "--max-batch", "-1"], "--max-batch is '-1'"),
+      (["serve", "--model", "a", "--kv-memory", "much"], "--kv-memory is 'much'"),
+      (["serve", "--model", "a", "--device", "abacus"], "--device is 'abacus'"),
+      (["serve", "--model", "a", "--precision", "f12"], "--precision is 'f12'"),
+      (["serve", "--model", "a", "--listen", "nowhere"], "'nowhere'"),
+      (["serve", "--model", "a", "--listen", "localhost:65536"], "'localhost:65536'"),
+      (["generate", "--model", "a"], "--prompt"),
+      (["generate", "--prompt", "a"], "--target or --model"),
+      (["generate", "--target", "a:1", "--model", "a", "--prompt", "a"], "not both"),
+      (["generate", "--target", "a", "--prompt", "a"], "'a'"),
+      (
+        ["generate", "--target", "a:1", "--prompt", "a", "--max-tokens", "0"], "--max-tokens is '0'"
+      ),
+      (["generate", "--target", "a:1", "--prompt", "a", "--top-p", "most"], "--top-p is 'most'"),
+      (["logits", "--model", "a", "--out", "b"], "--tokens is required"),
+      (["logits", "--model", "a", "--tokens", "1"], "--out is required"),
+      (["logits", "--model", "a", "--out", "b", "--tokens", "1,x"], "--tokens holds 'x'"),
+      (["logits", "--model", "a", "--out", "b", "--tokens", ""], "--tokens holds ''"),
+      (["tokenize", "--model", "a"], "--text, --file and --decode"),
+      (
+        ["tokenize", "--model", "a", "--text", "a", "--decode", "1"], "--text, --file and --decode"
+      ),
+      (["tokenize", "--model", "a", "--decode", "-1"], "--decode holds '-1'"),
+      (["plan", "--model", "a", "--format", "xml"], "--format is 'xml'"),
+      (["plan", "--model", "a", "--bandwidth", "0"], "--bandwidth"),
+      (["topology", "--format=yaml"], "--format is 'yaml'"),
+    ]
+
+    @Test(arguments: wrongUsage)
+    func `wrong usage exits with 2 and says what is wrong`(
+      arguments: [String], problem: String
+    ) throws {
+      let result = try SilicaCommand.run(arguments)
+      #expect(result.status == 2)
+      #expect(result.output.isEmpty)
+      #expect(result.errorLines.count == 1, "\(result.errors)")
+      #expect(result.errors.contains(problem), "\(result.errors)")
+      #expect(result.errors.contains("--help'"), "\(result.errors)")
+    }
+
+    @Test func `nothing at all is wrong usage, and shows the help`() throws {
+      let result = try SilicaCommand.run()
+      #expect(result.status == 2)
+      #expect(result.errors.contains("usage: silica SUBCOMMAND"))
+    }
+
+    @Test func `a server that is not there is a failure`() throws {
+      let result = try SilicaCommand.run(
+        "generate", "--target", "127.0.0.1:1", "--prompt", "a", "--max-tokens", "1")
+      #expect(result.status == 1)
+      #expect(result.errorLines.count == 1, "\(result.errors)")
+      #expect(result.errors.contains("127.0.0.1:1"))
+    }
+
+    @Test func `topology is a table or JSON`() throws {
+      let table = try SilicaCommand.run("topology")
+      #expect(table.status == 0)
+      #expect(table.output.hasPrefix("node"))
+      let result = try SilicaCommand.run("topology", "--format", "json")
+      #expect(result.status == 0)
+      let topology = try #require(try result.json.objectValue)
+      #expect(topology["nodes"]?.arrayValue?.isEmpty == false)
+      #expect(topology["cores"]?.arrayValue?.isEmpty == false)
+    }
+
+    @Test func `a plan gives every layer to one stage`() throws {
+      let checkpoint = try SyntheticCheckpoint("v3-deep")
+      let model = checkpoint.directory
+      let result = try SilicaCommand.run(
+        "plan", "--model", model, "--stages", "3", "--context-slices", "2", "--format", "json")
+      #expect(result.status == 0)
+      let slices = try #require(try result.json.arrayValue).compactMap(\.objectValue)
+      #expect(slices.count == 6)
+      var next = 0
+      for slice in slices where slice["context_slice"]?.integerValue == 0 {
+        #expect(slice["first_layer"]?.integerValue == next)
+        next += try #require(slice["layer_count"]?.integerValue)
+      }
+      #expect(next == 8)
+      let table = try SilicaCommand.run("plan", "--model", model, "--stages", "3")
+      #expect(table.output.split(separator: "\n").count == 4, "a header and three stages")
+    }
+  }
+}

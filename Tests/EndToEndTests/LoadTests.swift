@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import TestSupport
+import Testing
+
+extension EndToEnd {
+  /// Many clients, rude clients, and clients that go away.
+  @Suite(.serialized, .servesTinyModel) struct LoadTests {
+    @Test func `200 streams at once finish`() throws {
+      try Script.expectSuccess("load.py", try TinyServer.address(), "streams", "200")
+    }
+
+    @Test func `10,000 calls leave descriptors and memory as they were`() throws {
+      let server = try TinyServer.server()
+      try Script.expectSuccess("load.py", server.target, "calls", "2500")
+      let before = try server.settledFootprint()
+      try Script.expectSuccess("load.py", server.target, "calls", "10000")
+      let after = try server.settledFootprint(openFiles: before.openFiles)
+      #expect(after.openFiles <= before.openFiles, "\(before); \(after)")
+      // 400 bytes lost with each call would show.
+      #expect(after.residentKiB - before.residentKiB < 4_096, "\(before); \(after)")
+    }
+
+    @Test func `bytes that are not gRPC harm nobody`() throws {
+      let server = try TinyServer.server()
+      let before = try server.settledFootprint()
+      try Script.expectSuccess("hostile.py", server.target)
+      try Script.expectSuccess("load.py", server.target, "streams", "8")
+      #expect(server.isRunning)
+      let after = try server.settledFootprint(openFiles: before.openFiles)
+      #expect(after.openFiles <= before.openFiles, "\(before); \(after)")
+    }
+
+    @Test func `clients that are killed give their cache back`() throws {
+      // One sequence of full length fits, and no more.
+      let options = ["--context-length", "512", "--kv-memory", "384K"]
+      try RunningServer.with(model: TestModel.tiny, options) { server in
+        for _ in 0..<3 {
+          let client = try PythonProcess(
+            script: Repository.path("Tests/Python/load.py"),
+            arguments: [server.target, "hold", "8"])
+          #expect(try client.readLine() == "holding")
+          client.kill()
+        }
+        try Script.expectSuccess("load.py", server.target, "fill", "100", "412")
+      }
+    }
+  }
+}
+
+extension RunningServer {
+  /// The footprint once at most `openFiles` are open, or after 5 s: sockets close a moment after
+  /// their clients have gone.
+  fileprivate func settledFootprint(openFiles: Int? = nil) throws -> Footprint {
+    for _ in 0..<50 {
+      usleep(100_000)
+      let now = try footprint()
+      if now.openFiles <= openFiles ?? 0 { return now }
+      if openFiles == nil, try isQuiet(at: now.openFiles) { return now }
+    }
+    return try footprint()
+  }
+
+  /// Whether the number of open files stays for a moment.
+  private func isQuiet(at count: Int) throws -> Bool {
+    usleep(300_000)
+    return try footprint().openFiles == count
+  }
+}
