@@ -56,9 +56,20 @@ private func threadEntry(_ context: UnsafeMutableRawPointer?) -> UnsafeMutableRa
   guard let context else { return nil }
   let start = Unmanaged<ThreadStart>.fromOpaque(context).takeRetainedValue()
   clinux_set_thread_name(String(decoding: start.name.utf8.prefix(15), as: UTF8.self))
+  blockStopSignals()
   if !start.cpus.isEmpty { pinCurrentThread(to: start.cpus) }
   start.body()
   return nil
+}
+
+/// Leaves SIGTERM and SIGINT to the process's first thread, whose business it is to stop; threads
+/// that this one starts do so too.
+private func blockStopSignals() {
+  var set = sigset_t()
+  sigemptyset(&set)
+  sigaddset(&set, SIGTERM)
+  sigaddset(&set, SIGINT)
+  pthread_sigmask(SIG_BLOCK, &set, nil)
 }
 
 private func pinCurrentThread(to cpus: [Int]) {

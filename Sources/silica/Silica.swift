@@ -14,6 +14,8 @@ import Glibc
   static func main() {
     // A peer that goes away must end a write with an error, not the process.
     signal(SIGPIPE, SIG_IGN)
+    // Some parents leave them blocked in what they start.
+    StopSignals.endProcessAtNext()
     exit(run(Array(CommandLine.arguments.dropFirst())))
   }
 

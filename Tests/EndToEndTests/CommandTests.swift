@@ -12,7 +12,7 @@ extension EndToEnd {
       #expect(help.status == 0 && help.errors.isEmpty)
       let names = help.output.split(separator: "\n").filter { $0.hasPrefix("  ") }
         .compactMap { $0.split(separator: " ").first.map(String.init) }
-      for name in ["serve", "generate", "logits", "tokenize", "plan", "topology"] {
+      for name in ["serve", "generate", "logits", "tokenize", "bench", "plan", "topology"] {
         #expect(names.contains(name))
       }
       for name in names where name != "silica" {
@@ -101,6 +101,23 @@ extension EndToEnd {
       let topology = try #require(try result.json.objectValue)
       #expect(topology["nodes"]?.arrayValue?.isEmpty == false)
       #expect(topology["cores"]?.arrayValue?.isEmpty == false)
+    }
+
+    @Test func `bench prints a JSON line for each batch size`() throws {
+      let result = try SilicaCommand.run(
+        "bench", "--model", TestModel.tiny, "--batch", "1,3", "--prompt", "16", "--generate", "4")
+      #expect(result.status == 0, "\(result.errors)")
+      let lines = try result.output.split(separator: "\n").map { line in
+        try #require(try Array(line.utf8).withUnsafeBytes { try JSON(parsing: $0) }.objectValue)
+      }
+      #expect(lines.map { $0["batch"]?.integerValue } == [1, 3])
+      let fields = [
+        "prefill_tokens_per_s", "decode_tokens_per_s", "step_ms_p50", "weight_bytes_per_step",
+        "fraction_of_memory_bandwidth",
+      ]
+      for line in lines {
+        for field in fields { #expect(line[field]?.numberValue ?? 0 > 0, "\(field)") }
+      }
     }
 
     @Test func `a plan gives every layer to one stage`() throws {

@@ -48,7 +48,8 @@ final class RunningServer: @unchecked Sendable {  // Process is used for reading
     return server
   }
 
-  private init(model: String, _ options: [String]) throws {
+  /// Starts a server and does not wait for anything.
+  init(model: String, _ options: [String] = []) throws {
     folder = try TemporaryDirectory()
     process.executableURL = URL(filePath: try SilicaCommand.path())
     process.arguments = ["serve", "--model", model, "--listen", "127.0.0.1:0"] + options

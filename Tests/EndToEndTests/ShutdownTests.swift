@@ -19,27 +19,29 @@ extension EndToEnd {
         let health = try client.watchHealth()
         #expect(try health.next() == .serving)
         let session = try client.session()
-        try session.start(1, Self.long)
+        for generation in 1...8 as ClosedRange<UInt32> {
+          try session.start(generation, Self.long)
+        }
         try session.waitForDelta(of: 1)
         server.terminate()
         #expect(try health.next() == .notServing)
-        var generated = 0
+        var generated: [UInt32] = []
         var refusal: String?
         while let frame = try session.receive() {
           switch frame.frame {
           case .goAway(let message):
             #expect(message.graceMs == 30_000)
-            try session.start(2, Self.long)
-          case .failed(let failed) where frame.generation == 2:
+            try session.start(9, Self.long)
+          case .failed(let failed) where frame.generation == 9:
             refusal = failed.status.message
             try session.sendEnd()
-          case .finished(let finished) where frame.generation == 1:
+          case .finished(let finished):
             #expect(finished.reason == .length)
-            generated = Int(finished.usage.generatedTokens)
+            generated.append(finished.usage.generatedTokens)
           default: break
           }
         }
-        #expect(generated == 4_000)
+        #expect(generated == Array(repeating: 4_000, count: 8))
         #expect(refusal?.contains("shutting down") == true)
         #expect(try session.finish().code == .ok)
         #expect(server.end(within: .seconds(20)) == .exit(0))
@@ -88,6 +90,18 @@ extension EndToEnd {
         server.terminate()
         #expect(server.end(within: .seconds(5)) == .signal(SIGTERM))
       }
+    }
+
+    @Test func `a signal while the model loads ends the process`() throws {
+      let copy = try CheckpointCopy()
+      try copy.remove("config.json")
+      // Opening a pipe waits until somebody writes to it.
+      #expect(mkfifo("\(copy.directory)/config.json", 0o600) == 0)
+      let server = try RunningServer(model: copy.directory)
+      defer { server.stop() }
+      #expect(server.end(within: .milliseconds(300)) == nil)
+      server.terminate()
+      #expect(server.end(within: .seconds(5)) == .signal(SIGTERM))
     }
 
     @Test func `idle streams hold nothing up`() throws {

@@ -30,7 +30,7 @@ class SessionChecks(ServerChecks):
         prompts = {1: "Once upon a time", 2: "The second", 3: "東京 is a city 🙂"}
         alone = {n: generate(self.stub, greedy(prompt))[0] for n, prompt in prompts.items()}
         starts = {n: greedy(prompt) for n, prompt in prompts.items()}
-        starts[2].stopping.max_tokens = 3000
+        starts[2].stopping.max_tokens = 4000
         cancels = [frame(2, cancel=pb.Cancel())]
 
         def cancel_the_second(received, outgoing):
@@ -40,7 +40,7 @@ class SessionChecks(ServerChecks):
         frames = self.session(starts, cancel_the_second)
         ends = {n: list_[-1].finished for n, list_ in frames.items() if n}
         self.assertEqual(ends[2].reason, pb.FINISH_REASON_CANCELLED)
-        self.assertLess(ends[2].usage.generated_tokens, 3000)
+        self.assertLess(ends[2].usage.generated_tokens, 4000)
         for n in (1, 3):
             self.assertEqual(ends[n].reason, pb.FINISH_REASON_LENGTH)
             self.assertEqual(ends[n].usage.generated_tokens, 24)
@@ -142,14 +142,14 @@ class SessionChecks(ServerChecks):
 
     def test_a_deadline_of_the_request_ends_the_generation(self):
         start = greedy(tokens=4000)
-        start.limits.deadline_ms = 100
+        start.limits.deadline_ms = 30
         before = time.monotonic()
         text, finished = generate(self.stub, start)
         self.assertEqual(finished.reason, pb.FINISH_REASON_DEADLINE)
         self.assertLess(time.monotonic() - before, 5)
 
     def test_a_deadline_of_the_call_ends_the_call(self):
-        call = self.stub.Generate(pb.GenerateRequest(start=greedy(tokens=4000)), timeout=0.3)
+        call = self.stub.Generate(pb.GenerateRequest(start=greedy(tokens=4000)), timeout=0.1)
         before = time.monotonic()
         try:
             ends = [r.finished.reason for r in call if r.HasField("finished")]

@@ -40,9 +40,9 @@ enum Serve: Subcommand {
     var addresses = try arguments.addresses("--listen")
     if addresses.isEmpty { addresses = [Address(host: "127.0.0.1", port: 50_051)] }
 
-    let signals = StopSignals()
     let model = try LoadedModel(options)
     defer { model.engine.shutdown() }
+    let signals = StopSignals()
     let server = try model.server(
       at: addresses, name: arguments.string("--name"), pollerCount: pollerCount)
     defer { server.stop(grace: .seconds(grace)) }
@@ -50,7 +50,7 @@ enum Serve: Subcommand {
     announce(server, model)
     while !signals.wait(milliseconds: 500) { server.refreshHealth() }
     Console.error("silica: stopping; running generations have \(grace) s (again to stop now)\n")
-    signals.endProcessAtNext()
+    StopSignals.endProcessAtNext()
   }
 
   private static func announce(_ server: InferenceServer, _ model: LoadedModel) {
