@@ -108,7 +108,12 @@ let package = Package(
         "Support", "Program", "Checkpoint", "Models", "Step", "Cache", "Scheduler", "Sampling",
         "Slicing", "Topology", "Device", "CPUDevice", "Executor", "Engine",
       ]),
-    tests("ServingTests", ["Support", "RPC", "Wire", "Messages", "Text", "Serving"]),
+    tests(
+      "ServingTests",
+      [
+        "Support", "RPC", "Wire", "Messages", "Text", "Program", "Checkpoint", "Models", "Step",
+        "Topology", "Device", "Engine", "Serving",
+      ]),
     // Runs the command.
     tests("EndToEndTests", ["Support", "RPC", "Wire", "Messages", "silica"]),
     tests("TidyTests", ["Support"]),

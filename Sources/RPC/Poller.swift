@@ -87,6 +87,8 @@ package final class Poller: @unchecked Sendable {  // confined state is named so
     isStopping.store(true, ordering: .releasing)
     kick()
     thread.withLock { $0.take() }?.join()
+    // They hold what they work for, which often holds the poller.
+    kickHandlers = []
     grpc_completion_queue_destroy(queue)
     grpc_channel_destroy(wakeChannel)
     grpc_shutdown()

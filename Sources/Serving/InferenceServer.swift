@@ -9,7 +9,7 @@ internal import Wire
 
 /// The services of a server, wired to one model: `silica.v1.Inference`, health and reflection.
 ///
-/// `init`, `start`, then `stop`, from one thread.
+/// `init`, `start`, now and then `refreshHealth`, then `stop`, from one thread at a time.
 package final class InferenceServer: Sendable {
   /// What each poller has of its own.
   private struct Lane: Sendable {
@@ -25,6 +25,7 @@ package final class InferenceServer: Sendable {
   private let lanes: [Lane]
   private let health: HealthService
   private let drainState = DrainState()
+  private let isStopped = Atomic<Bool>(false)
 
   package init(
     _ configuration: ServerConfiguration, model: ServedModel, limits: ServingLimits, auxCPUs: [Int]
@@ -54,7 +55,7 @@ package final class InferenceServer: Sendable {
   /// Calls that are open now.
   package var activeCallCount: Int { server.activeCallCount }
 
-  /// Brings health up to date with the engine; call it about once a second.
+  /// Brings health up to date with the engine; call it about once a second. Not from a poller.
   package func refreshHealth() {
     let isWell = model.engine.load().failure == nil
     let isDraining = drainState.isDraining.load(ordering: .acquiring)
@@ -63,13 +64,15 @@ package final class InferenceServer: Sendable {
 
   /// Stops in the order that loses nothing: health says NOT_SERVING, sessions get `go_away`, new
   /// generations are refused, running ones may finish within `grace`; what is left then ends with a
-  /// last frame of its own, and the server shuts down. Blocks; once.
+  /// last frame of its own, and the server shuts down. Blocks; only the first call does something.
   package func stop(grace: Duration) {
+    guard !isStopped.exchange(true, ordering: .acquiringAndReleasing) else { return }
     drainState.isDraining.store(true, ordering: .releasing)
     refreshHealth()
+    // After this nothing begins: a generation that was let in a moment ago has been counted.
     onEveryLane { $0.sessions.goAway("the server is shutting down", grace: grace) }
     let end = ContinuousClock.now + grace
-    waitForCalls(until: end)
+    waitForGenerations(until: end)
     let error = ServingError(
       .unavailable, "the server has shut down before the generation was finished",
       reason: "SHUT_DOWN")
@@ -84,15 +87,42 @@ package final class InferenceServer: Sendable {
   /// Time for the last frames to leave.
   private static let lastFramesTime = Duration.seconds(2)
 
-  private func waitForCalls(until end: ContinuousClock.Instant) {
-    let signal = WakeSignal()
-    while drainState.hasGenerations, ContinuousClock.now < end {
-      signal.wait(until: Clock.nowNanoseconds + 20_000_000)
-    }
+  private func waitForGenerations(until end: ContinuousClock.Instant) {
+    while drainState.hasGenerations, ContinuousClock.now < end { pause(milliseconds: 20) }
   }
 
+  private func pause(milliseconds: UInt64) {
+    WakeSignal().wait(until: Clock.nowNanoseconds + milliseconds * 1_000_000)
+  }
+
+  /// Runs `body` for every lane on its poller, and returns when all are done.
   private func onEveryLane(_ body: @escaping @Sendable (Lane) -> Void) {
-    for lane in lanes { _ = lane.poller.submit { body(lane) } }
+    let done = LaneCount()
+    for lane in lanes {
+      let job: Poller.Job = {
+        body(lane)
+        done.add()
+      }
+      // A poller with a full ring of jobs takes this one as soon as it has worked on the others.
+      while !lane.poller.submit(job) { pause(milliseconds: 1) }
+    }
+    done.wait(for: lanes.count)
+  }
+}
+
+/// Counts lanes that have done something.
+private final class LaneCount: Sendable {
+  private let count = Atomic<Int>(0)
+  private let changed = WakeSignal()
+
+  func add() {
+    count.add(1, ordering: .acquiringAndReleasing)
+    changed.notify()
+  }
+
+  /// One thread only.
+  func wait(for expected: Int) {
+    while count.load(ordering: .acquiring) < expected { changed.wait() }
   }
 }
 
@@ -141,8 +171,8 @@ extension InferenceServer {
     register(Grpc_Health_V1_Health.check) { (request) throws(ServingError) in
       guard let status = health.status(of: request.service) else {
         throw ServingError(
-          .notFound, "service '\(request.service)' is not served here", reason: "UNKNOWN_SERVICE",
-          field: "service")
+          .notFound, "service '\(request.service.excerpt)' is not served here",
+          reason: "UNKNOWN_SERVICE", field: "service")
       }
       return .with { $0.status = status }
     }
@@ -153,8 +183,13 @@ extension InferenceServer {
 
   private func registerReflection() {
     let index = DescriptorIndex(services: Self.services, files: FileDescriptor.all)
-    server.register(path: Grpc_Reflection_V1_ServerReflection.serverReflectionInfo.path) { call in
-      ReflectionHandler(call: call, index: index)
+    let paths = [
+      Grpc_Reflection_V1_ServerReflection.serverReflectionInfo.path,
+      // What many tools still ask first; its messages are those of v1.
+      "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    ]
+    for path in paths {
+      server.register(path: path) { call in ReflectionHandler(call: call, index: index) }
     }
   }
 }

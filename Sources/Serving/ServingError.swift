@@ -43,6 +43,14 @@ package struct ServingError: OperatingError {
   }
 }
 
+extension String {
+  /// A client's text as error messages repeat it: a call's status has room for little.
+  var excerpt: String {
+    let start = unicodeScalars.prefix(64)
+    return start.endIndex == unicodeScalars.endIndex ? self : String(start) + "…"
+  }
+}
+
 extension ErrorCode {
   /// The number of gRPC's status code (google.rpc.Code).
   package var statusNumber: Int32 {

@@ -9,6 +9,8 @@ package struct ServingLimits: Hashable, Sendable {
   /// Stop strings of one generation, and bytes of each.
   package var stopStrings = 16
   package var stopStringBytes = 1_024
+  /// Tokens of `stopping.stop_token_ids`.
+  package var stopTokens = 1_024
   /// Entries of `sampling.logit_bias`.
   package var logitBiases = 1_024
   /// Messages of a conversation.

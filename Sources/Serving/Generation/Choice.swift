@@ -6,14 +6,22 @@ internal import Text
 
 /// One sequence of a generation on its way to the client: tokens in, deltas out.
 ///
-/// Confined to the poller of its call. What is not sent yet is one growing delta, so a slow reader
-/// costs at most the text of `max_tokens` tokens, and no queue.
+/// Confined to the poller of its call. What is not sent yet is one growing delta, or a few of them
+/// when it is too much for one message; so a slow reader costs at most the text of `max_tokens`
+/// tokens.
 struct Choice {
+  /// Tokens of a delta, at most: with all their log-probabilities they stay well below the 4 MB
+  /// that many clients take in one message.
+  static let tokensPerDelta = 1_024
+
   let index: UInt32
   private let request: GenerationRequest
   private var detokenizer: Detokenizer
   private var stopMatcher: StopMatcher
-  private var pending = Silica_V1_Delta()
+  /// What is not sent yet: all but the last are full.
+  private var pending: [Silica_V1_Delta] = []
+  /// Tokens in the last of `pending`.
+  private var pendingTokenCount = 0
   private var tokenCount = 0
   /// The stop string that was found; the tokens after it are not sent.
   private(set) var matchedStop: String?
@@ -39,19 +47,42 @@ struct Choice {
   mutating func append(_ token: SampledToken) -> Bool {
     guard matchedStop == nil else { return false }
     tokenCount += 1
-    if request.sendsTokenIDs { pending.tokenIds.append(UInt32(bitPattern: token.id)) }
-    if let logprobs = token.logprobs { pending.logprobs.append(Silica_V1_TokenLogprobs(logprobs)) }
+    note(token)
     if request.stopping.stopTokens.contains(token.id) { return false }
     return append(text: detokenizer.append(token.id))
   }
 
+  /// Puts into the pending delta what a client wants to know of a token beside its text.
+  private mutating func note(_ token: SampledToken) {
+    if pending.isEmpty || pendingTokenCount == Self.tokensPerDelta { beginDelta() }
+    pendingTokenCount += 1
+    let last = pending.count - 1
+    if request.sendsTokenIDs { pending[last].tokenIds.append(UInt32(bitPattern: token.id)) }
+    if let logprobs = token.logprobs {
+      pending[last].logprobs.append(Silica_V1_TokenLogprobs(logprobs))
+    }
+  }
+
+  private mutating func send(_ text: String) {
+    guard !text.isEmpty else { return }
+    if pending.isEmpty { beginDelta() }
+    pending[pending.count - 1].text += text
+  }
+
+  private mutating func beginDelta() {
+    var delta = Silica_V1_Delta()
+    delta.index = index
+    pending.append(delta)
+    pendingTokenCount = 0
+  }
+
   private mutating func append(text: String) -> Bool {
     guard tokenCount > request.stopping.minTokens else {
-      pending.text += text
+      send(text)
       return false
     }
     let output = stopMatcher.append(text)
-    pending.text += output.text
+    send(output.text)
     matchedStop = output.stop.map { request.stopStrings[$0] }
     return matchedStop != nil
   }
@@ -60,7 +91,7 @@ struct Choice {
   mutating func finish(_ reason: FinishReason, _ account: SequenceAccount) {
     if matchedStop == nil {
       _ = append(text: detokenizer.flush())
-      if matchedStop == nil { pending.text += stopMatcher.flush() }
+      if matchedStop == nil { send(stopMatcher.flush()) }
     }
     var account = account
     account.generatedTokens = tokenCount
@@ -68,15 +99,15 @@ struct Choice {
   }
 
   /// Whether a delta waits to be sent.
-  var hasDelta: Bool {
-    !pending.text.isEmpty || !pending.tokenIds.isEmpty || !pending.logprobs.isEmpty
-  }
+  var hasDelta: Bool { pending.contains { !$0.isEmpty } }
 
-  /// Everything since the last delta.
-  mutating func takeDelta() -> Silica_V1_Delta {
-    defer { pending = Silica_V1_Delta() }
-    pending.index = index
-    return pending
+  /// Everything since the last delta, or as much as goes into one message.
+  mutating func takeDelta() -> Silica_V1_Delta? {
+    while !pending.isEmpty {
+      let delta = pending.removeFirst()
+      if !delta.isEmpty { return delta }
+    }
+    return nil
   }
 
   /// The choice's last message, once; after all of its deltas.
@@ -103,6 +134,10 @@ struct Choice {
     case .deadline: (.deadline, nil)
     }
   }
+}
+
+extension Silica_V1_Delta {
+  fileprivate var isEmpty: Bool { text.isEmpty && tokenIds.isEmpty && logprobs.isEmpty }
 }
 
 extension Silica_V1_TokenLogprobs {

@@ -5,10 +5,11 @@ internal import RPC
 internal import Step
 internal import Support
 
-/// Who a generation belongs to: the handler of its call. Called on the poller.
+/// Who a generation belongs to: the handler of its call. Called on the poller; never about work
+/// that it abandoned.
 protocol GenerationOwner: AnyObject {
-  /// The prompt is tokenised and the sequences run, or the generation was refused.
-  func dispatched(_ key: UInt32, _ result: Result<Dispatcher.Admission, ServingError>)
+  /// The prompt is tokenised and the sequences are in the engine, or the generation was refused.
+  func admitted(_ key: UInt32, _ result: Result<Generation.Admission, ServingError>)
   /// The engine says something of a choice.
   func received(_ event: SequenceEvent, generation key: UInt32, choice: Int)
   /// Everything that arrived together has been passed on: send what can be sent.
@@ -18,14 +19,8 @@ protocol GenerationOwner: AnyObject {
 /// One poller's way to the engine and back: tokenises prompts on the aux thread, submits their
 /// sequences, and passes each event to the generation it belongs to.
 final class Dispatcher: @unchecked Sendable {  // all but the immutable is confined to the poller
-  struct Admission: Sendable {
-    var sequences: [SequenceID]
-    var promptTokens: Int
-  }
-
   private struct Route {
-    var owner: any GenerationOwner
-    var generation: UInt32
+    var work: EngineWork
     var choice: Int
   }
 
@@ -33,7 +28,7 @@ final class Dispatcher: @unchecked Sendable {  // all but the immutable is confi
   private struct EncodedPrompt: Sendable {
     var request: GenerationRequest
     var tokens: Result<[Int32], ServingError>
-    var start: PendingStart
+    var work: EngineWork
   }
 
   let model: ServedModel
@@ -51,58 +46,71 @@ final class Dispatcher: @unchecked Sendable {  // all but the immutable is confi
     events = Mailbox(poller: poller)
     prompts = Mailbox(poller: poller)
     let isAdded = poller.addKickHandler { [self] in
-      for prompt in prompts.takeAll() { admit(prompt) }
+      for prompt in prompts.takeAll() where !prompt.work.isAbandoned { admit(prompt) }
       receive(events.takeAll())
     }
     check(isAdded, "a new poller takes a kick handler")
   }
 
-  /// Begins a generation; `owner.dispatched` follows, later.
-  func start(_ request: GenerationRequest, generation key: UInt32, owner: any GenerationOwner) {
-    let start = PendingStart(owner: owner, generation: key)
-    let queued = aux.submit { [self] in
+  /// Begins a generation; `owner.admitted` follows, later.
+  func start(
+    _ request: GenerationRequest, generation key: UInt32, owner: any GenerationOwner
+  ) throws(ServingError) -> EngineWork {
+    let work = EngineWork(owner: owner, generation: key)
+    let isQueued = aux.submit { [self] in
+      guard !work.isAbandoned else { return }
       let tokens = Result { () throws(ServingError) in
         try PromptEncoder(model: model).encode(request.prompt)
       }
-      prompts.deliver(EncodedPrompt(request: request, tokens: tokens, start: start))
+      prompts.deliver(EncodedPrompt(request: request, tokens: tokens, work: work))
       prompts.flush()
     }
-    guard !queued else { return }
-    owner.dispatched(
-      key,
-      .failure(
-        ServingError(
-          .resourceExhausted, "\(limits.waitingPrompts) prompts already wait to be tokenised",
-          reason: "PROMPT_QUEUE_FULL", retryDelay: 1_000_000_000)))
+    guard isQueued else {
+      throw ServingError(
+        .resourceExhausted, "\(limits.waitingPrompts) prompts already wait to be tokenised",
+        reason: "PROMPT_QUEUE_FULL", retryDelay: 1_000_000_000)
+    }
+    return work
+  }
+
+  /// Does what a generation asks for.
+  func perform(_ action: Generation.Action, for work: EngineWork) {
+    switch action {
+    case .none: break
+    case .endChoice(let choice): end([work.sequences[choice]], reason: .stopString)
+    case .cancel: end(work.sequences, reason: .cancelled)
+    case .abandon: abandon(work)
+    }
+  }
+
+  /// Forgets work that nobody waits for: its sequences are ended and their events dropped.
+  func abandon(_ work: EngineWork) {
+    work.markAbandoned()
+    end(work.sequences, reason: .cancelled)
+    for id in work.sequences { routes[id] = nil }
   }
 
   /// Ends sequences; their last events still come. Ids that are over are ignored.
-  func cancel(_ sequences: [SequenceID], reason: FinishReason) {
+  private func end(_ sequences: [SequenceID], reason: FinishReason) {
     for id in sequences where routes[id] != nil { model.engine.cancel(id, reason: reason) }
   }
 
-  /// Forgets a generation whose call is gone: its sequences are ended and their events dropped.
-  func abandon(_ sequences: [SequenceID]) {
-    cancel(sequences, reason: .cancelled)
-    for id in sequences { routes[id] = nil }
-  }
-
   private func admit(_ prompt: EncodedPrompt) {
-    let start = prompt.start
+    let work = prompt.work
     let result = prompt.tokens.flatMap { tokens in
       Result { () throws(ServingError) in
-        Admission(
-          sequences: try submit(prompt.request, prompt: tokens, start), promptTokens: tokens.count)
+        try submit(prompt.request, prompt: tokens, work)
+        return Generation.Admission(promptTokens: tokens.count, seed: prompt.request.sampling.seed)
       }
     }
-    start.owner.dispatched(start.generation, result)
-    start.owner.pump()
+    work.owner.admitted(work.generation, result)
+    work.owner.pump()
   }
 
   /// Submits one sequence for each choice; all or none.
   private func submit(
-    _ request: GenerationRequest, prompt: [Int32], _ start: PendingStart
-  ) throws(ServingError) -> [SequenceID] {
+    _ request: GenerationRequest, prompt: [Int32], _ work: EngineWork
+  ) throws(ServingError) {
     let choices = (0..<request.choiceCount).map { choice in
       var sampling = request.sampling
       sampling.choice = UInt32(choice)
@@ -118,10 +126,10 @@ final class Dispatcher: @unchecked Sendable {  // all but the immutable is confi
     } catch {
       throw ServingError(error)
     }
-    for (choice, entry) in choices.enumerated() {
-      routes[entry.id] = Route(owner: start.owner, generation: start.generation, choice: choice)
+    work.sequences = choices.map(\.id)
+    for (choice, id) in work.sequences.enumerated() {
+      routes[id] = Route(work: work, choice: choice)
     }
-    return choices.map(\.id)
   }
 
   private func receive(_ events: [SequenceEvent]) {
@@ -129,21 +137,11 @@ final class Dispatcher: @unchecked Sendable {  // all but the immutable is confi
     for event in events {
       guard let route = routes[event.sequence] else { continue }
       if case .finished = event { routes[event.sequence] = nil }
-      route.owner.received(event, generation: route.generation, choice: route.choice)
-      touched[ObjectIdentifier(route.owner)] = route.owner
+      let owner = route.work.owner
+      owner.received(event, generation: route.work.generation, choice: route.choice)
+      touched[ObjectIdentifier(owner)] = owner
     }
     for owner in touched.values { owner.pump() }
-  }
-
-  /// Carries the owner over to the aux thread and back, untouched there.
-  private final class PendingStart: @unchecked Sendable {  // used on the poller only
-    let owner: any GenerationOwner
-    let generation: UInt32
-
-    init(owner: any GenerationOwner, generation: UInt32) {
-      self.owner = owner
-      self.generation = generation
-    }
   }
 }
 

@@ -4,7 +4,7 @@ internal import Messages
 internal import Step
 
 /// A checked `Start`: everything but the prompt's tokens, which take a tokeniser's time.
-struct GenerationRequest: Sendable {
+package struct GenerationRequest: Sendable {
   /// What the prompt is made of.
   enum Prompt: Sendable {
     case text(String)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import Messages
-internal import Step
+package import Messages
+package import Step
 internal import Support
 internal import Text
 
@@ -9,17 +9,22 @@ internal import Text
 ///
 /// Every refusal names the field by its path, what it holds and what was expected; nothing has been
 /// spent on the request by then.
-struct RequestReader {
-  let model: ServedModel
-  let limits: ServingLimits
+package struct RequestReader {
+  private let model: ServedModel
+  private let limits: ServingLimits
+
+  package init(model: ServedModel, limits: ServingLimits) {
+    self.model = model
+    self.limits = limits
+  }
 
   /// `arrival` is the time on `Clock` when the request came; `callDeadline` that of its call.
-  func read(
+  package func read(
     _ start: Silica_V1_Start, arrival: Nanoseconds, callDeadline: Nanoseconds?
   ) throws(ServingError) -> GenerationRequest {
     guard start.model.isEmpty || start.model == model.name else {
       throw ServingError(
-        .notFound, "start.model is '\(start.model)'; this server serves '\(model.name)'",
+        .notFound, "start.model is '\(start.model.excerpt)'; this server serves '\(model.name)'",
         reason: "UNKNOWN_MODEL", field: "start.model")
     }
     let stopping = try readStopping(start.stopping)
@@ -60,12 +65,18 @@ struct RequestReader {
     guard !ids.isEmpty else {
       throw .invalid("start.token_ids", "start.token_ids is empty; expected at least one token")
     }
-    for (index, id) in ids.enumerated() where id >= model.vocabularySize {
+    return try tokens(ids, "start.token_ids.ids")
+  }
+
+  /// Token ids of a client, all of the model's vocabulary.
+  private func tokens(
+    _ ids: some Collection<UInt32>, _ field: String
+  ) throws(ServingError) -> [Int32] {
+    if let wrong = ids.first(where: { $0 >= model.vocabularySize }) {
       throw ServingError(
         .outOfRange,
-        "start.token_ids.ids[\(index)] is \(id); expected ids from 0 to "
-          + "\(model.vocabularySize - 1)",
-        reason: "TOKEN_OUT_OF_RANGE", field: "start.token_ids.ids")
+        "\(field) holds token \(wrong); expected ids from 0 to \(model.vocabularySize - 1)",
+        reason: "TOKEN_OUT_OF_RANGE", field: field)
     }
     return ids.map { Int32($0) }
   }
@@ -115,9 +126,9 @@ struct RequestReader {
         "start.sampling.logit_bias has \(sampling.logitBias.count) entries; expected at most "
           + "\(limits.logitBiases)")
     }
-    result.logitBias = sampling.logitBias.sorted { $0.key < $1.key }.map {
-      TokenBias(token: Int32(clamping: $0.key), bias: $0.value)
-    }
+    let biases = sampling.logitBias.sorted { $0.key < $1.key }
+    let biased = try tokens(biases.map(\.key), "start.sampling.logit_bias")
+    result.logitBias = zip(biased, biases).map { TokenBias(token: $0, bias: $1.value) }
     result.seed = sampling.hasSeed ? sampling.seed : .random(in: 0...UInt64.max)
     result.logprobs = output.hasLogprobs ? Int(output.logprobs) : nil
     do {
@@ -132,7 +143,13 @@ struct RequestReader {
   private func readStopping(
     _ stopping: Silica_V1_Stopping
   ) throws(ServingError) -> StoppingParameters {
-    let own = stopping.stopTokenIds.map { Int32(clamping: $0) }
+    guard stopping.stopTokenIds.count <= limits.stopTokens else {
+      throw .invalid(
+        "start.stopping.stop_token_ids",
+        "start.stopping.stop_token_ids holds \(stopping.stopTokenIds.count) tokens; expected at "
+          + "most \(limits.stopTokens)")
+    }
+    let own = try tokens(stopping.stopTokenIds, "start.stopping.stop_token_ids")
     let result = StoppingParameters(
       maxTokens: stopping.hasMaxTokens ? Int(stopping.maxTokens) : nil,
       minTokens: Int(stopping.minTokens),

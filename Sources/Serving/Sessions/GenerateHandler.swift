@@ -13,9 +13,9 @@ final class GenerateHandler: ServerCallHandler, GenerationOwner {
   private let call: ServerCall
   private let dispatcher: Dispatcher
   private let registry: SessionRegistry
-  private var request: GenerationRequest?
   private var generation: Generation?
-  private var sequences: [SequenceID] = []
+  private var work: EngineWork?
+  /// Whether the call has its status, or is gone.
   private var isOver = false
 
   init(call: ServerCall, dispatcher: Dispatcher, registry: SessionRegistry) {
@@ -27,10 +27,11 @@ final class GenerateHandler: ServerCallHandler, GenerationOwner {
   }
 
   func received(_ message: RawSpan, on call: ServerCall) {
+    guard !isOver else { return }
     do {
       try begin(message)
     } catch {
-      call.finish(error.rpcStatus)
+      finish(error.rpcStatus)
     }
   }
 
@@ -45,60 +46,47 @@ final class GenerateHandler: ServerCallHandler, GenerationOwner {
     let reader = RequestReader(model: dispatcher.model, limits: dispatcher.limits)
     let request = try reader.read(
       start, arrival: Clock.nowNanoseconds, callDeadline: call.deadline)
-    self.request = request
-    generation = try Generation(request, model: dispatcher.model)
+    let generation = try Generation(request, model: dispatcher.model)
+    work = try dispatcher.start(request, generation: 1, owner: self)
+    self.generation = generation
     registry.generationBegan()
-    dispatcher.start(request, generation: 1, owner: self)
   }
 
   func receivedEnd(on call: ServerCall) {
     let error = ServingError(
       .invalidArgument, "the call ended without a request", reason: "BAD_FRAME")
-    if generation == nil { call.finish(error.rpcStatus) }
+    if generation == nil { finish(error.rpcStatus) }
   }
 
   func readyToSend(on call: ServerCall) { pump() }
 
   func ended(on call: ServerCall, wasCancelled: Bool) {
     isOver = true
-    dispatcher.abandon(sequences)
+    if let work { dispatcher.abandon(work) }
     if generation != nil { registry.generationsEnded(1) }
     registry.remove(self)
   }
 
   // MARK: From the engine
 
-  func dispatched(_ key: UInt32, _ result: Result<Dispatcher.Admission, ServingError>) {
+  func admitted(_ key: UInt32, _ result: Result<Generation.Admission, ServingError>) {
     switch result {
-    case .success(let admission) where isOver: dispatcher.abandon(admission.sequences)
-    case .success(let admission):
-      sequences = admission.sequences
-      guard let request else { return }
-      generation?.admit(
-        admission.sequences, request: request, promptTokens: admission.promptTokens,
-        model: dispatcher.model)
+    case .success(let admission): generation?.admit(admission, model: dispatcher.model)
     case .failure(let error): endAll(error)
     }
   }
 
   func received(_ event: SequenceEvent, generation key: UInt32, choice: Int) {
-    guard let action = generation?.apply(event, choice: choice) else { return }
-    perform(action)
-  }
-
-  private func perform(_ action: Generation.Action) {
-    if case .cancel(let sequences, let reason) = action {
-      dispatcher.cancel(sequences, reason: reason)
-    }
+    guard let work, let action = generation?.apply(event, choice: choice) else { return }
+    dispatcher.perform(action, for: work)
   }
 
   // MARK: To the client
 
   /// Ends the call by an error.
   func endAll(_ error: ServingError) {
-    guard !isOver else { return }
-    guard let action = generation?.fail(error) else { return call.finish(error.rpcStatus) }
-    perform(action)
+    guard let work, let action = generation?.fail(error) else { return finish(error.rpcStatus) }
+    dispatcher.perform(action, for: work)
     pump()
   }
 
@@ -106,22 +94,30 @@ final class GenerateHandler: ServerCallHandler, GenerationOwner {
   func goAway(_ reason: String, grace: Duration) {}
 
   func pump() {
-    guard !isOver, generation != nil else { return }
-    guard call.isReadyToSend else {
-      if generation?.hasEvent == true { generation?.noteBlocked(now: Clock.nowNanoseconds) }
-      return
+    guard !isOver else { return }
+    if call.isReadyToSend, let event = generation?.takeEvent(now: Clock.nowNanoseconds) {
+      send(event)
     }
+    if generation?.hasEvent == true { generation?.noteBlocked(now: Clock.nowNanoseconds) }
+  }
+
+  private func send(_ event: Generation.Event) {
     var response = Silica_V1_GenerateResponse()
-    switch generation?.takeEvent(now: Clock.nowNanoseconds) {
-    case nil: return
+    switch event {
     case .accepted(let message): response.event = .accepted(message)
     case .progress(let message): response.event = .progress(message)
     case .delta(let message): response.event = .delta(message)
     case .finished(let message): response.event = .finished(message)
-    case .failed(let error):
-      return call.finish(error.rpcStatus)
+    case .failed(let error): return finish(error.rpcStatus)
     }
     call.send(response)
-    if generation?.isOver == true { call.finish(.ok) }
+    if generation?.isOver == true { finish(.ok) }
+  }
+
+  /// Ends the call, after the message in flight; once.
+  private func finish(_ status: Status) {
+    guard !isOver else { return }
+    isOver = true
+    call.finish(status)
   }
 }

@@ -13,8 +13,7 @@ internal import Wire
 final class SessionHandler: ServerCallHandler, GenerationOwner {
   private struct Running {
     var generation: Generation
-    var request: GenerationRequest
-    var sequences: [SequenceID] = []
+    let work: EngineWork
     var frameCount: UInt64 = 0
   }
 
@@ -28,7 +27,9 @@ final class SessionHandler: ServerCallHandler, GenerationOwner {
   private var streamFrames: [Silica_V1_ServerFrame] = []
   private var streamFrameCount: UInt64 = 0
   private var isReading = false
-  private var clientIsDone = false
+  /// Whether no generation can begin any more: the client has half-closed, or the server stops.
+  private var isClosing = false
+  /// Whether the call has its status, or is gone.
   private var isOver = false
 
   init(call: ServerCall, dispatcher: Dispatcher, registry: SessionRegistry) {
@@ -43,6 +44,7 @@ final class SessionHandler: ServerCallHandler, GenerationOwner {
 
   func received(_ message: RawSpan, on call: ServerCall) {
     isReading = false
+    guard !isOver else { return }
     do {
       take(try Silica_V1_ClientFrame(decoding: message))
     } catch {
@@ -54,8 +56,7 @@ final class SessionHandler: ServerCallHandler, GenerationOwner {
   }
 
   func receivedEnd(on call: ServerCall) {
-    isReading = false
-    clientIsDone = true
+    isClosing = true
     pump()
   }
 
@@ -66,7 +67,7 @@ final class SessionHandler: ServerCallHandler, GenerationOwner {
 
   func ended(on call: ServerCall, wasCancelled: Bool) {
     isOver = true
-    for entry in running.values { dispatcher.abandon(entry.sequences) }
+    for entry in running.values { dispatcher.abandon(entry.work) }
     registry.generationsEnded(running.count)
     running = [:]
     registry.remove(self)
@@ -75,7 +76,7 @@ final class SessionHandler: ServerCallHandler, GenerationOwner {
   /// Reading pauses while many answers wait: a client that does not read is not read either.
   private func readMore() {
     let hasRoom = streamFrames.count < dispatcher.limits.waitingStreamFrames
-    guard !isReading, !clientIsDone, !isOver, hasRoom else { return }
+    guard !isReading, !isClosing, !isOver, hasRoom else { return }
     isReading = true
     call.read()
   }
@@ -117,10 +118,10 @@ final class SessionHandler: ServerCallHandler, GenerationOwner {
       let request = try reader.read(
         start, arrival: Clock.nowNanoseconds, callDeadline: call.deadline)
       running[key] = Running(
-        generation: try Generation(request, model: dispatcher.model), request: request)
+        generation: try Generation(request, model: dispatcher.model),
+        work: try dispatcher.start(request, generation: key, owner: self))
       turns.append(key)
       registry.generationBegan()
-      dispatcher.start(request, generation: key, owner: self)
     } catch {
       refuse(key, error)
     }
@@ -152,33 +153,28 @@ final class SessionHandler: ServerCallHandler, GenerationOwner {
           .notFound, "generation \(key) is not running on this stream",
           reason: "UNKNOWN_GENERATION", field: "generation"))
     }
-    perform(action)
+    perform(action, on: key)
   }
 
-  func dispatched(_ key: UInt32, _ result: Result<Dispatcher.Admission, ServingError>) {
-    guard let entry = running[key], !entry.generation.isWithdrawn else {
-      if case .success(let admission) = result { dispatcher.abandon(admission.sequences) }
-      return
-    }
+  func admitted(_ key: UInt32, _ result: Result<Generation.Admission, ServingError>) {
     switch result {
-    case .success(let admission):
-      running[key]?.sequences = admission.sequences
-      running[key]?.generation.admit(
-        admission.sequences, request: entry.request, promptTokens: admission.promptTokens,
-        model: dispatcher.model)
-    case .failure(let error):
-      if let action = running[key]?.generation.fail(error) { perform(action) }
+    case .success(let admission): running[key]?.generation.admit(admission, model: dispatcher.model)
+    case .failure(let error): fail(key, error)
     }
   }
 
   func received(_ event: SequenceEvent, generation key: UInt32, choice: Int) {
-    if let action = running[key]?.generation.apply(event, choice: choice) { perform(action) }
+    if let action = running[key]?.generation.apply(event, choice: choice) {
+      perform(action, on: key)
+    }
   }
 
-  private func perform(_ action: Generation.Action) {
-    if case .cancel(let sequences, let reason) = action {
-      dispatcher.cancel(sequences, reason: reason)
-    }
+  private func fail(_ key: UInt32, _ error: ServingError) {
+    if let action = running[key]?.generation.fail(error) { perform(action, on: key) }
+  }
+
+  private func perform(_ action: Generation.Action, on key: UInt32) {
+    if let work = running[key]?.work { dispatcher.perform(action, for: work) }
   }
 
   // MARK: To the client
@@ -191,43 +187,43 @@ final class SessionHandler: ServerCallHandler, GenerationOwner {
     push(.failed(failed), about: key)
   }
 
+  /// Queues a frame that goes before those of generations; so it has its number already.
   private func push(_ content: Silica_V1_ServerFrame.OneOf_Frame, about key: UInt32) {
     var frame = Silica_V1_ServerFrame()
     frame.generation = key
+    frame.sequence = nextSequence(of: key)
     frame.frame = content
     streamFrames.append(frame)
   }
 
   /// Tells the client that the server is about to stop. Running generations go on.
   func goAway(_ reason: String, grace: Duration) {
-    guard !isOver else { return }
     var message = Silica_V1_GoAway()
     message.reason = reason
-    message.graceMs = UInt32(clamping: grace.components.seconds * 1_000)
+    let (seconds, attoseconds) = grace.components
+    message.graceMs = UInt32(clamping: seconds * 1_000 + attoseconds / 1_000_000_000_000_000)
     push(.goAway(message), about: 0)
     pump()
   }
 
   /// Ends what still runs, each with its own last frame; then the call ends.
   func endAll(_ error: ServingError) {
-    guard !isOver else { return }
-    for key in turns {
-      if let action = running[key]?.generation.fail(error) { perform(action) }
-    }
-    clientIsDone = true
+    for key in turns { fail(key, error) }
+    isClosing = true
     pump()
   }
 
   func pump() {
     guard !isOver else { return }
-    if call.isReadyToSend, let frame = nextFrame() {
-      call.send(frame)
-    } else if !call.isReadyToSend {
-      noteBlocked()
+    if call.isReadyToSend, let frame = nextFrame() { call.send(frame) }
+    noteBlocked()
+    if isClosing, running.isEmpty, streamFrames.isEmpty {
+      isOver = true
+      call.finish(.ok)
     }
-    if clientIsDone, running.isEmpty, streamFrames.isEmpty { call.finish(.ok) }
   }
 
+  /// What still waits now waits for the client to read.
   private func noteBlocked() {
     let now = Clock.nowNanoseconds
     for key in turns where running[key]?.generation.hasEvent == true {
@@ -236,11 +232,7 @@ final class SessionHandler: ServerCallHandler, GenerationOwner {
   }
 
   private func nextFrame() -> Silica_V1_ServerFrame? {
-    if !streamFrames.isEmpty {
-      var frame = streamFrames.removeFirst()
-      frame.sequence = nextSequence(of: frame.generation)
-      return frame
-    }
+    if !streamFrames.isEmpty { return streamFrames.removeFirst() }
     let now = Clock.nowNanoseconds
     for (position, key) in turns.enumerated() {
       guard let event = running[key]?.generation.takeEvent(now: now) else { continue }
@@ -261,10 +253,12 @@ final class SessionHandler: ServerCallHandler, GenerationOwner {
   }
 
   private func nextSequence(of key: UInt32) -> UInt64 {
-    guard running[key] != nil else {
+    guard key != 0 else {
       streamFrameCount += 1
       return streamFrameCount
     }
+    // A generation that never began has one frame, which says so.
+    guard running[key] != nil else { return 1 }
     running[key]?.frameCount += 1
     return running[key]?.frameCount ?? 0
   }
@@ -278,13 +272,7 @@ extension Generation.Event {
     case .progress(let message): .progress(message)
     case .delta(let message): .delta(message)
     case .finished(let message): .finished(message)
-    case .failed(let error):
-      .failed(
-        {
-          var message = Silica_V1_Failed()
-          message.status = error.status
-          return message
-        }())
+    case .failed(let error): .failed(.with { $0.status = error.status })
     }
   }
 }

@@ -6,11 +6,11 @@ internal import Support
 internal import Synchronization
 internal import Wire
 
-/// What `grpc.health.v1.Health` says: SERVING while the engine is well, NOT_SERVING
-/// once it has failed or the server drains.
+/// What `grpc.health.v1.Health` says: SERVING while the engine is well, NOT_SERVING once it has
+/// failed or the server drains.
 ///
-/// The state comes from the engine, never from traffic. `refresh` is called by whoever notices
-/// time or change; watchers hear of changes on their pollers.
+/// The state comes from the engine, never from traffic: `InferenceServer.refreshHealth` looks, and
+/// watchers hear of changes on their pollers.
 final class HealthService: Sendable {
   typealias Status = Grpc_Health_V1_HealthCheckResponse.ServingStatus
 

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Engine
+import Messages
+import RPC
+import Serving
+import Support
+import Synchronization
+import Testing
+import Wire
+
+/// How a server stops, and what it says when its engine breaks.
+@Suite struct DrainTests {
+  @Test func `a server that stops lets generations finish and takes no new ones`() throws {
+    let server = try TestServer()
+    let alone = try server.generate(.greedy(tokens: 80)).transcript
+    server.gate.slowDown(microseconds: 2_000)
+    let session = try SessionClient(server)
+    let idle = try SessionClient(server)
+    try session.start(1, .greedy(tokens: 80))
+    try session.read { !$0.transcript(1).tokens.isEmpty }
+    let stopper = PinnedThread(name: "stopper") { server.server.stop(grace: .milliseconds(20_500)) }
+    try session.read { !$0.goAways.isEmpty }
+    #expect(session.goAways.first?.graceMs == 20_500)
+    try session.start(2, .greedy(tokens: 1))
+    let refused = try ErrorDetails(try session.finish(2).failed)
+    #expect(refused.code == StatusCode.unavailable.rawValue)
+    #expect(refused.reason == "DRAINING")
+    #expect(try server.generate(.greedy(tokens: 1)).status.code == .unavailable)
+    #expect(try session.finish(1).tokens == alone.tokens)
+    #expect(try session.close() == .ok)
+    #expect(try idle.close() == .ok)
+    #expect(idle.goAways.count == 1)
+    stopper.join()
+  }
+
+  @Test func `what is left after the grace gets a last frame`() throws {
+    let server = try TestServer()
+    server.gate.hold()
+    let session = try SessionClient(server)
+    try session.start(1, .greedy(tokens: 5) { $0.output.n = 2 })
+    try session.start(2, .greedy(tokens: 5))
+    try session.read { $0.transcript(1).accepted != nil && $0.transcript(2).accepted != nil }
+    let silent = try BlockingCall(
+      on: server.channel, path: Silica_V1_Inference.generate.path, deadline: testDeadline())
+    let running = try BlockingCall(
+      on: server.channel, path: Silica_V1_Inference.generate.path, deadline: testDeadline())
+    try running.send(Silica_V1_GenerateRequest.with { $0.start = .greedy(tokens: 5) }.encoded())
+    #expect(try running.receive() != nil)
+    #expect(eventually { server.server.activeCallCount == 3 })
+    let stopper = PinnedThread(name: "stopper") { server.server.stop(grace: .milliseconds(50)) }
+    for key in [1, 2] as [UInt32] {
+      let error = try ErrorDetails(try session.finish(key).failed)
+      #expect(error.code == StatusCode.unavailable.rawValue)
+      #expect(error.reason == "SHUT_DOWN")
+    }
+    #expect(try session.close() == .ok)
+    #expect(try running.finish().status.code == .unavailable)
+    #expect(try silent.finish().status.code == .unavailable)
+    stopper.join()
+    server.gate.release()
+    #expect(eventually { server.engine.load().running == 0 })
+  }
+
+  @Test func `a broken device fails all generations, once each, and health says so`() throws {
+    let server = try TestServer()
+    server.gate.hold()
+    let session = try SessionClient(server)
+    try session.start(1, .greedy(tokens: 5) { $0.output.n = 3 })
+    try session.start(2, .greedy(tokens: 5))
+    try session.read { $0.transcript(1).accepted != nil && $0.transcript(2).accepted != nil }
+    server.gate.isBroken.store(true, ordering: .relaxed)
+    server.gate.release()
+    for key in [1, 2] as [UInt32] {
+      let error = try ErrorDetails(try session.finish(key).failed)
+      #expect(error.code == StatusCode.unavailable.rawValue)
+      #expect(error.message.contains("the test broke it"))
+    }
+    try session.start(1, .greedy(tokens: 5))
+    #expect(try session.finish(1).failed?.status.code == StatusCode.unavailable.rawValue)
+    #expect(try session.close() == .ok)
+    server.server.refreshHealth()
+    let health = try server.exchange(Grpc_Health_V1_Health.check, .init())
+    #expect(health.responses.first?.status == .notServing)
+  }
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Messages
+import Serving
+import Step
+import Support
+import Testing
+import Text
+
+/// A generation by itself: what it says when the client takes its time.
+@Suite struct GenerationStateTests {
+  private static let id = SequenceID(1)
+
+  private let server: TestServer
+
+  init() throws { server = try TestServer() }
+
+  private func generation(
+    _ change: (inout Silica_V1_Start) -> Void = { _ in }
+  ) throws -> Generation {
+    let reader = RequestReader(model: server.model, limits: ServingLimits())
+    let request = try reader.read(.greedy(tokens: 4_000, change), arrival: 0, callDeadline: nil)
+    return try Generation(request, model: server.model)
+  }
+
+  private func token(_ id: Int32, index: Int) -> SequenceEvent {
+    .token(Self.id, index: index, SampledToken(id: id))
+  }
+
+  @Test func `what gathers is one delta, as far as it goes into a message`() throws {
+    var generation = try generation()
+    generation.admit(Generation.Admission(promptTokens: 3, seed: 9), model: server.model)
+    let tokens = (0..<2_500).map { Int32(3 + $0 % 900) }
+    for (index, id) in tokens.enumerated() {
+      #expect(generation.apply(token(id, index: index), choice: 0) == .none)
+    }
+    var account = SequenceAccount()
+    account.generatedTokens = 2_500
+    #expect(generation.apply(.finished(Self.id, .length, account), choice: 0) == .none)
+    generation.noteBlocked(now: 1_000_000)
+    generation.noteBlocked(now: 2_000_000)
+    var sizes: [Int] = []
+    var text = ""
+    var finished: Silica_V1_Finished?
+    while let event = generation.takeEvent(now: 5_000_000) {
+      #expect(finished == nil)
+      switch event {
+      case .accepted(let message): #expect(message.seed == 9 && message.promptTokens == 3)
+      case .delta(let delta):
+        sizes.append(delta.tokenIds.count)
+        text += delta.text
+      case .finished(let message): finished = message
+      case .progress, .failed: Issue.record("\(event)")
+      }
+    }
+    #expect(sizes == [1_024, 1_024, 452])
+    #expect(text == server.model.tokenizer.decode(tokens, skippingControlTokens: true))
+    #expect(finished?.timings.sendBlockedUs == 4_000, "from the first note to the sending")
+    #expect(generation.isOver && !generation.hasEvent)
+  }
+
+  @Test func `progress is told until there is a token, and only the latest`() throws {
+    var generation = try generation { $0.output.n = 2 }
+    generation.admit(Generation.Admission(promptTokens: 90, seed: 0), model: server.model)
+    _ = generation.takeEvent(now: 0)
+    _ = generation.apply(.prefilled(Self.id, tokens: 16), choice: 0)
+    _ = generation.apply(.prefilled(Self.id, tokens: 32), choice: 0)
+    guard case .progress(let progress)? = generation.takeEvent(now: 0) else {
+      Issue.record("no progress")
+      return
+    }
+    #expect(progress.prefillTokens == 32)
+    #expect(!generation.hasEvent)
+    _ = generation.apply(.prefilled(Self.id, tokens: 48), choice: 1)
+    _ = generation.apply(token(5, index: 0), choice: 0)
+    _ = generation.apply(.prefilled(Self.id, tokens: 64), choice: 1)
+    guard case .delta? = generation.takeEvent(now: 0) else {
+      Issue.record("no delta")
+      return
+    }
+    #expect(!generation.hasEvent)
+  }
+
+  @Test func `an error is said once, and nothing after it`() throws {
+    var generation = try generation { $0.output.n = 2 }
+    generation.admit(Generation.Admission(promptTokens: 1, seed: 0), model: server.model)
+    _ = generation.takeEvent(now: 0)
+    _ = generation.apply(token(5, index: 0), choice: 0)
+    let error = SequenceError(.internal, "the logits are not numbers")
+    let failed = SequenceEvent.finished(Self.id, .failed(error), SequenceAccount())
+    #expect(generation.apply(failed, choice: 0) == .abandon)
+    #expect(generation.apply(failed, choice: 1) == .none)
+    guard case .failed(let said)? = generation.takeEvent(now: 0) else {
+      Issue.record("no failure")
+      return
+    }
+    #expect(said.code == .internal && said.message == error.message)
+    #expect(generation.isOver && !generation.hasEvent)
+  }
+
+  @Test func `a stop string ends its own choice only`() throws {
+    let stop = server.model.tokenizer.decode([40, 41])
+    var generation = try generation {
+      $0.output.n = 2
+      $0.stopping.stop = [stop]
+    }
+    generation.admit(Generation.Admission(promptTokens: 1, seed: 0), model: server.model)
+    #expect(generation.apply(token(40, index: 0), choice: 1) == .none)
+    #expect(generation.apply(token(41, index: 1), choice: 1) == .endChoice(1))
+    #expect(generation.apply(token(42, index: 2), choice: 1) == .none, "a step under way")
+    #expect(generation.apply(token(40, index: 0), choice: 0) == .none)
+  }
+
+  @Test func `cancelling asks the engine only for what runs`() throws {
+    var early = try generation { $0.output.n = 2 }
+    #expect(early.cancel() == .abandon)
+    var ends = 0
+    while let event = early.takeEvent(now: 0) {
+      guard case .finished(let message) = event else {
+        Issue.record("\(event)")
+        return
+      }
+      #expect(message.reason == .cancelled)
+      ends += 1
+    }
+    #expect(ends == 2 && early.isOver)
+    var running = try generation()
+    running.admit(Generation.Admission(promptTokens: 1, seed: 0), model: server.model)
+    #expect(running.cancel() == .cancel)
+    #expect(running.cancel() == .cancel)
+  }
+}
