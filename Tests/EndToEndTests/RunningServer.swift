@@ -130,4 +130,14 @@ extension RunningServer {
       openFiles: try FileManager.default.contentsOfDirectory(atPath: "\(folder)/fd").count,
       residentKiB: try #require(Int(line.filter(\.isNumber))))
   }
+
+  /// Seconds of CPU time that it has used.
+  func cpuSeconds() throws -> Double {
+    let path = "/proc/\(process.processIdentifier)/stat"
+    let stat = try String(contentsOfFile: path, encoding: .utf8)
+    // After the name, which is in parentheses, user and system time are the 12th and 13th field.
+    let fields = try #require(stat.split(separator: ")").last).split(separator: " ")
+    let ticks = fields[11...12].compactMap { Double($0) }.reduce(0, +)
+    return ticks / Double(sysconf(Int32(_SC_CLK_TCK)))
+  }
 }
