@@ -77,11 +77,10 @@ class ErrorChecks(ServerChecks):
         self.assertIn("5000", message)
         self.assertIn("4096", message.replace("4095", "4096"))
 
-    def failures(self, *frames, beside=True):
+    def failures(self, *frames):
         """The failures that frames get on a stream where a good generation (1) runs."""
         outgoing = queue.Queue()
-        if beside:
-            outgoing.put(frame(1, start=greedy()))
+        outgoing.put(frame(1, start=greedy(tokens=4000)))
         for one in frames:
             outgoing.put(one)
         failed, finished = [], None
@@ -92,7 +91,7 @@ class ErrorChecks(ServerChecks):
                 finished = received.finished
             if len(failed) == len(frames) and finished:
                 outgoing.put(None)
-        self.assertEqual(finished.usage.generated_tokens, 24)
+        self.assertEqual(finished.usage.generated_tokens, 4000)
         return [(f.generation, f.failed.status, f.failed.generation_continues) for f in failed]
 
     def test_frames_that_cannot_be_taken(self):
