@@ -52,6 +52,8 @@ final class HealthWatchHandler: ServerCallHandler {
   private let watchers: HealthWatchers
   private var service: String?
   private var lastSent: HealthService.Status?
+  private var isEnding = false
+  private var isOver = false
 
   init(call: ServerCall, health: HealthService, watchers: HealthWatchers) {
     self.call = call
@@ -76,17 +78,27 @@ final class HealthWatchHandler: ServerCallHandler {
 
   func readyToSend(on call: ServerCall) { pump() }
 
-  func ended(on call: ServerCall, wasCancelled: Bool) { watchers.remove(self) }
-
-  func pump() {
-    guard let service, call.isReadyToSend else { return }
-    let status = health.status(of: service) ?? .serviceUnknown
-    guard status != lastSent else { return }
-    lastSent = status
-    var response = Grpc_Health_V1_HealthCheckResponse()
-    response.status = status
-    call.send(response)
+  func ended(on call: ServerCall, wasCancelled: Bool) {
+    isOver = true
+    watchers.remove(self)
   }
 
-  func end() { call.finish(Status(.unavailable, "the server is shutting down")) }
+  func pump() {
+    guard let service, !isOver else { return }
+    let status = health.status(of: service) ?? .serviceUnknown
+    if call.isReadyToSend, status != lastSent {
+      lastSent = status
+      call.send(.with { $0.status = status } as Grpc_Health_V1_HealthCheckResponse)
+    }
+    if isEnding, status == lastSent {
+      isOver = true
+      call.finish(Status(.unavailable, "the server is shutting down"))
+    }
+  }
+
+  /// Ends the call once the client has been sent the last status.
+  func end() {
+    isEnding = true
+    pump()
+  }
 }
