@@ -38,7 +38,7 @@ release: build ## a relocatable tarball in dist/
 	@Tools/release.sh
 
 format: ## format the Swift sources
-	swift format --in-place --recursive Package.swift Sources Tests
+	git ls-files '*.swift' | grep -v /Generated/ | xargs swift format --in-place
 
 build:
 	@Tools/setup.sh build

@@ -46,7 +46,8 @@ package struct Metadata: Hashable, Sendable {
     }
     guard key.hasSuffix("-bin") || value.allSatisfy({ (0x20...0x7E).contains($0) }) else {
       throw RPCError(
-        .invalidArgument, "metadata value of '\(key)': expected printable ASCII; "
+        .invalidArgument,
+        "metadata value of '\(key)': expected printable ASCII; "
           + "other bytes need a key that ends in '-bin'")
     }
     entries.append(Entry(key: key, value: value))

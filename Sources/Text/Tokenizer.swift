@@ -55,7 +55,8 @@ package final class Tokenizer: Sendable {
     normalizer = file.normalizer
     preTokenizers = file.preTokenizers
     // Of tokens with the same text the first counts, and special ones come first.
-    let tokens = vocabulary.addedTokens.filter(\.isSpecial)
+    let tokens =
+      vocabulary.addedTokens.filter(\.isSpecial)
       + vocabulary.addedTokens.filter { !$0.isSpecial }
     rawMatcher = AddedTokenMatcher(
       tokens.filter { !$0.isNormalized }.map { ($0, Array($0.content.utf8)) })

@@ -122,7 +122,8 @@ import Testing
     Case(model: "v2-lite", set: ["rope_interleave": "false"], says: []),
     Case(model: "v2-lite", set: ["attention_dropout": "0.5"], says: []),
     Case(model: "v2-lite", set: ["n_shared_experts": "null"], says: []),
-    Case(model: "v3", set: ["routed_scaling_factor": "null", "n_shared_experts": "null"], says: []),
+    Case(
+      model: "v3", set: ["routed_scaling_factor": "null", "n_shared_experts": "null"], says: []),
     Case(model: "v3", set: ["moe_layer_freq": "1", "norm_topk_prob": "null"], says: []),
     Case(model: "v3", set: ["mlp_bias": "true"], says: []),
   ]

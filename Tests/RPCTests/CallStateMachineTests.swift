@@ -8,7 +8,9 @@ import Testing
 @Suite struct CallStateMachineTests {
   enum Event {
     case send, read, endWriting
-    case sent(Bool), readDone(CallStateMachine.ReadResult), endSent, opened, over
+    case sent(Bool)
+    case readDone(CallStateMachine.ReadResult)
+    case endSent, opened, over
   }
 
   /// Applies events; after each completion the machine is asked for the end, as `Call` does.

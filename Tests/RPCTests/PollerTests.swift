@@ -54,10 +54,11 @@ import Testing
     let poller = Poller(name: "poller-test", limits: limits)
     let gate = WakeSignal()
     let started = Shared()
-    #expect(poller.submit {
-      started.count.add(1, ordering: .relaxed)
-      gate.wait()
-    })
+    #expect(
+      poller.submit {
+        started.count.add(1, ordering: .relaxed)
+        gate.wait()
+      })
     #expect(eventually { started.value == 1 })
     #expect((0..<4).allSatisfy { _ in poller.submit {} })
     #expect(!poller.submit {})

@@ -36,10 +36,11 @@ import Testing
       #expect(try call.receive() == [1])
       let start = Clock.nowNanoseconds
       let stopper = PinnedThread(name: "stopper") { server.shutdown(grace: .seconds(20)) }
-      #expect(eventually {
-        let probe = try? exchange(channel, TestServer.silent, [1], seconds: 0.1).outcome.status
-        return probe?.code == .unavailable
-      })
+      #expect(
+        eventually {
+          let probe = try? exchange(channel, TestServer.silent, [1], seconds: 0.1).outcome.status
+          return probe?.code == .unavailable
+        })
       try call.send([2])
       #expect(try call.receive() == [2])
       #expect(try call.finish().status == .ok)

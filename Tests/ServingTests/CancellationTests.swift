@@ -137,8 +137,10 @@ import Wire
     #expect(transcript.choices.count == 2)
     for choice in transcript.choices.values {
       #expect(choice.tokens.count == 400 && choice.logprobs.count == 400)
-      #expect(choice.text == server.model.tokenizer.decode(
-        choice.tokens, skippingControlTokens: true))
+      #expect(
+        choice.text
+          == server.model.tokenizer.decode(
+            choice.tokens, skippingControlTokens: true))
     }
     #expect(try session.close() == .ok)
   }

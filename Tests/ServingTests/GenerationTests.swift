@@ -97,8 +97,10 @@ import Wire
     #expect(Set(transcript.choices.values.map(\.tokens)).count == 4)
     for choice in transcript.choices.values {
       #expect(choice.finished?.usage.generatedTokens == 16)
-      #expect(choice.text == server.model.tokenizer.decode(
-        choice.tokens, skippingControlTokens: true))
+      #expect(
+        choice.text
+          == server.model.tokenizer.decode(
+            choice.tokens, skippingControlTokens: true))
     }
   }
 

@@ -27,8 +27,10 @@ import Text
       #expect(transcript.tokens == Array(whole.tokens.prefix(used)))
       let tokenizer = server.model.tokenizer
       #expect(tokenizer.decode(transcript.tokens, skippingControlTokens: true).contains(stop))
-      #expect(!tokenizer.decode(
-        transcript.tokens.dropLast(), skippingControlTokens: true).contains(stop))
+      #expect(
+        !tokenizer.decode(
+          transcript.tokens.dropLast(), skippingControlTokens: true
+        ).contains(stop))
     }
   }
 

@@ -47,7 +47,10 @@ extension Fixtures {
 extension JSON {
   /// Sets the member at a path of keys; it is added if there is none.
   mutating func set(_ path: [String], _ value: JSON) {
-    guard let key = path.first else { return self = value }
+    guard let key = path.first else {
+      self = value
+      return
+    }
     var result = JSONObject()
     var isFound = false
     for member in objectValue?.members ?? [] {

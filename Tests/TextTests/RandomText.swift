@@ -19,10 +19,13 @@ struct RandomText {
     return (0..<count).map { _ in fragment() }.joined()
   }
 
-  private static let spaces = Array(
-    "\t\n\u{B}\u{C}\r \u{1C}\u{1F}\u{85}\u{A0}\u{1680}\u{180E}\u{2000}\u{2003}\u{200A}\u{200B}"
-      .unicodeScalars) + Array("\u{2028}\u{2029}\u{202F}\u{205F}\u{2060}\u{3000}\u{FEFF}\0"
-      .unicodeScalars)
+  private static let spaces =
+    Array(
+      "\t\n\u{B}\u{C}\r \u{1C}\u{1F}\u{85}\u{A0}\u{1680}\u{180E}\u{2000}\u{2003}\u{200A}\u{200B}"
+        .unicodeScalars)
+    + Array(
+      "\u{2028}\u{2029}\u{202F}\u{205F}\u{2060}\u{3000}\u{FEFF}\0"
+        .unicodeScalars)
   private static let words = [
     "Hello", " world", "don't", "I'LL", "we'Re", "'s", "'S", "'ſ", "'ve", "'d", "'T", "it’s",
     "foo_bar", "CamelCase", "x86", "naïve", "Straße", " ﬁn", "ǅ", "İstanbul", "ıß", "ÅÅK",

@@ -51,12 +51,16 @@ import Text
     (["model", "merges"], ["a b c"], "model.merges[0]"),
     (["model", "merges"], ["a\u{1F600} b"], "model.merges[0] joins"),
     (["normalizer"], ["type": "NFKC"], "normalizer has the type 'NFKC'"),
-    (["normalizer"], ["type": "Sequence", "normalizers": [["type": "Lowercase"]]],
-      "normalizer.normalizers[0] has the type 'Lowercase'"),
+    (
+      ["normalizer"], ["type": "Sequence", "normalizers": [["type": "Lowercase"]]],
+      "normalizer.normalizers[0] has the type 'Lowercase'"
+    ),
     (["pre_tokenizer"], .null, "pre_tokenizer does not end with ByteLevel"),
     (["pre_tokenizer"], ["type": "Metaspace"], "pre_tokenizer does not end with ByteLevel"),
-    (["pre_tokenizer"], stage(["type": "Whitespace"]),
-      "pre_tokenizer.pretokenizers[0] has the type 'Whitespace'"),
+    (
+      ["pre_tokenizer"], stage(["type": "Whitespace"]),
+      "pre_tokenizer.pretokenizers[0] has the type 'Whitespace'"
+    ),
     (["pre_tokenizer"], split("["), "pre_tokenizer.pretokenizers[0].pattern"),
     (["pre_tokenizer"], split("a)"), "the regular expression 'a)' is wrong"),
     (["pre_tokenizer"], split(#"\bx"#), #"'\b'"#),
@@ -72,8 +76,10 @@ import Text
     (["added_tokens"], [["id": 5_000, "content": ""]], "added_tokens[0].content is empty"),
     (["added_tokens"], [["id": "x", "content": "a"]], "added_tokens[0].id is a string"),
     (["added_tokens"], [["id": 0, "content": "zzz"]], "'zzz' has the id 0"),
-    (["added_tokens"],
-      [["id": 5_000, "content": "zzz"], ["id": 5_001, "content": "zzz"]], "'zzz' twice"),
+    (
+      ["added_tokens"],
+      [["id": 5_000, "content": "zzz"], ["id": 5_001, "content": "zzz"]], "'zzz' twice"
+    ),
   ]
 
   @Test("Wrong files are refused by name", arguments: changes.indices)

@@ -10,8 +10,10 @@ import Text
   private static func naive(_ text: String, _ stops: [String]) -> (text: [UInt8], stop: Int?) {
     let bytes = Array(text.utf8)
     for end in 0...bytes.count {
-      let found = stops.indices.filter { bytes[..<end].suffix(stops[$0].utf8.count)
-        .elementsEqual(stops[$0].utf8) }
+      let found = stops.indices.filter {
+        bytes[..<end].suffix(stops[$0].utf8.count)
+          .elementsEqual(stops[$0].utf8)
+      }
       let longest = found.max { (stops[$0].utf8.count, $1) < (stops[$1].utf8.count, $0) }
       if let longest { return (Array(bytes[..<(end - stops[longest].utf8.count)]), longest) }
     }

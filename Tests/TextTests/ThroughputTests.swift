@@ -26,9 +26,10 @@ struct ThroughputTests {
         _ = try tokenizer.encode(text)
         best = min(best, (ContinuousClock.now - start) / .seconds(1))
       }
-      let theirs = try (0..<3).map { _ in
-        try oracle.time(text, file: Fixtures.path(name))
-      }.min() ?? 0
+      let theirs =
+        try (0..<3).map { _ in
+          try oracle.time(text, file: Fixtures.path(name))
+        }.min() ?? 0
       FileHandle.standardError.write(
         Data("\(name) \(kind): \(bytes / best) MB/s, tokenizers \(bytes / theirs) MB/s\n".utf8))
     }

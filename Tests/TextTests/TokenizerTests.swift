@@ -48,8 +48,10 @@ import Text
     // A letter and a digit on both sides show which class a character has.
     let values = [0..<0x3400, 0x4DC0..<0x4E10, 0x9FF0..<0xABFF, 0xD7A0..<0xE010, 0xF8F0..<0x17000]
       .joined()
-    let more = [0x18AF0..<0x20000, 0x2A6D0..<0x2A710, 0x2B700..<0x2B760, 0x2CE90..<0x2CEC0,
-      0x2EBD0..<0x2EE70, 0x30000..<0x30010, 0x31340..<0x323C0, 0xE0000..<0xE0200].joined()
+    let more = [
+      0x18AF0..<0x20000, 0x2A6D0..<0x2A710, 0x2B700..<0x2B760, 0x2CE90..<0x2CEC0,
+      0x2EBD0..<0x2EE70, 0x30000..<0x30010, 0x31340..<0x323C0, 0xE0000..<0xE0200,
+    ].joined()
     let characters = (Array(values) + more).compactMap { Unicode.Scalar(UInt32($0)) }
       .filter { $0.properties.age != nil || $0.value % 16 == 0 }
     let texts = stride(from: 0, to: characters.count, by: 32).map { start in

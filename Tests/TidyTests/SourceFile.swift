@@ -29,7 +29,9 @@ struct SourceFile {
     }
   }
 
-  private static let accessLevels: Set = ["public", "package", "internal", "private", "fileprivate"]
+  private static let accessLevels: Set = [
+    "public", "package", "internal", "private", "fileprivate",
+  ]
   private static let skipped: Set = [".build", ".git", ".venv", "dist", "__pycache__"]
 
   /// All files with one of the extensions below a folder of the repository, in order of path.

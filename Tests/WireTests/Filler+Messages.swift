@@ -130,8 +130,11 @@ extension Filler {
       default: break
       }
       if chance() { set("between", string) { message.between = $0 } }
-      if chance() { set("first", integer) { message.first = $0 } }
-      else if chance() { set("last", string) { message.last = $0 } }
+      if chance() {
+        set("first", integer) { message.first = $0 }
+      } else if chance() {
+        set("last", string) { message.last = $0 }
+      }
     }
     return (message, text)
   }

@@ -42,7 +42,8 @@ enum Bench: Subcommand {
     let model = try LoadedModel(options)
     defer { model.engine.shutdown() }
     let bandwidth = MemoryBandwidth.measure(
-      threads: options.threads ?? model.topology.cores.count).bytesPerSecond
+      threads: options.threads ?? model.topology.cores.count
+    ).bytesPerSecond
     let traffic = try WeightTraffic(
       model.program, from: model.checkpoint, precision: options.cpuPrecision)
     var table = Table(
