@@ -65,6 +65,9 @@ final class GenerateHandler: ServerCallHandler, GenerationOwner {
     if let work { dispatcher.abandon(work) }
     if generation != nil { registry.generationsEnded(1) }
     registry.remove(self)
+    // The work knows its owner, so one of them has to let go of the other.
+    work = nil
+    generation = nil
   }
 
   // MARK: From the engine
