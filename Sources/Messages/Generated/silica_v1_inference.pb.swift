@@ -33,9 +33,17 @@ package enum Silica_V1_Inference {
       service: serviceName, method: "GetModel",
       clientStreaming: false, serverStreaming: false))
 
+  /// How busy the server is, and what it has done since it started.
+  package static let getStatistics = MethodDescriptor<
+    Silica_V1_GetStatisticsRequest, Silica_V1_GetStatisticsResponse
+  >(
+    MethodSignature(
+      service: serviceName, method: "GetStatistics",
+      clientStreaming: false, serverStreaming: false))
+
   /// All methods, in the order of the proto file.
   package static let methods: [MethodSignature] = [
-    session.signature, generate.signature, getModel.signature,
+    session.signature, generate.signature, getModel.signature, getStatistics.signature,
   ]
 }
 
@@ -962,11 +970,21 @@ package struct Silica_V1_Output: Message {
   package mutating func clearSpecialTokens() { _specialTokens = nil }
   private var _specialTokens: Bool?
 
+  /// Tokens of one delta, at most. What was generated while the message before was on its way is
+  /// sent as one delta; 1 gives every token a message of its own. Unset: 1024, the largest.
+  package var deltaTokensMax: UInt32 {
+    get { _deltaTokensMax ?? 0 }
+    set { _deltaTokensMax = newValue }
+  }
+  package var hasDeltaTokensMax: Bool { _deltaTokensMax != nil }
+  package mutating func clearDeltaTokensMax() { _deltaTokensMax = nil }
+  private var _deltaTokensMax: UInt32?
+
   package init() {}
 
   package static let messageName = "silica.v1.Output"
   package static let fieldNames: KeyValuePairs<UInt32, String> = [
-    1: "n", 2: "logprobs", 3: "token_ids", 4: "special_tokens",
+    1: "n", 2: "logprobs", 3: "token_ids", 4: "special_tokens", 5: "delta_tokens_max",
   ]
 
   package var encodedSize: Int {
@@ -975,6 +993,7 @@ package struct Silica_V1_Output: Message {
     size += WireUInt32.optionalSize(_logprobs, tagSize: 1)
     size += WireBool.optionalSize(_tokenIds, tagSize: 1)
     size += WireBool.optionalSize(_specialTokens, tagSize: 1)
+    size += WireUInt32.optionalSize(_deltaTokensMax, tagSize: 1)
     return size
   }
 
@@ -983,6 +1002,7 @@ package struct Silica_V1_Output: Message {
     WireUInt32.writeOptional(_logprobs, tag: 16, to: &writer)
     WireBool.writeOptional(_tokenIds, tag: 24, to: &writer)
     WireBool.writeOptional(_specialTokens, tag: 32, to: &writer)
+    WireUInt32.writeOptional(_deltaTokensMax, tag: 40, to: &writer)
   }
 
   package mutating func decode(from reader: inout WireReader) throws(WireError) {
@@ -992,6 +1012,7 @@ package struct Silica_V1_Output: Message {
       case 16: try WireUInt32.readOptional(&_logprobs, from: &reader)
       case 24: try WireBool.readOptional(&_tokenIds, from: &reader)
       case 32: try WireBool.readOptional(&_specialTokens, from: &reader)
+      case 40: try WireUInt32.readOptional(&_deltaTokensMax, from: &reader)
       default: try reader.skip(tag)
       }
     }
@@ -1019,23 +1040,49 @@ package struct Silica_V1_RequestLimits: Message {
   package mutating func clearPriority() { _priority = nil }
   private var _priority: Int32?
 
+  /// Tokens that may be generated before a `credit` frame allows more; with `n` choices, of each.
+  /// While it has none left the generation is paused, its place in the batch is lent out, and its
+  /// time goes on. `Session` only. Unset: no limit, until a `credit` frame sets one.
+  package var credit: UInt32 {
+    get { _credit ?? 0 }
+    set { _credit = newValue }
+  }
+  package var hasCredit: Bool { _credit != nil }
+  package mutating func clearCredit() { _credit = nil }
+  private var _credit: UInt32?
+
+  /// Milliseconds for which the generation outlives its stream, so that `resume` can continue it.
+  /// It is not bound to the deadline of the call then. At most 600000. `Session` only. Unset: 0,
+  /// the end of the stream ends it.
+  package var resumeMs: UInt32 {
+    get { _resumeMs ?? 0 }
+    set { _resumeMs = newValue }
+  }
+  package var hasResumeMs: Bool { _resumeMs != nil }
+  package mutating func clearResumeMs() { _resumeMs = nil }
+  private var _resumeMs: UInt32?
+
   package init() {}
 
   package static let messageName = "silica.v1.RequestLimits"
   package static let fieldNames: KeyValuePairs<UInt32, String> = [
-    1: "deadline_ms", 2: "priority",
+    1: "deadline_ms", 2: "priority", 3: "credit", 4: "resume_ms",
   ]
 
   package var encodedSize: Int {
     var size = 0
     size += WireUInt32.optionalSize(_deadlineMs, tagSize: 1)
     size += WireInt32.optionalSize(_priority, tagSize: 1)
+    size += WireUInt32.optionalSize(_credit, tagSize: 1)
+    size += WireUInt32.optionalSize(_resumeMs, tagSize: 1)
     return size
   }
 
   package func write(to writer: inout WireWriter) {
     WireUInt32.writeOptional(_deadlineMs, tag: 8, to: &writer)
     WireInt32.writeOptional(_priority, tag: 16, to: &writer)
+    WireUInt32.writeOptional(_credit, tag: 24, to: &writer)
+    WireUInt32.writeOptional(_resumeMs, tag: 32, to: &writer)
   }
 
   package mutating func decode(from reader: inout WireReader) throws(WireError) {
@@ -1043,6 +1090,8 @@ package struct Silica_V1_RequestLimits: Message {
       switch tag {
       case 8: try WireUInt32.readOptional(&_deadlineMs, from: &reader)
       case 16: try WireInt32.readOptional(&_priority, from: &reader)
+      case 24: try WireUInt32.readOptional(&_credit, from: &reader)
+      case 32: try WireUInt32.readOptional(&_resumeMs, from: &reader)
       default: try reader.skip(tag)
       }
     }
@@ -1067,8 +1116,10 @@ package struct Silica_V1_Cancel: Message {
   }
 }
 
-/// Lets the server send this many more tokens of a generation.
+/// Allows this many more tokens of a generation; with `n` choices, of each. If no credit was set
+/// before, the tokens are counted from those generated so far.
 package struct Silica_V1_Credit: Message {
+  /// At least 1.
   package var tokens: UInt32 = 0
 
   package init() {}
@@ -1098,7 +1149,7 @@ package struct Silica_V1_Credit: Message {
   }
 }
 
-/// Changes a running generation.
+/// Changes a generation from the next step on; what is unset stays as it is.
 package struct Silica_V1_Update: Message {
   package var priority: Int32 {
     get { _priority ?? 0 }
@@ -1108,6 +1159,7 @@ package struct Silica_V1_Update: Message {
   package mutating func clearPriority() { _priority = nil }
   private var _priority: Int32?
 
+  /// Milliseconds from now.
   package var deadlineMs: UInt32 {
     get { _deadlineMs ?? 0 }
     set { _deadlineMs = newValue }
@@ -1116,6 +1168,7 @@ package struct Silica_V1_Update: Message {
   package mutating func clearDeadlineMs() { _deadlineMs = nil }
   private var _deadlineMs: UInt32?
 
+  /// Fewer than were generated already ends it now, with FINISH_REASON_LENGTH.
   package var maxTokens: UInt32 {
     get { _maxTokens ?? 0 }
     set { _maxTokens = newValue }
@@ -1124,7 +1177,8 @@ package struct Silica_V1_Update: Message {
   package mutating func clearMaxTokens() { _maxTokens = nil }
   private var _maxTokens: UInt32?
 
-  /// Ends the model's thinking at the next token.
+  /// If true and the model is between <think> and </think>, its next token is </think>. Otherwise
+  /// nothing happens. A model without these tokens refuses it.
   package var endThinking: Bool {
     get { _endThinking ?? false }
     set { _endThinking = newValue }
@@ -1169,10 +1223,14 @@ package struct Silica_V1_Update: Message {
   }
 }
 
-/// Continues a generation of a broken stream after the frame with this number.
+/// Continues a generation of another stream, broken or not, on this one: under the number of this
+/// frame, which must be free, every frame after `after_sequence` comes again, then the new ones. The
+/// other stream, if it still lives, is told by `failed` with code ABORTED.
 package struct Silica_V1_Resume: Message {
+  /// From `accepted`.
   package var token: String = ""
 
+  /// The `sequence` of the last frame of the generation that arrived; 0 if none did.
   package var afterSequence: UInt64 = 0
 
   package init() {}
@@ -1247,11 +1305,15 @@ package struct Silica_V1_Accepted: Message {
   /// The seed in use, given or drawn.
   package var seed: UInt64 = 0
 
+  /// What `resume` needs; empty unless the generation outlives its stream (`resume_ms`). A secret:
+  /// who has it can take over the generation.
+  package var resumeToken: String = ""
+
   package init() {}
 
   package static let messageName = "silica.v1.Accepted"
   package static let fieldNames: KeyValuePairs<UInt32, String> = [
-    1: "model", 2: "prompt_tokens", 3: "seed",
+    1: "model", 2: "prompt_tokens", 3: "seed", 4: "resume_token",
   ]
 
   package var encodedSize: Int {
@@ -1259,6 +1321,7 @@ package struct Silica_V1_Accepted: Message {
     size += WireString.fieldSize(model, tagSize: 1)
     size += WireUInt32.fieldSize(promptTokens, tagSize: 1)
     size += WireUInt64.fieldSize(seed, tagSize: 1)
+    size += WireString.fieldSize(resumeToken, tagSize: 1)
     return size
   }
 
@@ -1266,6 +1329,7 @@ package struct Silica_V1_Accepted: Message {
     WireString.writeField(model, tag: 10, to: &writer)
     WireUInt32.writeField(promptTokens, tag: 16, to: &writer)
     WireUInt64.writeField(seed, tag: 24, to: &writer)
+    WireString.writeField(resumeToken, tag: 34, to: &writer)
   }
 
   package mutating func decode(from reader: inout WireReader) throws(WireError) {
@@ -1274,15 +1338,16 @@ package struct Silica_V1_Accepted: Message {
       case 10: try WireString.read(&model, from: &reader)
       case 16: try WireUInt32.read(&promptTokens, from: &reader)
       case 24: try WireUInt64.read(&seed, from: &reader)
+      case 34: try WireString.read(&resumeToken, from: &reader)
       default: try reader.skip(tag)
       }
     }
   }
 }
 
-/// Where a generation is that has no tokens yet.
+/// Where a generation is that has no tokens yet. Told when it changes, at most a few times a second.
 package struct Silica_V1_Progress: Message {
-  /// Generations before this one in the queue.
+  /// Sequences before this one in the queue; 0 once it has begun.
   package var queuePosition: UInt32 = 0
 
   /// Prompt tokens computed so far.
@@ -1682,18 +1747,23 @@ package struct Silica_V1_Failed: Message {
 
 /// How busy the server is.
 package struct Silica_V1_Load: Message {
+  /// Sequences in the batch.
   package var running: UInt32 = 0
 
+  /// Sequences that wait for a place in it.
   package var waiting: UInt32 = 0
 
-  /// 0 to 1.
+  /// The part of the cache's blocks that sequences hold; 0 to 1.
   package var kvUsed: Float = 0
+
+  /// Sequences that are paused for want of credit or because their client does not read.
+  package var paused: UInt32 = 0
 
   package init() {}
 
   package static let messageName = "silica.v1.Load"
   package static let fieldNames: KeyValuePairs<UInt32, String> = [
-    1: "running", 2: "waiting", 3: "kv_used",
+    1: "running", 2: "waiting", 3: "kv_used", 4: "paused",
   ]
 
   package var encodedSize: Int {
@@ -1701,6 +1771,7 @@ package struct Silica_V1_Load: Message {
     size += WireUInt32.fieldSize(running, tagSize: 1)
     size += WireUInt32.fieldSize(waiting, tagSize: 1)
     size += WireFloat.fieldSize(kvUsed, tagSize: 1)
+    size += WireUInt32.fieldSize(paused, tagSize: 1)
     return size
   }
 
@@ -1708,6 +1779,7 @@ package struct Silica_V1_Load: Message {
     WireUInt32.writeField(running, tag: 8, to: &writer)
     WireUInt32.writeField(waiting, tag: 16, to: &writer)
     WireFloat.writeField(kvUsed, tag: 29, to: &writer)
+    WireUInt32.writeField(paused, tag: 32, to: &writer)
   }
 
   package mutating func decode(from reader: inout WireReader) throws(WireError) {
@@ -1716,6 +1788,7 @@ package struct Silica_V1_Load: Message {
       case 8: try WireUInt32.read(&running, from: &reader)
       case 16: try WireUInt32.read(&waiting, from: &reader)
       case 29: try WireFloat.read(&kvUsed, from: &reader)
+      case 32: try WireUInt32.read(&paused, from: &reader)
       default: try reader.skip(tag)
       }
     }
@@ -2008,6 +2081,177 @@ package struct Silica_V1_GetModelResponse: Message {
   }
 }
 
+package struct Silica_V1_GetStatisticsRequest: Message {
+  package init() {}
+
+  package static let messageName = "silica.v1.GetStatisticsRequest"
+  package static let fieldNames: KeyValuePairs<UInt32, String> = [:]
+
+  package var encodedSize: Int { 0 }
+
+  package func write(to writer: inout WireWriter) {}
+
+  package mutating func decode(from reader: inout WireReader) throws(WireError) {
+    while let tag = try reader.nextTag() {
+      try reader.skip(tag)
+    }
+  }
+}
+
+/// Counts since the server started, and the state of now.
+package struct Silica_V1_GetStatisticsResponse: Message {
+  package var load: Silica_V1_Load {
+    get { _load ?? Silica_V1_Load() }
+    set { _load = newValue }
+  }
+  package var hasLoad: Bool { _load != nil }
+  package mutating func clearLoad() { _load = nil }
+  private var _load: Silica_V1_Load?
+
+  /// Blocks of the KV cache that sequences hold, and all there are.
+  package var kvBlocksUsed: UInt64 = 0
+
+  package var kvBlocks: UInt64 = 0
+
+  /// Steps that the engine has finished.
+  package var steps: UInt64 = 0
+
+  /// Generations that were accepted; those that ended, by an error too; those that wait for
+  /// `resume` now.
+  package var generationsBegun: UInt64 = 0
+
+  package var generationsEnded: UInt64 = 0
+
+  package var generationsDetached: UInt64 = 0
+
+  /// Tokens that were sent, and the messages that they went in.
+  package var tokens: UInt64 = 0
+
+  package var tokenMessages: UInt64 = 0
+
+  /// Calls that are open now, this one too.
+  package var callsOpen: UInt64 = 0
+
+  /// From the end of a step on its device to the hand-over of a token of it to the transport, for
+  /// tokens whose call could take a message when they came.
+  package var sendLatency: Silica_V1_Latency {
+    get { _sendLatency ?? Silica_V1_Latency() }
+    set { _sendLatency = newValue }
+  }
+  package var hasSendLatency: Bool { _sendLatency != nil }
+  package mutating func clearSendLatency() { _sendLatency = nil }
+  private var _sendLatency: Silica_V1_Latency?
+
+  package init() {}
+
+  package static let messageName = "silica.v1.GetStatisticsResponse"
+  package static let fieldNames: KeyValuePairs<UInt32, String> = [
+    1: "load", 2: "kv_blocks_used", 3: "kv_blocks", 4: "steps", 5: "generations_begun",
+    6: "generations_ended", 7: "generations_detached", 8: "tokens", 9: "token_messages",
+    10: "calls_open", 11: "send_latency",
+  ]
+
+  package var encodedSize: Int {
+    var size = 0
+    size += WireMessage<Silica_V1_Load>.optionalSize(_load, tagSize: 1)
+    size += WireUInt64.fieldSize(kvBlocksUsed, tagSize: 1)
+    size += WireUInt64.fieldSize(kvBlocks, tagSize: 1)
+    size += WireUInt64.fieldSize(steps, tagSize: 1)
+    size += WireUInt64.fieldSize(generationsBegun, tagSize: 1)
+    size += WireUInt64.fieldSize(generationsEnded, tagSize: 1)
+    size += WireUInt64.fieldSize(generationsDetached, tagSize: 1)
+    size += WireUInt64.fieldSize(tokens, tagSize: 1)
+    size += WireUInt64.fieldSize(tokenMessages, tagSize: 1)
+    size += WireUInt64.fieldSize(callsOpen, tagSize: 1)
+    size += WireMessage<Silica_V1_Latency>.optionalSize(_sendLatency, tagSize: 1)
+    return size
+  }
+
+  package func write(to writer: inout WireWriter) {
+    WireMessage<Silica_V1_Load>.writeOptional(_load, tag: 10, to: &writer)
+    WireUInt64.writeField(kvBlocksUsed, tag: 16, to: &writer)
+    WireUInt64.writeField(kvBlocks, tag: 24, to: &writer)
+    WireUInt64.writeField(steps, tag: 32, to: &writer)
+    WireUInt64.writeField(generationsBegun, tag: 40, to: &writer)
+    WireUInt64.writeField(generationsEnded, tag: 48, to: &writer)
+    WireUInt64.writeField(generationsDetached, tag: 56, to: &writer)
+    WireUInt64.writeField(tokens, tag: 64, to: &writer)
+    WireUInt64.writeField(tokenMessages, tag: 72, to: &writer)
+    WireUInt64.writeField(callsOpen, tag: 80, to: &writer)
+    WireMessage<Silica_V1_Latency>.writeOptional(_sendLatency, tag: 90, to: &writer)
+  }
+
+  package mutating func decode(from reader: inout WireReader) throws(WireError) {
+    while let tag = try reader.nextTag() {
+      switch tag {
+      case 10: try WireMessage<Silica_V1_Load>.readOptional(&_load, from: &reader)
+      case 16: try WireUInt64.read(&kvBlocksUsed, from: &reader)
+      case 24: try WireUInt64.read(&kvBlocks, from: &reader)
+      case 32: try WireUInt64.read(&steps, from: &reader)
+      case 40: try WireUInt64.read(&generationsBegun, from: &reader)
+      case 48: try WireUInt64.read(&generationsEnded, from: &reader)
+      case 56: try WireUInt64.read(&generationsDetached, from: &reader)
+      case 64: try WireUInt64.read(&tokens, from: &reader)
+      case 72: try WireUInt64.read(&tokenMessages, from: &reader)
+      case 80: try WireUInt64.read(&callsOpen, from: &reader)
+      case 90: try WireMessage<Silica_V1_Latency>.readOptional(&_sendLatency, from: &reader)
+      default: try reader.skip(tag)
+      }
+    }
+  }
+}
+
+/// A distribution of times, in microseconds, exact to 7 %.
+package struct Silica_V1_Latency: Message {
+  package var count: UInt64 = 0
+
+  package var p50Us: UInt64 = 0
+
+  package var p90Us: UInt64 = 0
+
+  package var p99Us: UInt64 = 0
+
+  package var maxUs: UInt64 = 0
+
+  package init() {}
+
+  package static let messageName = "silica.v1.Latency"
+  package static let fieldNames: KeyValuePairs<UInt32, String> = [
+    1: "count", 2: "p50_us", 3: "p90_us", 4: "p99_us", 5: "max_us",
+  ]
+
+  package var encodedSize: Int {
+    var size = 0
+    size += WireUInt64.fieldSize(count, tagSize: 1)
+    size += WireUInt64.fieldSize(p50Us, tagSize: 1)
+    size += WireUInt64.fieldSize(p90Us, tagSize: 1)
+    size += WireUInt64.fieldSize(p99Us, tagSize: 1)
+    size += WireUInt64.fieldSize(maxUs, tagSize: 1)
+    return size
+  }
+
+  package func write(to writer: inout WireWriter) {
+    WireUInt64.writeField(count, tag: 8, to: &writer)
+    WireUInt64.writeField(p50Us, tag: 16, to: &writer)
+    WireUInt64.writeField(p90Us, tag: 24, to: &writer)
+    WireUInt64.writeField(p99Us, tag: 32, to: &writer)
+    WireUInt64.writeField(maxUs, tag: 40, to: &writer)
+  }
+
+  package mutating func decode(from reader: inout WireReader) throws(WireError) {
+    while let tag = try reader.nextTag() {
+      switch tag {
+      case 8: try WireUInt64.read(&count, from: &reader)
+      case 16: try WireUInt64.read(&p50Us, from: &reader)
+      case 24: try WireUInt64.read(&p90Us, from: &reader)
+      case 32: try WireUInt64.read(&p99Us, from: &reader)
+      case 40: try WireUInt64.read(&maxUs, from: &reader)
+      default: try reader.skip(tag)
+      }
+    }
+  }
+}
+
 extension FileDescriptor {
   /// silica/v1/inference.proto as data.
   package static let silicaV1Inference = FileDescriptor(
@@ -2017,15 +2261,17 @@ extension FileDescriptor {
     ],
     symbols: [
       "silica.v1.Inference", "silica.v1.Inference.Session", "silica.v1.Inference.Generate",
-      "silica.v1.Inference.GetModel", "silica.v1.Role", "silica.v1.FinishReason",
-      "silica.v1.ClientFrame", "silica.v1.ServerFrame", "silica.v1.Start", "silica.v1.TokenIds",
-      "silica.v1.Chat", "silica.v1.ChatMessage", "silica.v1.Sampling", "silica.v1.Stopping",
-      "silica.v1.Output", "silica.v1.RequestLimits", "silica.v1.Cancel", "silica.v1.Credit",
-      "silica.v1.Update", "silica.v1.Resume", "silica.v1.Ping", "silica.v1.Accepted",
-      "silica.v1.Progress", "silica.v1.Delta", "silica.v1.TokenLogprobs", "silica.v1.TopLogprob",
-      "silica.v1.Finished", "silica.v1.Usage", "silica.v1.Timings", "silica.v1.Failed",
-      "silica.v1.Load", "silica.v1.GoAway", "silica.v1.Pong", "silica.v1.GenerateRequest",
-      "silica.v1.GenerateResponse", "silica.v1.GetModelRequest", "silica.v1.GetModelResponse",
+      "silica.v1.Inference.GetModel", "silica.v1.Inference.GetStatistics", "silica.v1.Role",
+      "silica.v1.FinishReason", "silica.v1.ClientFrame", "silica.v1.ServerFrame", "silica.v1.Start",
+      "silica.v1.TokenIds", "silica.v1.Chat", "silica.v1.ChatMessage", "silica.v1.Sampling",
+      "silica.v1.Stopping", "silica.v1.Output", "silica.v1.RequestLimits", "silica.v1.Cancel",
+      "silica.v1.Credit", "silica.v1.Update", "silica.v1.Resume", "silica.v1.Ping",
+      "silica.v1.Accepted", "silica.v1.Progress", "silica.v1.Delta", "silica.v1.TokenLogprobs",
+      "silica.v1.TopLogprob", "silica.v1.Finished", "silica.v1.Usage", "silica.v1.Timings",
+      "silica.v1.Failed", "silica.v1.Load", "silica.v1.GoAway", "silica.v1.Pong",
+      "silica.v1.GenerateRequest", "silica.v1.GenerateResponse", "silica.v1.GetModelRequest",
+      "silica.v1.GetModelResponse", "silica.v1.GetStatisticsRequest",
+      "silica.v1.GetStatisticsResponse", "silica.v1.Latency",
     ],
     serialized: [
       10, 25, 115, 105, 108, 105, 99, 97, 47, 118, 49, 47, 105, 110, 102, 101, 114, 101, 110, 99,
@@ -2133,142 +2379,185 @@ extension FileDescriptor {
       101, 111, 115, 24, 5, 32, 1, 40, 8, 72, 2, 82, 9, 105, 103, 110, 111, 114, 101, 69, 111, 115,
       136, 1, 1, 66, 13, 10, 11, 95, 109, 97, 120, 95, 116, 111, 107, 101, 110, 115, 66, 13, 10, 11,
       95, 109, 105, 110, 95, 116, 111, 107, 101, 110, 115, 66, 13, 10, 11, 95, 105, 103, 110, 111,
-      114, 101, 95, 101, 111, 115, 34, 190, 1, 10, 6, 79, 117, 116, 112, 117, 116, 18, 17, 10, 1,
+      114, 101, 95, 101, 111, 115, 34, 130, 2, 10, 6, 79, 117, 116, 112, 117, 116, 18, 17, 10, 1,
       110, 24, 1, 32, 1, 40, 13, 72, 0, 82, 1, 110, 136, 1, 1, 18, 31, 10, 8, 108, 111, 103, 112,
       114, 111, 98, 115, 24, 2, 32, 1, 40, 13, 72, 1, 82, 8, 108, 111, 103, 112, 114, 111, 98, 115,
       136, 1, 1, 18, 32, 10, 9, 116, 111, 107, 101, 110, 95, 105, 100, 115, 24, 3, 32, 1, 40, 8, 72,
       2, 82, 8, 116, 111, 107, 101, 110, 73, 100, 115, 136, 1, 1, 18, 42, 10, 14, 115, 112, 101, 99,
       105, 97, 108, 95, 116, 111, 107, 101, 110, 115, 24, 4, 32, 1, 40, 8, 72, 3, 82, 13, 115, 112,
-      101, 99, 105, 97, 108, 84, 111, 107, 101, 110, 115, 136, 1, 1, 66, 4, 10, 2, 95, 110, 66, 11,
-      10, 9, 95, 108, 111, 103, 112, 114, 111, 98, 115, 66, 12, 10, 10, 95, 116, 111, 107, 101, 110,
-      95, 105, 100, 115, 66, 17, 10, 15, 95, 115, 112, 101, 99, 105, 97, 108, 95, 116, 111, 107,
-      101, 110, 115, 34, 115, 10, 13, 82, 101, 113, 117, 101, 115, 116, 76, 105, 109, 105, 116, 115,
-      18, 36, 10, 11, 100, 101, 97, 100, 108, 105, 110, 101, 95, 109, 115, 24, 1, 32, 1, 40, 13, 72,
-      0, 82, 10, 100, 101, 97, 100, 108, 105, 110, 101, 77, 115, 136, 1, 1, 18, 31, 10, 8, 112, 114,
-      105, 111, 114, 105, 116, 121, 24, 2, 32, 1, 40, 5, 72, 1, 82, 8, 112, 114, 105, 111, 114, 105,
-      116, 121, 136, 1, 1, 66, 14, 10, 12, 95, 100, 101, 97, 100, 108, 105, 110, 101, 95, 109, 115,
-      66, 11, 10, 9, 95, 112, 114, 105, 111, 114, 105, 116, 121, 34, 8, 10, 6, 67, 97, 110, 99, 101,
-      108, 34, 32, 10, 6, 67, 114, 101, 100, 105, 116, 18, 22, 10, 6, 116, 111, 107, 101, 110, 115,
-      24, 1, 32, 1, 40, 13, 82, 6, 116, 111, 107, 101, 110, 115, 34, 216, 1, 10, 6, 85, 112, 100,
-      97, 116, 101, 18, 31, 10, 8, 112, 114, 105, 111, 114, 105, 116, 121, 24, 1, 32, 1, 40, 5, 72,
-      0, 82, 8, 112, 114, 105, 111, 114, 105, 116, 121, 136, 1, 1, 18, 36, 10, 11, 100, 101, 97,
-      100, 108, 105, 110, 101, 95, 109, 115, 24, 2, 32, 1, 40, 13, 72, 1, 82, 10, 100, 101, 97, 100,
-      108, 105, 110, 101, 77, 115, 136, 1, 1, 18, 34, 10, 10, 109, 97, 120, 95, 116, 111, 107, 101,
-      110, 115, 24, 3, 32, 1, 40, 13, 72, 2, 82, 9, 109, 97, 120, 84, 111, 107, 101, 110, 115, 136,
-      1, 1, 18, 38, 10, 12, 101, 110, 100, 95, 116, 104, 105, 110, 107, 105, 110, 103, 24, 4, 32, 1,
-      40, 8, 72, 3, 82, 11, 101, 110, 100, 84, 104, 105, 110, 107, 105, 110, 103, 136, 1, 1, 66, 11,
-      10, 9, 95, 112, 114, 105, 111, 114, 105, 116, 121, 66, 14, 10, 12, 95, 100, 101, 97, 100, 108,
-      105, 110, 101, 95, 109, 115, 66, 13, 10, 11, 95, 109, 97, 120, 95, 116, 111, 107, 101, 110,
-      115, 66, 15, 10, 13, 95, 101, 110, 100, 95, 116, 104, 105, 110, 107, 105, 110, 103, 34, 69,
-      10, 6, 82, 101, 115, 117, 109, 101, 18, 20, 10, 5, 116, 111, 107, 101, 110, 24, 1, 32, 1, 40,
-      9, 82, 5, 116, 111, 107, 101, 110, 18, 37, 10, 14, 97, 102, 116, 101, 114, 95, 115, 101, 113,
-      117, 101, 110, 99, 101, 24, 2, 32, 1, 40, 4, 82, 13, 97, 102, 116, 101, 114, 83, 101, 113,
-      117, 101, 110, 99, 101, 34, 28, 10, 4, 80, 105, 110, 103, 18, 20, 10, 5, 110, 111, 110, 99,
-      101, 24, 1, 32, 1, 40, 4, 82, 5, 110, 111, 110, 99, 101, 34, 89, 10, 8, 65, 99, 99, 101, 112,
-      116, 101, 100, 18, 20, 10, 5, 109, 111, 100, 101, 108, 24, 1, 32, 1, 40, 9, 82, 5, 109, 111,
-      100, 101, 108, 18, 35, 10, 13, 112, 114, 111, 109, 112, 116, 95, 116, 111, 107, 101, 110, 115,
-      24, 2, 32, 1, 40, 13, 82, 12, 112, 114, 111, 109, 112, 116, 84, 111, 107, 101, 110, 115, 18,
-      18, 10, 4, 115, 101, 101, 100, 24, 3, 32, 1, 40, 4, 82, 4, 115, 101, 101, 100, 34, 88, 10, 8,
-      80, 114, 111, 103, 114, 101, 115, 115, 18, 37, 10, 14, 113, 117, 101, 117, 101, 95, 112, 111,
-      115, 105, 116, 105, 111, 110, 24, 1, 32, 1, 40, 13, 82, 13, 113, 117, 101, 117, 101, 80, 111,
-      115, 105, 116, 105, 111, 110, 18, 37, 10, 14, 112, 114, 101, 102, 105, 108, 108, 95, 116, 111,
-      107, 101, 110, 115, 24, 2, 32, 1, 40, 13, 82, 13, 112, 114, 101, 102, 105, 108, 108, 84, 111,
-      107, 101, 110, 115, 34, 132, 1, 10, 5, 68, 101, 108, 116, 97, 18, 20, 10, 5, 105, 110, 100,
-      101, 120, 24, 1, 32, 1, 40, 13, 82, 5, 105, 110, 100, 101, 120, 18, 18, 10, 4, 116, 101, 120,
-      116, 24, 2, 32, 1, 40, 9, 82, 4, 116, 101, 120, 116, 18, 27, 10, 9, 116, 111, 107, 101, 110,
-      95, 105, 100, 115, 24, 3, 32, 3, 40, 13, 82, 8, 116, 111, 107, 101, 110, 73, 100, 115, 18, 52,
-      10, 8, 108, 111, 103, 112, 114, 111, 98, 115, 24, 4, 32, 3, 40, 11, 50, 24, 46, 115, 105, 108,
-      105, 99, 97, 46, 118, 49, 46, 84, 111, 107, 101, 110, 76, 111, 103, 112, 114, 111, 98, 115,
-      82, 8, 108, 111, 103, 112, 114, 111, 98, 115, 34, 82, 10, 13, 84, 111, 107, 101, 110, 76, 111,
-      103, 112, 114, 111, 98, 115, 18, 24, 10, 7, 108, 111, 103, 112, 114, 111, 98, 24, 1, 32, 1,
-      40, 2, 82, 7, 108, 111, 103, 112, 114, 111, 98, 18, 39, 10, 3, 116, 111, 112, 24, 2, 32, 3,
-      40, 11, 50, 21, 46, 115, 105, 108, 105, 99, 97, 46, 118, 49, 46, 84, 111, 112, 76, 111, 103,
-      112, 114, 111, 98, 82, 3, 116, 111, 112, 34, 65, 10, 10, 84, 111, 112, 76, 111, 103, 112, 114,
-      111, 98, 18, 25, 10, 8, 116, 111, 107, 101, 110, 95, 105, 100, 24, 1, 32, 1, 40, 13, 82, 7,
-      116, 111, 107, 101, 110, 73, 100, 18, 24, 10, 7, 108, 111, 103, 112, 114, 111, 98, 24, 2, 32,
-      1, 40, 2, 82, 7, 108, 111, 103, 112, 114, 111, 98, 34, 251, 1, 10, 8, 70, 105, 110, 105, 115,
-      104, 101, 100, 18, 20, 10, 5, 105, 110, 100, 101, 120, 24, 1, 32, 1, 40, 13, 82, 5, 105, 110,
-      100, 101, 120, 18, 47, 10, 6, 114, 101, 97, 115, 111, 110, 24, 2, 32, 1, 40, 14, 50, 23, 46,
-      115, 105, 108, 105, 99, 97, 46, 118, 49, 46, 70, 105, 110, 105, 115, 104, 82, 101, 97, 115,
-      111, 110, 82, 6, 114, 101, 97, 115, 111, 110, 18, 36, 10, 13, 115, 116, 111, 112, 95, 116,
-      111, 107, 101, 110, 95, 105, 100, 24, 3, 32, 1, 40, 13, 72, 0, 82, 11, 115, 116, 111, 112, 84,
-      111, 107, 101, 110, 73, 100, 18, 33, 10, 11, 115, 116, 111, 112, 95, 115, 116, 114, 105, 110,
-      103, 24, 4, 32, 1, 40, 9, 72, 0, 82, 10, 115, 116, 111, 112, 83, 116, 114, 105, 110, 103, 18,
-      38, 10, 5, 117, 115, 97, 103, 101, 24, 5, 32, 1, 40, 11, 50, 16, 46, 115, 105, 108, 105, 99,
-      97, 46, 118, 49, 46, 85, 115, 97, 103, 101, 82, 5, 117, 115, 97, 103, 101, 18, 44, 10, 7, 116,
-      105, 109, 105, 110, 103, 115, 24, 6, 32, 1, 40, 11, 50, 18, 46, 115, 105, 108, 105, 99, 97,
-      46, 118, 49, 46, 84, 105, 109, 105, 110, 103, 115, 82, 7, 116, 105, 109, 105, 110, 103, 115,
-      66, 9, 10, 7, 109, 97, 116, 99, 104, 101, 100, 34, 124, 10, 5, 85, 115, 97, 103, 101, 18, 35,
-      10, 13, 112, 114, 111, 109, 112, 116, 95, 116, 111, 107, 101, 110, 115, 24, 1, 32, 1, 40, 13,
-      82, 12, 112, 114, 111, 109, 112, 116, 84, 111, 107, 101, 110, 115, 18, 35, 10, 13, 99, 97, 99,
-      104, 101, 100, 95, 116, 111, 107, 101, 110, 115, 24, 2, 32, 1, 40, 13, 82, 12, 99, 97, 99,
-      104, 101, 100, 84, 111, 107, 101, 110, 115, 18, 41, 10, 16, 103, 101, 110, 101, 114, 97, 116,
-      101, 100, 95, 116, 111, 107, 101, 110, 115, 24, 3, 32, 1, 40, 13, 82, 15, 103, 101, 110, 101,
-      114, 97, 116, 101, 100, 84, 111, 107, 101, 110, 115, 34, 136, 1, 10, 7, 84, 105, 109, 105,
-      110, 103, 115, 18, 25, 10, 8, 113, 117, 101, 117, 101, 95, 117, 115, 24, 1, 32, 1, 40, 4, 82,
-      7, 113, 117, 101, 117, 101, 85, 115, 18, 29, 10, 10, 112, 114, 101, 102, 105, 108, 108, 95,
-      117, 115, 24, 2, 32, 1, 40, 4, 82, 9, 112, 114, 101, 102, 105, 108, 108, 85, 115, 18, 27, 10,
-      9, 100, 101, 99, 111, 100, 101, 95, 117, 115, 24, 3, 32, 1, 40, 4, 82, 8, 100, 101, 99, 111,
-      100, 101, 85, 115, 18, 38, 10, 15, 115, 101, 110, 100, 95, 98, 108, 111, 99, 107, 101, 100,
-      95, 117, 115, 24, 4, 32, 1, 40, 4, 82, 13, 115, 101, 110, 100, 66, 108, 111, 99, 107, 101,
-      100, 85, 115, 34, 103, 10, 6, 70, 97, 105, 108, 101, 100, 18, 42, 10, 6, 115, 116, 97, 116,
-      117, 115, 24, 1, 32, 1, 40, 11, 50, 18, 46, 103, 111, 111, 103, 108, 101, 46, 114, 112, 99,
-      46, 83, 116, 97, 116, 117, 115, 82, 6, 115, 116, 97, 116, 117, 115, 18, 49, 10, 20, 103, 101,
-      110, 101, 114, 97, 116, 105, 111, 110, 95, 99, 111, 110, 116, 105, 110, 117, 101, 115, 24, 2,
-      32, 1, 40, 8, 82, 19, 103, 101, 110, 101, 114, 97, 116, 105, 111, 110, 67, 111, 110, 116, 105,
-      110, 117, 101, 115, 34, 83, 10, 4, 76, 111, 97, 100, 18, 24, 10, 7, 114, 117, 110, 110, 105,
-      110, 103, 24, 1, 32, 1, 40, 13, 82, 7, 114, 117, 110, 110, 105, 110, 103, 18, 24, 10, 7, 119,
-      97, 105, 116, 105, 110, 103, 24, 2, 32, 1, 40, 13, 82, 7, 119, 97, 105, 116, 105, 110, 103,
-      18, 23, 10, 7, 107, 118, 95, 117, 115, 101, 100, 24, 3, 32, 1, 40, 2, 82, 6, 107, 118, 85,
-      115, 101, 100, 34, 59, 10, 6, 71, 111, 65, 119, 97, 121, 18, 22, 10, 6, 114, 101, 97, 115,
-      111, 110, 24, 1, 32, 1, 40, 9, 82, 6, 114, 101, 97, 115, 111, 110, 18, 25, 10, 8, 103, 114,
-      97, 99, 101, 95, 109, 115, 24, 2, 32, 1, 40, 13, 82, 7, 103, 114, 97, 99, 101, 77, 115, 34,
-      28, 10, 4, 80, 111, 110, 103, 18, 20, 10, 5, 110, 111, 110, 99, 101, 24, 1, 32, 1, 40, 4, 82,
-      5, 110, 111, 110, 99, 101, 34, 57, 10, 15, 71, 101, 110, 101, 114, 97, 116, 101, 82, 101, 113,
-      117, 101, 115, 116, 18, 38, 10, 5, 115, 116, 97, 114, 116, 24, 1, 32, 1, 40, 11, 50, 16, 46,
-      115, 105, 108, 105, 99, 97, 46, 118, 49, 46, 83, 116, 97, 114, 116, 82, 5, 115, 116, 97, 114,
-      116, 34, 222, 1, 10, 16, 71, 101, 110, 101, 114, 97, 116, 101, 82, 101, 115, 112, 111, 110,
-      115, 101, 18, 49, 10, 8, 97, 99, 99, 101, 112, 116, 101, 100, 24, 1, 32, 1, 40, 11, 50, 19,
-      46, 115, 105, 108, 105, 99, 97, 46, 118, 49, 46, 65, 99, 99, 101, 112, 116, 101, 100, 72, 0,
-      82, 8, 97, 99, 99, 101, 112, 116, 101, 100, 18, 40, 10, 5, 100, 101, 108, 116, 97, 24, 2, 32,
-      1, 40, 11, 50, 16, 46, 115, 105, 108, 105, 99, 97, 46, 118, 49, 46, 68, 101, 108, 116, 97, 72,
-      0, 82, 5, 100, 101, 108, 116, 97, 18, 49, 10, 8, 102, 105, 110, 105, 115, 104, 101, 100, 24,
-      3, 32, 1, 40, 11, 50, 19, 46, 115, 105, 108, 105, 99, 97, 46, 118, 49, 46, 70, 105, 110, 105,
-      115, 104, 101, 100, 72, 0, 82, 8, 102, 105, 110, 105, 115, 104, 101, 100, 18, 49, 10, 8, 112,
-      114, 111, 103, 114, 101, 115, 115, 24, 4, 32, 1, 40, 11, 50, 19, 46, 115, 105, 108, 105, 99,
-      97, 46, 118, 49, 46, 80, 114, 111, 103, 114, 101, 115, 115, 72, 0, 82, 8, 112, 114, 111, 103,
-      114, 101, 115, 115, 66, 7, 10, 5, 101, 118, 101, 110, 116, 34, 17, 10, 15, 71, 101, 116, 77,
-      111, 100, 101, 108, 82, 101, 113, 117, 101, 115, 116, 34, 214, 1, 10, 16, 71, 101, 116, 77,
-      111, 100, 101, 108, 82, 101, 115, 112, 111, 110, 115, 101, 18, 18, 10, 4, 110, 97, 109, 101,
-      24, 1, 32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 34, 10, 12, 97, 114, 99, 104, 105, 116,
-      101, 99, 116, 117, 114, 101, 24, 2, 32, 1, 40, 9, 82, 12, 97, 114, 99, 104, 105, 116, 101, 99,
-      116, 117, 114, 101, 18, 39, 10, 15, 118, 111, 99, 97, 98, 117, 108, 97, 114, 121, 95, 115,
-      105, 122, 101, 24, 3, 32, 1, 40, 13, 82, 14, 118, 111, 99, 97, 98, 117, 108, 97, 114, 121, 83,
-      105, 122, 101, 18, 37, 10, 14, 99, 111, 110, 116, 101, 120, 116, 95, 108, 101, 110, 103, 116,
-      104, 24, 4, 32, 1, 40, 13, 82, 13, 99, 111, 110, 116, 101, 120, 116, 76, 101, 110, 103, 116,
-      104, 18, 34, 10, 13, 101, 111, 115, 95, 116, 111, 107, 101, 110, 95, 105, 100, 115, 24, 5, 32,
-      3, 40, 13, 82, 11, 101, 111, 115, 84, 111, 107, 101, 110, 73, 100, 115, 18, 22, 10, 6, 100,
-      101, 118, 105, 99, 101, 24, 6, 32, 1, 40, 9, 82, 6, 100, 101, 118, 105, 99, 101, 42, 80, 10,
-      4, 82, 111, 108, 101, 18, 20, 10, 16, 82, 79, 76, 69, 95, 85, 78, 83, 80, 69, 67, 73, 70, 73,
-      69, 68, 16, 0, 18, 15, 10, 11, 82, 79, 76, 69, 95, 83, 89, 83, 84, 69, 77, 16, 1, 18, 13, 10,
-      9, 82, 79, 76, 69, 95, 85, 83, 69, 82, 16, 2, 18, 18, 10, 14, 82, 79, 76, 69, 95, 65, 83, 83,
-      73, 83, 84, 65, 78, 84, 16, 3, 42, 152, 1, 10, 12, 70, 105, 110, 105, 115, 104, 82, 101, 97,
-      115, 111, 110, 18, 29, 10, 25, 70, 73, 78, 73, 83, 72, 95, 82, 69, 65, 83, 79, 78, 95, 85, 78,
-      83, 80, 69, 67, 73, 70, 73, 69, 68, 16, 0, 18, 22, 10, 18, 70, 73, 78, 73, 83, 72, 95, 82, 69,
-      65, 83, 79, 78, 95, 83, 84, 79, 80, 16, 1, 18, 24, 10, 20, 70, 73, 78, 73, 83, 72, 95, 82, 69,
-      65, 83, 79, 78, 95, 76, 69, 78, 71, 84, 72, 16, 2, 18, 27, 10, 23, 70, 73, 78, 73, 83, 72, 95,
-      82, 69, 65, 83, 79, 78, 95, 67, 65, 78, 67, 69, 76, 76, 69, 68, 16, 3, 18, 26, 10, 22, 70, 73,
-      78, 73, 83, 72, 95, 82, 69, 65, 83, 79, 78, 95, 68, 69, 65, 68, 76, 73, 78, 69, 16, 4, 50,
-      214, 1, 10, 9, 73, 110, 102, 101, 114, 101, 110, 99, 101, 18, 61, 10, 7, 83, 101, 115, 115,
-      105, 111, 110, 18, 22, 46, 115, 105, 108, 105, 99, 97, 46, 118, 49, 46, 67, 108, 105, 101,
-      110, 116, 70, 114, 97, 109, 101, 26, 22, 46, 115, 105, 108, 105, 99, 97, 46, 118, 49, 46, 83,
-      101, 114, 118, 101, 114, 70, 114, 97, 109, 101, 40, 1, 48, 1, 18, 69, 10, 8, 71, 101, 110,
-      101, 114, 97, 116, 101, 18, 26, 46, 115, 105, 108, 105, 99, 97, 46, 118, 49, 46, 71, 101, 110,
-      101, 114, 97, 116, 101, 82, 101, 113, 117, 101, 115, 116, 26, 27, 46, 115, 105, 108, 105, 99,
-      97, 46, 118, 49, 46, 71, 101, 110, 101, 114, 97, 116, 101, 82, 101, 115, 112, 111, 110, 115,
-      101, 48, 1, 18, 67, 10, 8, 71, 101, 116, 77, 111, 100, 101, 108, 18, 26, 46, 115, 105, 108,
-      105, 99, 97, 46, 118, 49, 46, 71, 101, 116, 77, 111, 100, 101, 108, 82, 101, 113, 117, 101,
-      115, 116, 26, 27, 46, 115, 105, 108, 105, 99, 97, 46, 118, 49, 46, 71, 101, 116, 77, 111, 100,
-      101, 108, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111, 116, 111, 51,
+      101, 99, 105, 97, 108, 84, 111, 107, 101, 110, 115, 136, 1, 1, 18, 45, 10, 16, 100, 101, 108,
+      116, 97, 95, 116, 111, 107, 101, 110, 115, 95, 109, 97, 120, 24, 5, 32, 1, 40, 13, 72, 4, 82,
+      14, 100, 101, 108, 116, 97, 84, 111, 107, 101, 110, 115, 77, 97, 120, 136, 1, 1, 66, 4, 10, 2,
+      95, 110, 66, 11, 10, 9, 95, 108, 111, 103, 112, 114, 111, 98, 115, 66, 12, 10, 10, 95, 116,
+      111, 107, 101, 110, 95, 105, 100, 115, 66, 17, 10, 15, 95, 115, 112, 101, 99, 105, 97, 108,
+      95, 116, 111, 107, 101, 110, 115, 66, 19, 10, 17, 95, 100, 101, 108, 116, 97, 95, 116, 111,
+      107, 101, 110, 115, 95, 109, 97, 120, 34, 203, 1, 10, 13, 82, 101, 113, 117, 101, 115, 116,
+      76, 105, 109, 105, 116, 115, 18, 36, 10, 11, 100, 101, 97, 100, 108, 105, 110, 101, 95, 109,
+      115, 24, 1, 32, 1, 40, 13, 72, 0, 82, 10, 100, 101, 97, 100, 108, 105, 110, 101, 77, 115, 136,
+      1, 1, 18, 31, 10, 8, 112, 114, 105, 111, 114, 105, 116, 121, 24, 2, 32, 1, 40, 5, 72, 1, 82,
+      8, 112, 114, 105, 111, 114, 105, 116, 121, 136, 1, 1, 18, 27, 10, 6, 99, 114, 101, 100, 105,
+      116, 24, 3, 32, 1, 40, 13, 72, 2, 82, 6, 99, 114, 101, 100, 105, 116, 136, 1, 1, 18, 32, 10,
+      9, 114, 101, 115, 117, 109, 101, 95, 109, 115, 24, 4, 32, 1, 40, 13, 72, 3, 82, 8, 114, 101,
+      115, 117, 109, 101, 77, 115, 136, 1, 1, 66, 14, 10, 12, 95, 100, 101, 97, 100, 108, 105, 110,
+      101, 95, 109, 115, 66, 11, 10, 9, 95, 112, 114, 105, 111, 114, 105, 116, 121, 66, 9, 10, 7,
+      95, 99, 114, 101, 100, 105, 116, 66, 12, 10, 10, 95, 114, 101, 115, 117, 109, 101, 95, 109,
+      115, 34, 8, 10, 6, 67, 97, 110, 99, 101, 108, 34, 32, 10, 6, 67, 114, 101, 100, 105, 116, 18,
+      22, 10, 6, 116, 111, 107, 101, 110, 115, 24, 1, 32, 1, 40, 13, 82, 6, 116, 111, 107, 101, 110,
+      115, 34, 216, 1, 10, 6, 85, 112, 100, 97, 116, 101, 18, 31, 10, 8, 112, 114, 105, 111, 114,
+      105, 116, 121, 24, 1, 32, 1, 40, 5, 72, 0, 82, 8, 112, 114, 105, 111, 114, 105, 116, 121, 136,
+      1, 1, 18, 36, 10, 11, 100, 101, 97, 100, 108, 105, 110, 101, 95, 109, 115, 24, 2, 32, 1, 40,
+      13, 72, 1, 82, 10, 100, 101, 97, 100, 108, 105, 110, 101, 77, 115, 136, 1, 1, 18, 34, 10, 10,
+      109, 97, 120, 95, 116, 111, 107, 101, 110, 115, 24, 3, 32, 1, 40, 13, 72, 2, 82, 9, 109, 97,
+      120, 84, 111, 107, 101, 110, 115, 136, 1, 1, 18, 38, 10, 12, 101, 110, 100, 95, 116, 104, 105,
+      110, 107, 105, 110, 103, 24, 4, 32, 1, 40, 8, 72, 3, 82, 11, 101, 110, 100, 84, 104, 105, 110,
+      107, 105, 110, 103, 136, 1, 1, 66, 11, 10, 9, 95, 112, 114, 105, 111, 114, 105, 116, 121, 66,
+      14, 10, 12, 95, 100, 101, 97, 100, 108, 105, 110, 101, 95, 109, 115, 66, 13, 10, 11, 95, 109,
+      97, 120, 95, 116, 111, 107, 101, 110, 115, 66, 15, 10, 13, 95, 101, 110, 100, 95, 116, 104,
+      105, 110, 107, 105, 110, 103, 34, 69, 10, 6, 82, 101, 115, 117, 109, 101, 18, 20, 10, 5, 116,
+      111, 107, 101, 110, 24, 1, 32, 1, 40, 9, 82, 5, 116, 111, 107, 101, 110, 18, 37, 10, 14, 97,
+      102, 116, 101, 114, 95, 115, 101, 113, 117, 101, 110, 99, 101, 24, 2, 32, 1, 40, 4, 82, 13,
+      97, 102, 116, 101, 114, 83, 101, 113, 117, 101, 110, 99, 101, 34, 28, 10, 4, 80, 105, 110,
+      103, 18, 20, 10, 5, 110, 111, 110, 99, 101, 24, 1, 32, 1, 40, 4, 82, 5, 110, 111, 110, 99,
+      101, 34, 124, 10, 8, 65, 99, 99, 101, 112, 116, 101, 100, 18, 20, 10, 5, 109, 111, 100, 101,
+      108, 24, 1, 32, 1, 40, 9, 82, 5, 109, 111, 100, 101, 108, 18, 35, 10, 13, 112, 114, 111, 109,
+      112, 116, 95, 116, 111, 107, 101, 110, 115, 24, 2, 32, 1, 40, 13, 82, 12, 112, 114, 111, 109,
+      112, 116, 84, 111, 107, 101, 110, 115, 18, 18, 10, 4, 115, 101, 101, 100, 24, 3, 32, 1, 40, 4,
+      82, 4, 115, 101, 101, 100, 18, 33, 10, 12, 114, 101, 115, 117, 109, 101, 95, 116, 111, 107,
+      101, 110, 24, 4, 32, 1, 40, 9, 82, 11, 114, 101, 115, 117, 109, 101, 84, 111, 107, 101, 110,
+      34, 88, 10, 8, 80, 114, 111, 103, 114, 101, 115, 115, 18, 37, 10, 14, 113, 117, 101, 117, 101,
+      95, 112, 111, 115, 105, 116, 105, 111, 110, 24, 1, 32, 1, 40, 13, 82, 13, 113, 117, 101, 117,
+      101, 80, 111, 115, 105, 116, 105, 111, 110, 18, 37, 10, 14, 112, 114, 101, 102, 105, 108, 108,
+      95, 116, 111, 107, 101, 110, 115, 24, 2, 32, 1, 40, 13, 82, 13, 112, 114, 101, 102, 105, 108,
+      108, 84, 111, 107, 101, 110, 115, 34, 132, 1, 10, 5, 68, 101, 108, 116, 97, 18, 20, 10, 5,
+      105, 110, 100, 101, 120, 24, 1, 32, 1, 40, 13, 82, 5, 105, 110, 100, 101, 120, 18, 18, 10, 4,
+      116, 101, 120, 116, 24, 2, 32, 1, 40, 9, 82, 4, 116, 101, 120, 116, 18, 27, 10, 9, 116, 111,
+      107, 101, 110, 95, 105, 100, 115, 24, 3, 32, 3, 40, 13, 82, 8, 116, 111, 107, 101, 110, 73,
+      100, 115, 18, 52, 10, 8, 108, 111, 103, 112, 114, 111, 98, 115, 24, 4, 32, 3, 40, 11, 50, 24,
+      46, 115, 105, 108, 105, 99, 97, 46, 118, 49, 46, 84, 111, 107, 101, 110, 76, 111, 103, 112,
+      114, 111, 98, 115, 82, 8, 108, 111, 103, 112, 114, 111, 98, 115, 34, 82, 10, 13, 84, 111, 107,
+      101, 110, 76, 111, 103, 112, 114, 111, 98, 115, 18, 24, 10, 7, 108, 111, 103, 112, 114, 111,
+      98, 24, 1, 32, 1, 40, 2, 82, 7, 108, 111, 103, 112, 114, 111, 98, 18, 39, 10, 3, 116, 111,
+      112, 24, 2, 32, 3, 40, 11, 50, 21, 46, 115, 105, 108, 105, 99, 97, 46, 118, 49, 46, 84, 111,
+      112, 76, 111, 103, 112, 114, 111, 98, 82, 3, 116, 111, 112, 34, 65, 10, 10, 84, 111, 112, 76,
+      111, 103, 112, 114, 111, 98, 18, 25, 10, 8, 116, 111, 107, 101, 110, 95, 105, 100, 24, 1, 32,
+      1, 40, 13, 82, 7, 116, 111, 107, 101, 110, 73, 100, 18, 24, 10, 7, 108, 111, 103, 112, 114,
+      111, 98, 24, 2, 32, 1, 40, 2, 82, 7, 108, 111, 103, 112, 114, 111, 98, 34, 251, 1, 10, 8, 70,
+      105, 110, 105, 115, 104, 101, 100, 18, 20, 10, 5, 105, 110, 100, 101, 120, 24, 1, 32, 1, 40,
+      13, 82, 5, 105, 110, 100, 101, 120, 18, 47, 10, 6, 114, 101, 97, 115, 111, 110, 24, 2, 32, 1,
+      40, 14, 50, 23, 46, 115, 105, 108, 105, 99, 97, 46, 118, 49, 46, 70, 105, 110, 105, 115, 104,
+      82, 101, 97, 115, 111, 110, 82, 6, 114, 101, 97, 115, 111, 110, 18, 36, 10, 13, 115, 116, 111,
+      112, 95, 116, 111, 107, 101, 110, 95, 105, 100, 24, 3, 32, 1, 40, 13, 72, 0, 82, 11, 115, 116,
+      111, 112, 84, 111, 107, 101, 110, 73, 100, 18, 33, 10, 11, 115, 116, 111, 112, 95, 115, 116,
+      114, 105, 110, 103, 24, 4, 32, 1, 40, 9, 72, 0, 82, 10, 115, 116, 111, 112, 83, 116, 114, 105,
+      110, 103, 18, 38, 10, 5, 117, 115, 97, 103, 101, 24, 5, 32, 1, 40, 11, 50, 16, 46, 115, 105,
+      108, 105, 99, 97, 46, 118, 49, 46, 85, 115, 97, 103, 101, 82, 5, 117, 115, 97, 103, 101, 18,
+      44, 10, 7, 116, 105, 109, 105, 110, 103, 115, 24, 6, 32, 1, 40, 11, 50, 18, 46, 115, 105, 108,
+      105, 99, 97, 46, 118, 49, 46, 84, 105, 109, 105, 110, 103, 115, 82, 7, 116, 105, 109, 105,
+      110, 103, 115, 66, 9, 10, 7, 109, 97, 116, 99, 104, 101, 100, 34, 124, 10, 5, 85, 115, 97,
+      103, 101, 18, 35, 10, 13, 112, 114, 111, 109, 112, 116, 95, 116, 111, 107, 101, 110, 115, 24,
+      1, 32, 1, 40, 13, 82, 12, 112, 114, 111, 109, 112, 116, 84, 111, 107, 101, 110, 115, 18, 35,
+      10, 13, 99, 97, 99, 104, 101, 100, 95, 116, 111, 107, 101, 110, 115, 24, 2, 32, 1, 40, 13, 82,
+      12, 99, 97, 99, 104, 101, 100, 84, 111, 107, 101, 110, 115, 18, 41, 10, 16, 103, 101, 110,
+      101, 114, 97, 116, 101, 100, 95, 116, 111, 107, 101, 110, 115, 24, 3, 32, 1, 40, 13, 82, 15,
+      103, 101, 110, 101, 114, 97, 116, 101, 100, 84, 111, 107, 101, 110, 115, 34, 136, 1, 10, 7,
+      84, 105, 109, 105, 110, 103, 115, 18, 25, 10, 8, 113, 117, 101, 117, 101, 95, 117, 115, 24, 1,
+      32, 1, 40, 4, 82, 7, 113, 117, 101, 117, 101, 85, 115, 18, 29, 10, 10, 112, 114, 101, 102,
+      105, 108, 108, 95, 117, 115, 24, 2, 32, 1, 40, 4, 82, 9, 112, 114, 101, 102, 105, 108, 108,
+      85, 115, 18, 27, 10, 9, 100, 101, 99, 111, 100, 101, 95, 117, 115, 24, 3, 32, 1, 40, 4, 82, 8,
+      100, 101, 99, 111, 100, 101, 85, 115, 18, 38, 10, 15, 115, 101, 110, 100, 95, 98, 108, 111,
+      99, 107, 101, 100, 95, 117, 115, 24, 4, 32, 1, 40, 4, 82, 13, 115, 101, 110, 100, 66, 108,
+      111, 99, 107, 101, 100, 85, 115, 34, 103, 10, 6, 70, 97, 105, 108, 101, 100, 18, 42, 10, 6,
+      115, 116, 97, 116, 117, 115, 24, 1, 32, 1, 40, 11, 50, 18, 46, 103, 111, 111, 103, 108, 101,
+      46, 114, 112, 99, 46, 83, 116, 97, 116, 117, 115, 82, 6, 115, 116, 97, 116, 117, 115, 18, 49,
+      10, 20, 103, 101, 110, 101, 114, 97, 116, 105, 111, 110, 95, 99, 111, 110, 116, 105, 110, 117,
+      101, 115, 24, 2, 32, 1, 40, 8, 82, 19, 103, 101, 110, 101, 114, 97, 116, 105, 111, 110, 67,
+      111, 110, 116, 105, 110, 117, 101, 115, 34, 107, 10, 4, 76, 111, 97, 100, 18, 24, 10, 7, 114,
+      117, 110, 110, 105, 110, 103, 24, 1, 32, 1, 40, 13, 82, 7, 114, 117, 110, 110, 105, 110, 103,
+      18, 24, 10, 7, 119, 97, 105, 116, 105, 110, 103, 24, 2, 32, 1, 40, 13, 82, 7, 119, 97, 105,
+      116, 105, 110, 103, 18, 23, 10, 7, 107, 118, 95, 117, 115, 101, 100, 24, 3, 32, 1, 40, 2, 82,
+      6, 107, 118, 85, 115, 101, 100, 18, 22, 10, 6, 112, 97, 117, 115, 101, 100, 24, 4, 32, 1, 40,
+      13, 82, 6, 112, 97, 117, 115, 101, 100, 34, 59, 10, 6, 71, 111, 65, 119, 97, 121, 18, 22, 10,
+      6, 114, 101, 97, 115, 111, 110, 24, 1, 32, 1, 40, 9, 82, 6, 114, 101, 97, 115, 111, 110, 18,
+      25, 10, 8, 103, 114, 97, 99, 101, 95, 109, 115, 24, 2, 32, 1, 40, 13, 82, 7, 103, 114, 97, 99,
+      101, 77, 115, 34, 28, 10, 4, 80, 111, 110, 103, 18, 20, 10, 5, 110, 111, 110, 99, 101, 24, 1,
+      32, 1, 40, 4, 82, 5, 110, 111, 110, 99, 101, 34, 57, 10, 15, 71, 101, 110, 101, 114, 97, 116,
+      101, 82, 101, 113, 117, 101, 115, 116, 18, 38, 10, 5, 115, 116, 97, 114, 116, 24, 1, 32, 1,
+      40, 11, 50, 16, 46, 115, 105, 108, 105, 99, 97, 46, 118, 49, 46, 83, 116, 97, 114, 116, 82, 5,
+      115, 116, 97, 114, 116, 34, 222, 1, 10, 16, 71, 101, 110, 101, 114, 97, 116, 101, 82, 101,
+      115, 112, 111, 110, 115, 101, 18, 49, 10, 8, 97, 99, 99, 101, 112, 116, 101, 100, 24, 1, 32,
+      1, 40, 11, 50, 19, 46, 115, 105, 108, 105, 99, 97, 46, 118, 49, 46, 65, 99, 99, 101, 112, 116,
+      101, 100, 72, 0, 82, 8, 97, 99, 99, 101, 112, 116, 101, 100, 18, 40, 10, 5, 100, 101, 108,
+      116, 97, 24, 2, 32, 1, 40, 11, 50, 16, 46, 115, 105, 108, 105, 99, 97, 46, 118, 49, 46, 68,
+      101, 108, 116, 97, 72, 0, 82, 5, 100, 101, 108, 116, 97, 18, 49, 10, 8, 102, 105, 110, 105,
+      115, 104, 101, 100, 24, 3, 32, 1, 40, 11, 50, 19, 46, 115, 105, 108, 105, 99, 97, 46, 118, 49,
+      46, 70, 105, 110, 105, 115, 104, 101, 100, 72, 0, 82, 8, 102, 105, 110, 105, 115, 104, 101,
+      100, 18, 49, 10, 8, 112, 114, 111, 103, 114, 101, 115, 115, 24, 4, 32, 1, 40, 11, 50, 19, 46,
+      115, 105, 108, 105, 99, 97, 46, 118, 49, 46, 80, 114, 111, 103, 114, 101, 115, 115, 72, 0, 82,
+      8, 112, 114, 111, 103, 114, 101, 115, 115, 66, 7, 10, 5, 101, 118, 101, 110, 116, 34, 17, 10,
+      15, 71, 101, 116, 77, 111, 100, 101, 108, 82, 101, 113, 117, 101, 115, 116, 34, 214, 1, 10,
+      16, 71, 101, 116, 77, 111, 100, 101, 108, 82, 101, 115, 112, 111, 110, 115, 101, 18, 18, 10,
+      4, 110, 97, 109, 101, 24, 1, 32, 1, 40, 9, 82, 4, 110, 97, 109, 101, 18, 34, 10, 12, 97, 114,
+      99, 104, 105, 116, 101, 99, 116, 117, 114, 101, 24, 2, 32, 1, 40, 9, 82, 12, 97, 114, 99, 104,
+      105, 116, 101, 99, 116, 117, 114, 101, 18, 39, 10, 15, 118, 111, 99, 97, 98, 117, 108, 97,
+      114, 121, 95, 115, 105, 122, 101, 24, 3, 32, 1, 40, 13, 82, 14, 118, 111, 99, 97, 98, 117,
+      108, 97, 114, 121, 83, 105, 122, 101, 18, 37, 10, 14, 99, 111, 110, 116, 101, 120, 116, 95,
+      108, 101, 110, 103, 116, 104, 24, 4, 32, 1, 40, 13, 82, 13, 99, 111, 110, 116, 101, 120, 116,
+      76, 101, 110, 103, 116, 104, 18, 34, 10, 13, 101, 111, 115, 95, 116, 111, 107, 101, 110, 95,
+      105, 100, 115, 24, 5, 32, 3, 40, 13, 82, 11, 101, 111, 115, 84, 111, 107, 101, 110, 73, 100,
+      115, 18, 22, 10, 6, 100, 101, 118, 105, 99, 101, 24, 6, 32, 1, 40, 9, 82, 6, 100, 101, 118,
+      105, 99, 101, 34, 22, 10, 20, 71, 101, 116, 83, 116, 97, 116, 105, 115, 116, 105, 99, 115, 82,
+      101, 113, 117, 101, 115, 116, 34, 183, 3, 10, 21, 71, 101, 116, 83, 116, 97, 116, 105, 115,
+      116, 105, 99, 115, 82, 101, 115, 112, 111, 110, 115, 101, 18, 35, 10, 4, 108, 111, 97, 100,
+      24, 1, 32, 1, 40, 11, 50, 15, 46, 115, 105, 108, 105, 99, 97, 46, 118, 49, 46, 76, 111, 97,
+      100, 82, 4, 108, 111, 97, 100, 18, 36, 10, 14, 107, 118, 95, 98, 108, 111, 99, 107, 115, 95,
+      117, 115, 101, 100, 24, 2, 32, 1, 40, 4, 82, 12, 107, 118, 66, 108, 111, 99, 107, 115, 85,
+      115, 101, 100, 18, 27, 10, 9, 107, 118, 95, 98, 108, 111, 99, 107, 115, 24, 3, 32, 1, 40, 4,
+      82, 8, 107, 118, 66, 108, 111, 99, 107, 115, 18, 20, 10, 5, 115, 116, 101, 112, 115, 24, 4,
+      32, 1, 40, 4, 82, 5, 115, 116, 101, 112, 115, 18, 43, 10, 17, 103, 101, 110, 101, 114, 97,
+      116, 105, 111, 110, 115, 95, 98, 101, 103, 117, 110, 24, 5, 32, 1, 40, 4, 82, 16, 103, 101,
+      110, 101, 114, 97, 116, 105, 111, 110, 115, 66, 101, 103, 117, 110, 18, 43, 10, 17, 103, 101,
+      110, 101, 114, 97, 116, 105, 111, 110, 115, 95, 101, 110, 100, 101, 100, 24, 6, 32, 1, 40, 4,
+      82, 16, 103, 101, 110, 101, 114, 97, 116, 105, 111, 110, 115, 69, 110, 100, 101, 100, 18, 49,
+      10, 20, 103, 101, 110, 101, 114, 97, 116, 105, 111, 110, 115, 95, 100, 101, 116, 97, 99, 104,
+      101, 100, 24, 7, 32, 1, 40, 4, 82, 19, 103, 101, 110, 101, 114, 97, 116, 105, 111, 110, 115,
+      68, 101, 116, 97, 99, 104, 101, 100, 18, 22, 10, 6, 116, 111, 107, 101, 110, 115, 24, 8, 32,
+      1, 40, 4, 82, 6, 116, 111, 107, 101, 110, 115, 18, 37, 10, 14, 116, 111, 107, 101, 110, 95,
+      109, 101, 115, 115, 97, 103, 101, 115, 24, 9, 32, 1, 40, 4, 82, 13, 116, 111, 107, 101, 110,
+      77, 101, 115, 115, 97, 103, 101, 115, 18, 29, 10, 10, 99, 97, 108, 108, 115, 95, 111, 112,
+      101, 110, 24, 10, 32, 1, 40, 4, 82, 9, 99, 97, 108, 108, 115, 79, 112, 101, 110, 18, 53, 10,
+      12, 115, 101, 110, 100, 95, 108, 97, 116, 101, 110, 99, 121, 24, 11, 32, 1, 40, 11, 50, 18,
+      46, 115, 105, 108, 105, 99, 97, 46, 118, 49, 46, 76, 97, 116, 101, 110, 99, 121, 82, 11, 115,
+      101, 110, 100, 76, 97, 116, 101, 110, 99, 121, 34, 123, 10, 7, 76, 97, 116, 101, 110, 99, 121,
+      18, 20, 10, 5, 99, 111, 117, 110, 116, 24, 1, 32, 1, 40, 4, 82, 5, 99, 111, 117, 110, 116, 18,
+      21, 10, 6, 112, 53, 48, 95, 117, 115, 24, 2, 32, 1, 40, 4, 82, 5, 112, 53, 48, 85, 115, 18,
+      21, 10, 6, 112, 57, 48, 95, 117, 115, 24, 3, 32, 1, 40, 4, 82, 5, 112, 57, 48, 85, 115, 18,
+      21, 10, 6, 112, 57, 57, 95, 117, 115, 24, 4, 32, 1, 40, 4, 82, 5, 112, 57, 57, 85, 115, 18,
+      21, 10, 6, 109, 97, 120, 95, 117, 115, 24, 5, 32, 1, 40, 4, 82, 5, 109, 97, 120, 85, 115, 42,
+      80, 10, 4, 82, 111, 108, 101, 18, 20, 10, 16, 82, 79, 76, 69, 95, 85, 78, 83, 80, 69, 67, 73,
+      70, 73, 69, 68, 16, 0, 18, 15, 10, 11, 82, 79, 76, 69, 95, 83, 89, 83, 84, 69, 77, 16, 1, 18,
+      13, 10, 9, 82, 79, 76, 69, 95, 85, 83, 69, 82, 16, 2, 18, 18, 10, 14, 82, 79, 76, 69, 95, 65,
+      83, 83, 73, 83, 84, 65, 78, 84, 16, 3, 42, 152, 1, 10, 12, 70, 105, 110, 105, 115, 104, 82,
+      101, 97, 115, 111, 110, 18, 29, 10, 25, 70, 73, 78, 73, 83, 72, 95, 82, 69, 65, 83, 79, 78,
+      95, 85, 78, 83, 80, 69, 67, 73, 70, 73, 69, 68, 16, 0, 18, 22, 10, 18, 70, 73, 78, 73, 83, 72,
+      95, 82, 69, 65, 83, 79, 78, 95, 83, 84, 79, 80, 16, 1, 18, 24, 10, 20, 70, 73, 78, 73, 83, 72,
+      95, 82, 69, 65, 83, 79, 78, 95, 76, 69, 78, 71, 84, 72, 16, 2, 18, 27, 10, 23, 70, 73, 78, 73,
+      83, 72, 95, 82, 69, 65, 83, 79, 78, 95, 67, 65, 78, 67, 69, 76, 76, 69, 68, 16, 3, 18, 26, 10,
+      22, 70, 73, 78, 73, 83, 72, 95, 82, 69, 65, 83, 79, 78, 95, 68, 69, 65, 68, 76, 73, 78, 69,
+      16, 4, 50, 170, 2, 10, 9, 73, 110, 102, 101, 114, 101, 110, 99, 101, 18, 61, 10, 7, 83, 101,
+      115, 115, 105, 111, 110, 18, 22, 46, 115, 105, 108, 105, 99, 97, 46, 118, 49, 46, 67, 108,
+      105, 101, 110, 116, 70, 114, 97, 109, 101, 26, 22, 46, 115, 105, 108, 105, 99, 97, 46, 118,
+      49, 46, 83, 101, 114, 118, 101, 114, 70, 114, 97, 109, 101, 40, 1, 48, 1, 18, 69, 10, 8, 71,
+      101, 110, 101, 114, 97, 116, 101, 18, 26, 46, 115, 105, 108, 105, 99, 97, 46, 118, 49, 46, 71,
+      101, 110, 101, 114, 97, 116, 101, 82, 101, 113, 117, 101, 115, 116, 26, 27, 46, 115, 105, 108,
+      105, 99, 97, 46, 118, 49, 46, 71, 101, 110, 101, 114, 97, 116, 101, 82, 101, 115, 112, 111,
+      110, 115, 101, 48, 1, 18, 67, 10, 8, 71, 101, 116, 77, 111, 100, 101, 108, 18, 26, 46, 115,
+      105, 108, 105, 99, 97, 46, 118, 49, 46, 71, 101, 116, 77, 111, 100, 101, 108, 82, 101, 113,
+      117, 101, 115, 116, 26, 27, 46, 115, 105, 108, 105, 99, 97, 46, 118, 49, 46, 71, 101, 116, 77,
+      111, 100, 101, 108, 82, 101, 115, 112, 111, 110, 115, 101, 18, 82, 10, 13, 71, 101, 116, 83,
+      116, 97, 116, 105, 115, 116, 105, 99, 115, 18, 31, 46, 115, 105, 108, 105, 99, 97, 46, 118,
+      49, 46, 71, 101, 116, 83, 116, 97, 116, 105, 115, 116, 105, 99, 115, 82, 101, 113, 117, 101,
+      115, 116, 26, 32, 46, 115, 105, 108, 105, 99, 97, 46, 118, 49, 46, 71, 101, 116, 83, 116, 97,
+      116, 105, 115, 116, 105, 99, 115, 82, 101, 115, 112, 111, 110, 115, 101, 98, 6, 112, 114, 111,
+      116, 111, 51,
     ])
 }
