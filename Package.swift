@@ -112,7 +112,7 @@ let package = Package(
       "ServingTests",
       [
         "Support", "RPC", "Wire", "Messages", "Text", "Program", "Checkpoint", "Models", "Step",
-        "Topology", "Device", "Engine", "Serving",
+        "Topology", "Device", "Executor", "Engine", "Serving",
       ]),
     // Runs the command.
     tests("EndToEndTests", ["Support", "RPC", "Wire", "Messages", "silica"]),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Step
+internal import Support
 
 /// What other threads ask of the engine's thread; applied between steps.
 enum EngineCommand: Sendable {
@@ -27,4 +28,6 @@ enum EngineLimits {
   static let commandCountMax = 8192
   /// Commands applied before each step, so that a flood of them cannot hold up the running.
   static let commandsPerTurnMax = 1024
+  /// The loop goes round at least this often, so that a thread that hangs is told from an idle one.
+  static let beatInterval: Nanoseconds = 500_000_000
 }

@@ -12,8 +12,12 @@ package struct EngineLoad: Hashable, Sendable {
   package var kvBlockCount = 0
   /// Steps that have been finished.
   package var stepCount: UInt64 = 0
-  /// Nanoseconds since the engine's loop last went round; grows while it sleeps, too.
+  /// Nanoseconds since the engine's loop last went round. It does so twice a second also when there
+  /// is nothing to do (`EngineLimits.beatInterval`).
   package var heartbeatAge: UInt64 = 0
+  /// Nanoseconds for which there has been work, in the batch or waiting for it, and no step has
+  /// been finished; 0 while there is none.
+  package var stallAge: UInt64 = 0
   package var executors: [ExecutorHealth] = []
   /// Whether new sequences are taken.
   package var isAccepting = true

@@ -67,8 +67,8 @@ final class EngineLoop: @unchecked Sendable {
   }
 
   private func sleep() {
-    let deadlines = [scheduler.nextDeadline, stopDeadline].compactMap { $0 }
-    wake.wait(until: deadlines.min())
+    let nextBeat = Clock.nowNanoseconds + EngineLimits.beatInterval
+    wake.wait(until: min(nextBeat, scheduler.nextDeadline ?? .max, stopDeadline ?? .max))
   }
 
   private func publish() {

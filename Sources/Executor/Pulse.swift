@@ -33,10 +33,12 @@ final class Pulse: Sendable {
 
   var health: ExecutorHealth {
     let (device, failure) = words.withLock { $0 }
+    // Whether there is a step before when it began: read the other way round, a step that begins
+    // in between would seem as old as the idle time before it.
+    let isBusy = isBusy.load(ordering: .acquiring)
     let (last, now) = (lastBeat.load(ordering: .relaxed), Clock.nowNanoseconds)
     return ExecutorHealth(
-      name: name, device: device, stepCount: stepCount.load(ordering: .relaxed),
-      isBusy: isBusy.load(ordering: .acquiring), heartbeatAge: now > last ? now - last : 0,
-      failure: failure)
+      name: name, device: device, stepCount: stepCount.load(ordering: .relaxed), isBusy: isBusy,
+      heartbeatAge: now > last ? now - last : 0, failure: failure)
   }
 }

@@ -36,7 +36,11 @@ package final class InferenceServer: Sendable {
     self.server = server
     self.model = model
     self.aux = aux
-    health = HealthService(services: Self.services)
+    health = HealthService(services: Self.services) {
+      HealthReport(
+        model.engine.load(), isDraining: drainState.isDraining.load(ordering: .acquiring),
+        stepTimeMax: limits.stepTimeMax, stageCount: model.engine.configuration.stages)
+    }
     lanes = server.pollers.map { poller in
       Lane(
         poller: poller,
@@ -55,11 +59,16 @@ package final class InferenceServer: Sendable {
   /// Calls that are open now.
   package var activeCallCount: Int { server.activeCallCount }
 
-  /// Brings health up to date with the engine; call it about once a second. Not from a poller.
+  /// Looks how the engine is, and tells those who watch health of a change; call it about twice a
+  /// second. Does not wait for anybody.
   package func refreshHealth() {
-    let isWell = model.engine.load().failure == nil
-    let isDraining = drainState.isDraining.load(ordering: .acquiring)
-    if health.setServing(isWell && !isDraining) { onEveryLane { $0.watchers.notify() } }
+    guard health.refresh() else { return }
+    var areAllTold = true
+    for lane in lanes {
+      // A poller with a full ring of jobs hears of it at the next look.
+      areAllTold = lane.poller.submit { lane.watchers.notify() } && areAllTold
+    }
+    if areAllTold { health.watchersAreTold() }
   }
 
   /// Stops in the order that loses nothing: health says NOT_SERVING, sessions get `go_away`, new

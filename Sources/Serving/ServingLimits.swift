@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What one client may take of the server's front end. The engine's queue has limits of its own.
+package import Step
+
+/// What one client may take of the server's front end, and what the front end takes of time. The
+/// engine's queue has limits of its own.
 package struct ServingLimits: Hashable, Sendable {
   /// Generations that run or wait on one stream.
   package var generationsPerStream = 256
@@ -19,6 +22,8 @@ package struct ServingLimits: Hashable, Sendable {
   package var waitingStreamFrames = 64
   /// Requests that wait to be tokenised, on all streams together.
   package var waitingPrompts = 1_024
+  /// What one step of one device may take. With an older one, health says that the server hangs.
+  package var stepTimeMax: Nanoseconds = 30_000_000_000
 
   package init() {}
 }

@@ -103,6 +103,28 @@ struct EngineLifeTests {
     #expect(waitUntil { fake.script.deviceCount.load(ordering: .relaxed) == 0 })
   }
 
+  @Test func anIdleEngineGoesRoundAndHasNothingToStall() throws {
+    let fake = try FakeEngine()
+    usleep(1_600_000)
+    let load = fake.engine.load()
+    #expect(load.heartbeatAge < 1_000_000_000)
+    #expect(load.stallAge == 0)
+    fake.engine.shutdown()
+  }
+
+  @Test func workWithoutStepsIsAStallThatEndsWithTheNextStep() throws {
+    let fake = try FakeEngine()
+    fake.script.isHeld.store(true, ordering: .relaxed)
+    let recorder = Recorder()
+    let id = try fake.engine.submit(.greedy([1], tokens: 4), to: recorder)
+    waitUntil { fake.engine.load().stallAge > 300_000_000 }
+    #expect(fake.engine.load().stallAge > 300_000_000)
+    fake.script.isHeld.store(false, ordering: .relaxed)
+    #expect(waitUntil { recorder.outcome(id).reasons.count == 1 })
+    #expect(waitUntil { fake.engine.load().stallAge == 0 })
+    fake.engine.shutdown()
+  }
+
   @Test func drainingLetsSequencesFinishAndTakesNoMore() throws {
     let fake = try FakeEngine()
     fake.script.stepMicroseconds.store(200, ordering: .relaxed)

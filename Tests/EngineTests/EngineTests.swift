@@ -238,8 +238,7 @@ struct EngineTests {
     defer { engine.shutdown() }
     let recorder = Recorder()
     _ = recorder.finished(try engine.submit(.greedy([1], tokens: 2), to: recorder))
-    usleep(150_000)
-    #expect(engine.load().heartbeatAge > 100_000_000)
+    #expect(waitUntil { engine.load().heartbeatAge > 100_000_000 })
     #expect(engine.load().executors.map(\.isBusy) == [false])
   }
 }

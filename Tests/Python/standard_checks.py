@@ -19,7 +19,7 @@ class HealthChecks(ServerChecks):
         return health_pb2.HealthCheckRequest(service=service)
 
     def test_check(self):
-        for service in ["", *SERVICES]:
+        for service in ["", "liveness", "readiness", "progress", *SERVICES]:
             response = self.health.Check(self.request(service), timeout=10)
             self.assertEqual(response.status, health_pb2.HealthCheckResponse.SERVING)
         with self.assertRaises(grpc.RpcError) as raised:

@@ -41,30 +41,20 @@ import Wire
 
   @Test func `a watch hears the status now, each change, and the end`() throws {
     let server = try TestServer()
-    func watch(_ service: String) throws -> BlockingCall {
-      let call = try BlockingCall(
-        on: server.channel, path: Grpc_Health_V1_Health.watch.path, deadline: testDeadline())
-      let request = Grpc_Health_V1_HealthCheckRequest.with { $0.service = service }
-      try call.send(request.encoded())
-      return call
-    }
-    func next(_ call: BlockingCall) throws -> Grpc_Health_V1_HealthCheckResponse.ServingStatus? {
-      try call.receive().map { try Grpc_Health_V1_HealthCheckResponse(decoding: $0).status }
-    }
-    let known = try watch("silica.v1.Inference")
-    let unknown = try watch("x.Y")
-    let gone = try watch("")
-    #expect(try next(known) == .serving)
-    #expect(try next(unknown) == .serviceUnknown)
-    #expect(try next(gone) == .serving)
-    try gone.cancel()
+    let known = try HealthWatch(server, "silica.v1.Inference")
+    let unknown = try HealthWatch(server, "x.Y")
+    let gone = try HealthWatch(server, "")
+    #expect(try known.next() == .serving)
+    #expect(try unknown.next() == .serviceUnknown)
+    #expect(try gone.next() == .serving)
+    try gone.call.cancel()
     server.server.refreshHealth()
     let stopper = PinnedThread(name: "stopper") { server.stop(grace: .seconds(5)) }
-    #expect(try next(known) == .notServing)
-    #expect(try next(known) == nil)
-    #expect(try known.finish().status.code == .unavailable)
-    #expect(try unknown.finish().status.code == .unavailable)
-    _ = try gone.finish()
+    #expect(try known.next() == .notServing)
+    #expect(try known.next() == nil)
+    #expect(try known.call.finish().status.code == .unavailable)
+    #expect(try unknown.call.finish().status.code == .unavailable)
+    _ = try gone.call.finish()
     stopper.join()
   }
 

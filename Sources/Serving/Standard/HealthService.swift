@@ -1,104 +1,59 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Messages
-internal import RPC
-internal import Support
 internal import Synchronization
-internal import Wire
 
-/// What `grpc.health.v1.Health` says: SERVING while the engine is well, NOT_SERVING once it has
-/// failed or the server drains.
+/// What `grpc.health.v1.Health` says, by the name of a service.
 ///
-/// The state comes from the engine, never from traffic: `InferenceServer.refreshHealth` looks, and
-/// watchers hear of changes on their pollers.
+/// `Check` judges when it is asked, so that its answer is true even if nobody calls `refresh`;
+/// watchers hear of what `refresh` has found. Any thread.
 final class HealthService: Sendable {
   typealias Status = Grpc_Health_V1_HealthCheckResponse.ServingStatus
 
-  /// The services that can be asked for; "" is the whole server.
-  private let services: Set<String>
-  private let isServing = Atomic<Bool>(true)
-
-  init(services: [String]) {
-    self.services = Set(services + [""])
+  private struct Announced {
+    var report: HealthReport
+    /// Whether watchers have not been told yet.
+    var isNew = false
   }
 
-  /// The status of a service, or nil for one that is not here.
+  private let aspects: [String: HealthReport.Aspect]
+  private let judge: @Sendable () -> HealthReport
+  private let announced: Mutex<Announced>
+
+  /// - Parameters:
+  ///   - services: those that are served; "" is the whole server, and the aspects are named beside
+  ///     them.
+  ///   - judge: looks at the engine. Called on pollers; must not block.
+  init(services: [String], judge: @escaping @Sendable () -> HealthReport) {
+    var aspects: [String: HealthReport.Aspect] = [
+      "": .whole, "liveness": .liveness, "readiness": .readiness, "progress": .progress,
+    ]
+    for service in services { aspects[service] = .whole }
+    self.aspects = aspects
+    self.judge = judge
+    announced = Mutex(Announced(report: judge()))
+  }
+
+  /// The status of a service now, or nil for one that is not here.
   func status(of service: String) -> Status? {
-    guard services.contains(service) else { return nil }
-    return isServing.load(ordering: .acquiring) ? .serving : .notServing
+    aspects[service].map { judge().isServing($0) ? .serving : .notServing }
   }
 
-  /// Returns whether that was a change.
-  func setServing(_ serving: Bool) -> Bool {
-    isServing.exchange(serving, ordering: .acquiringAndReleasing) != serving
-  }
-}
-
-/// The calls of one poller that watch health. Confined to the poller.
-final class HealthWatchers: @unchecked Sendable {  // touched on the poller only
-  private var handlers: [ObjectIdentifier: HealthWatchHandler] = [:]
-
-  func add(_ handler: HealthWatchHandler) { handlers[ObjectIdentifier(handler)] = handler }
-  func remove(_ handler: HealthWatchHandler) { handlers[ObjectIdentifier(handler)] = nil }
-  func notify() { for handler in handlers.values { handler.pump() } }
-  /// A watch has no end of its own; a server that stops ends it.
-  func endAll() { for handler in handlers.values { handler.end() } }
-}
-
-/// One `Watch` call: the status now, and at every change.
-final class HealthWatchHandler: ServerCallHandler {
-  private let call: ServerCall
-  private let health: HealthService
-  private let watchers: HealthWatchers
-  private var service: String?
-  private var lastSent: HealthService.Status?
-  private var isEnding = false
-  private var isOver = false
-
-  init(call: ServerCall, health: HealthService, watchers: HealthWatchers) {
-    self.call = call
-    self.health = health
-    self.watchers = watchers
-    call.read()
+  /// The status of a service as of the last `refresh`; SERVICE_UNKNOWN for one that is not here.
+  func announcedStatus(of service: String) -> Status {
+    guard let aspect = aspects[service] else { return .serviceUnknown }
+    return announced.withLock { $0.report.isServing(aspect) } ? .serving : .notServing
   }
 
-  func received(_ message: RawSpan, on call: ServerCall) {
-    do {
-      service = try Grpc_Health_V1_HealthCheckRequest(decoding: message).service
-    } catch {
-      return call.finish(Status(.invalidArgument, "undecodable request: \(error)"))
-    }
-    watchers.add(self)
-    pump()
-  }
-
-  func receivedEnd(on call: ServerCall) {
-    if service == nil { call.finish(Status(.invalidArgument, "the call ended without a request")) }
-  }
-
-  func readyToSend(on call: ServerCall) { pump() }
-
-  func ended(on call: ServerCall, wasCancelled: Bool) {
-    isOver = true
-    watchers.remove(self)
-  }
-
-  func pump() {
-    guard let service, !isOver else { return }
-    let status = health.status(of: service) ?? .serviceUnknown
-    if call.isReadyToSend, status != lastSent {
-      lastSent = status
-      call.send(.with { $0.status = status } as Grpc_Health_V1_HealthCheckResponse)
-    }
-    if isEnding, status == lastSent {
-      isOver = true
-      call.finish(Status(.unavailable, "the server is shutting down"))
+  /// Judges again. Returns whether there is something that watchers have not been told.
+  func refresh() -> Bool {
+    let report = judge()
+    return announced.withLock { announced in
+      if announced.report != report { announced = Announced(report: report, isNew: true) }
+      return announced.isNew
     }
   }
 
-  /// Ends the call once the client has been sent the last status.
-  func end() {
-    isEnding = true
-    pump()
-  }
+  /// All watchers are being told.
+  func watchersAreTold() { announced.withLock { $0.isNew = false } }
 }

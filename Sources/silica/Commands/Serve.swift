@@ -18,8 +18,7 @@ enum Serve: Subcommand {
         default: "127.0.0.1:50051", repeatable: true),
       Option("--name", "NAME", "the model's name for clients", default: "the folder's"),
       Option("--pollers", "N", "threads that carry calls", default: "one for each NUMA node"),
-      Option("--grace", "SECONDS", "time for running generations after SIGTERM", default: "30"),
-    ]
+    ] + ServeTimes.options
 
   static let discussion = """
     When it is ready it prints one line to standard output for each address:
@@ -28,6 +27,10 @@ enum Serve: Subcommand {
     generations finish within the grace time, and the rest end with a message of their own. A second
     signal ends at once.
 
+    Health comes from signs of life of the engine and its devices, not from traffic: ask
+    grpc.health.v1 for "" or silica.v1.Inference (send work here?), for liveness, readiness or
+    progress.
+
     examples:
       silica serve --model DeepSeek-V2-Lite-Chat
       silica serve --model DIR --listen 0.0.0.0:50051 --stages 2 --kv-memory 4G
@@ -35,7 +38,7 @@ enum Serve: Subcommand {
 
   static func run(_ arguments: Arguments) throws {
     let options = try ModelOptions(arguments)
-    let grace = try arguments.integer("--grace", in: 0...86_400) ?? 30
+    let times = try ServeTimes(arguments)
     let pollerCount = try arguments.integer("--pollers", in: 1...256)
     var addresses = try arguments.addresses("--listen")
     if addresses.isEmpty { addresses = [Address(host: "127.0.0.1", port: 50_051)] }
@@ -44,12 +47,13 @@ enum Serve: Subcommand {
     defer { model.engine.shutdown() }
     let signals = StopSignals()
     let server = try model.server(
-      at: addresses, name: arguments.string("--name"), pollerCount: pollerCount)
-    defer { server.stop(grace: .seconds(grace)) }
+      at: addresses, name: arguments.string("--name"), pollerCount: pollerCount,
+      limits: times.limits())
+    defer { server.stop(grace: times.grace) }
     try server.start()
     announce(server, model)
     while !signals.wait(milliseconds: 500) { server.refreshHealth() }
-    Console.error("silica: stopping; running generations have \(grace) s (again to stop now)\n")
+    Console.error("silica: stopping; running generations have \(times.grace) (again to stop now)\n")
     StopSignals.endProcessAtNext()
   }
 

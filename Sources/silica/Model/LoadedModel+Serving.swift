@@ -45,13 +45,14 @@ extension LoadedModel {
 extension LoadedModel {
   /// A server for the model; `start` makes it listen.
   func server(
-    at addresses: [Address], name: String? = nil, pollerCount: Int? = nil
+    at addresses: [Address], name: String? = nil, pollerCount: Int? = nil,
+    limits: ServingLimits = ServingLimits()
   ) throws -> InferenceServer {
     let placement = Placement(topology: topology, deviceCount: 1, pollerCount: pollerCount)
     var configuration = ServerConfiguration(addresses: addresses)
     configuration.pollerCPUs = placement.pollers.map(\.cpus)
     return InferenceServer(
-      configuration, model: try served(name: name), limits: ServingLimits(),
+      configuration, model: try served(name: name), limits: limits,
       auxCPUs: placement.auxiliary.cpus)
   }
 }
