@@ -63,6 +63,7 @@ let package = Package(
     library("Sampling", ["Support", "Step"]),
     library("Device", ["Support", "Program", "Step"]),
     library("CPUDevice", ["Support", "Program", "Step", "Topology", "Device", "CKernels"]),
+    library("Synthetic", ["Support", "Program", "Step", "Text", "Device"]),
     library("Executor", ["Support", "Program", "Step", "Topology", "Slicing", "Device"]),
     library(
       "Engine",
@@ -76,7 +77,8 @@ let package = Package(
       name: "silica",
       dependencies: [
         "Support", "Topology", "Wire", "Messages", "RPC", "Text", "Checkpoint", "Program",
-        "Models", "Slicing", "Step", "Device", "CPUDevice", "Executor", "Engine", "Serving",
+        "Models", "Slicing", "Step", "Device", "CPUDevice", "Synthetic", "Executor", "Engine",
+        "Serving",
       ],
       path: "Sources/silica", exclude: ["README.md"], swiftSettings: settings),
 
@@ -98,6 +100,9 @@ let package = Package(
       "ModelsTests", ["Support", "Program", "Checkpoint", "Models", "Step", "Device"]),
     tests(
       "DeviceTests", ["Support", "Program", "Checkpoint", "Models", "Step", "Device", "CPUDevice"]),
+    tests(
+      "SyntheticTests",
+      ["Support", "Program", "Step", "Text", "Device", "Topology", "Engine", "Synthetic"]),
     tests("CacheTests", ["Support", "Cache"]),
     tests("SchedulerTests", ["Support", "Step", "Cache", "Scheduler"]),
     tests("SamplingTests", ["Support", "Step", "Sampling"], exclude: ["Goldens"]),

@@ -38,6 +38,13 @@ enum ByteAlphabet {
     return result
   }
 
+  /// How a vocabulary writes those bytes.
+  static func name(of bytes: some Sequence<UInt8>) -> String {
+    var name = ""
+    for byte in bytes { name.unicodeScalars.append(characters[Int(byte)]) }
+    return name
+  }
+
   private static func isPrintable(_ byte: UInt8) -> Bool {
     0x21...0x7E ~= byte || 0xA1...0xAC ~= byte || 0xAE...0xFF ~= byte
   }

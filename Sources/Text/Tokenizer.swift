@@ -36,7 +36,7 @@ package final class Tokenizer: Sendable {
   }
 
   /// Loads a `tokenizer.json`.
-  package init(
+  package convenience init(
     contentsOf path: String, configuration: TokenizerConfiguration = TokenizerConfiguration()
   ) throws(TokenizerError) {
     guard let json = try TextFile.json(of: path) else {
@@ -48,6 +48,10 @@ package final class Tokenizer: Sendable {
     } catch {
       throw TokenizerError(error.code, "\(path): \(error.message)")
     }
+    self.init(file, configuration: configuration)
+  }
+
+  init(_ file: TokenizerFile, configuration: TokenizerConfiguration) {
     self.configuration = configuration
     chatTemplate = ChatTemplate.recognized(configuration.chatTemplate)
     vocabulary = file.vocabulary

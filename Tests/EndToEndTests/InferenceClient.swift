@@ -24,6 +24,16 @@ final class InferenceClient {
     try HealthWatch(try open(Grpc_Health_V1_Health.watch.path, deadline: 60), of: self)
   }
 
+  /// What the server says of its model.
+  func model() throws -> Silica_V1_GetModelResponse {
+    let call = try open(Silica_V1_Inference.getModel.path, deadline: 60)
+    try call.send(Silica_V1_GetModelRequest().encoded())
+    guard let bytes = try call.receive() else {
+      throw RunningServer.Failure(description: "\(try call.finish().status)")
+    }
+    return try Silica_V1_GetModelResponse(decoding: bytes)
+  }
+
   /// Greedy token ids after a prompt, `count` of them.
   func greedy(_ prompt: [Int32], count: Int) throws -> [Int32] {
     var request = Silica_V1_GenerateRequest()

@@ -19,14 +19,14 @@ enum Bench: Subcommand {
       Option("--prompt", "N", "tokens of each prompt", default: "128"),
       Option("--generate", "N", "tokens generated for each prompt", default: "32"),
       Option("--format", "NAME", "json (a line for each batch size) or table", default: "json"),
-    ]
+    ] + SyntheticOptions.options
 
   static let discussion = """
     Prompts are random token ids, different for each sequence. `prefill_tokens_per_s` counts from
     the start until the last sequence has its first token, `decode_tokens_per_s` from there to the
     end. `fraction_of_memory_bandwidth` relates the weights that a decode step reads to the read
     bandwidth measured in the same run with as many threads; a model that fits into the caches can
-    exceed it.
+    exceed it. `--model synthetic` shows what a step costs beside the model.
 
     example:
       silica bench --model DIR --batch 1,8 --prompt 64 --generate 16
@@ -45,7 +45,7 @@ enum Bench: Subcommand {
       threads: options.threads ?? model.topology.cores.count
     ).bytesPerSecond
     let traffic = try WeightTraffic(
-      model.program, from: model.checkpoint, precision: options.cpuPrecision)
+      model.program, from: model.weights, precision: options.cpuPrecision)
     var table = Table(
       header: ["batch", "prefill t/s", "decode t/s", "step ms p50", "share of bandwidth"])
     for batch in batches {

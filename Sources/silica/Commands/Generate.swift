@@ -29,7 +29,7 @@ enum Generate: Subcommand {
       Option("--stop", "TEXT", "end before this text", repeatable: true),
       Option("--ignore-eos", nil, "go on past the model's end tokens"),
       Option("--usage", nil, "print token counts and times to standard error at the end"),
-    ] + ModelOptions.options
+    ] + ModelOptions.options + SyntheticOptions.options
 
   static let discussion = """
     The text goes to standard output as it comes. Several prompts run as generations of one stream;
@@ -67,9 +67,7 @@ enum Generate: Subcommand {
     guard arguments.has("--model") else { throw UsageError("give --target or --model") }
     let model = try LoadedModel(try ModelOptions(arguments, batchMax: starts.count))
     defer { model.engine.shutdown() }
-    if model.isUntrained {
-      Console.error("silica: note: this checkpoint is untrained; its text means nothing\n")
-    }
+    if let note = model.note { Console.error("silica: note: \(note)\n") }
     let server = try model.server(at: [Address(host: "127.0.0.1", port: 0)], pollerCount: 1)
     defer { server.stop(grace: .zero) }
     try server.start()

@@ -12,7 +12,7 @@ enum Plan: Subcommand {
   static let summary = "show how a model is cut over executors"
 
   static let options = [
-    ModelOptions.model,
+    Option("--model", "DIR", "Hugging Face checkpoint: config.json and *.safetensors"),
     Option("--stages", "N", "ranges of layers", default: "1"),
     Option("--context-slices", "N", "parts of every sequence's keys", default: "1"),
     Option("--threads", "N", "compute threads of each device", default: "its share of the cores"),

@@ -18,7 +18,7 @@ enum Serve: Subcommand {
         default: "127.0.0.1:50051", repeatable: true),
       Option("--name", "NAME", "the model's name for clients", default: "the folder's"),
       Option("--pollers", "N", "threads that carry calls", default: "one for each NUMA node"),
-    ] + ServeTimes.options
+    ] + ServeTimes.options + SyntheticOptions.options
 
   static let discussion = """
     When it is ready it prints one line to standard output for each address:
@@ -31,9 +31,12 @@ enum Serve: Subcommand {
     grpc.health.v1 for "" or silica.v1.Inference (send work here?), for liveness, readiness or
     progress.
 
+    \(SyntheticOptions.discussion)
+
     examples:
       silica serve --model DeepSeek-V2-Lite-Chat
       silica serve --model DIR --listen 0.0.0.0:50051 --stages 2 --kv-memory 4G
+      silica serve --model synthetic --token-rate 50 --token-bytes 4 --max-batch 256
     """
 
   static func run(_ arguments: Arguments) throws {
@@ -59,9 +62,7 @@ enum Serve: Subcommand {
 
   private static func announce(_ server: InferenceServer, _ model: LoadedModel) {
     Console.error("silica: \(model.program.name) on \(model.deviceSummary)\n")
-    if model.isUntrained {
-      Console.error("silica: note: this checkpoint is untrained; its text means nothing\n")
-    }
+    if let note = model.note { Console.error("silica: note: \(note)\n") }
     for address in server.addresses { Console.out("silica: listening on \(address)\n") }
   }
 }

@@ -5,19 +5,35 @@ import Engine
 import RPC
 import Serving
 import Step
+import Synthetic
 import Text
 import Topology
 
 extension LoadedModel {
   /// The model with its text half, as a server needs it.
   func served(name: String?) throws -> ServedModel {
-    ServedModel(
-      name: name ?? Self.name(of: options.directory),
-      architecture: checkpoint.configuration.architecture,
-      tokenizer: try Tokenizer(directory: options.directory),
-      defaultSampling: try defaultSampling(),
-      endTokens: checkpoint.endTokenIDs.map { Int32($0) }, device: deviceSummary,
-      engine: engine)
+    switch origin {
+    case .checkpoint(let checkpoint):
+      ServedModel(
+        name: name ?? Self.name(of: options.directory),
+        architecture: checkpoint.configuration.architecture,
+        tokenizer: try Tokenizer(directory: options.directory),
+        defaultSampling: try defaultSampling(checkpoint),
+        endTokens: checkpoint.endTokenIDs.map { Int32($0) }, device: deviceSummary,
+        engine: engine)
+    case .synthetic(let model):
+      ServedModel(
+        name: name ?? SyntheticOptions.name, architecture: SyntheticModel.architecture,
+        tokenizer: try model.tokenizer(), defaultSampling: Self.greedySampling, endTokens: [],
+        device: deviceSummary, engine: engine)
+    }
+  }
+
+  /// A synthetic model's default: it has no distribution to draw from.
+  private static var greedySampling: SamplingParameters {
+    var sampling = SamplingParameters()
+    sampling.temperature = 0
+    return sampling
   }
 
   /// The last part of the folder's path.
@@ -26,7 +42,7 @@ extension LoadedModel {
   }
 
   /// The sampling values of `generation_config.json`.
-  private func defaultSampling() throws -> SamplingParameters {
+  private func defaultSampling(_ checkpoint: Checkpoint) throws -> SamplingParameters {
     var sampling = SamplingParameters()
     let stored = checkpoint.generationDefaults
     if let temperature = stored.temperature { sampling.temperature = Float(temperature) }
@@ -38,8 +54,15 @@ extension LoadedModel {
     return sampling
   }
 
-  /// Whether the checkpoint says of itself that its weights are random.
-  var isUntrained: Bool { checkpoint.configuration.isUntrained }
+  /// What a person should know who sees its text; nil for a trained model.
+  var note: String? {
+    switch origin {
+    case .checkpoint(let checkpoint) where checkpoint.configuration.isUntrained:
+      "this checkpoint is untrained; its text means nothing"
+    case .checkpoint: nil
+    case .synthetic: "this model is synthetic; its text means nothing"
+    }
+  }
 }
 
 extension LoadedModel {

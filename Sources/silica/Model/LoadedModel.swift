@@ -10,27 +10,58 @@ import Program
 import Serving
 import Step
 import Support
+import Synthetic
 import Text
 import Topology
 
-/// A checkpoint with its engine running.
+/// A model with its engine running.
 struct LoadedModel {
-  let checkpoint: Checkpoint
+  /// Where it comes from.
+  enum Origin {
+    case checkpoint(Checkpoint)
+    case synthetic(SyntheticModel)
+  }
+
+  let origin: Origin
+  let weights: any WeightSource
   let program: Program
   let engine: Engine
   let topology: Topology
   let options: ModelOptions
 
-  /// Opens, checks and loads a checkpoint. Shows progress on a terminal.
+  /// Opens, checks and loads a checkpoint, or makes a model. Shows progress on a terminal.
   ///
   /// - Parameter givesAllLogits: whether every row of a step may give logits (`silica logits`).
   init(_ options: ModelOptions, givesAllLogits: Bool = false) throws {
-    checkpoint = try Checkpoint(directory: options.directory)
-    program = try Model.program(for: checkpoint)
+    let devices: DeviceFactory
+    if let configuration = options.synthetic {
+      let model = SyntheticModel(configuration)
+      origin = .synthetic(model)
+      program = model.program()
+      weights = SyntheticWeights(for: program)
+      devices = { _ in SyntheticDevice(model) }
+    } else {
+      let checkpoint = try Checkpoint(directory: options.directory)
+      origin = .checkpoint(checkpoint)
+      program = try Model.program(for: checkpoint)
+      weights = checkpoint
+      devices = Self.factory(options)
+    }
     topology = try Topology.current()
     self.options = options
+    let line = LoadProgressLine()
+    defer { line.finish() }
+    engine = try Engine.start(
+      program, from: weights, devices: devices,
+      configuration: Self.configuration(options, program, givesAllLogits: givesAllLogits),
+      topology: topology, progress: line.update)
+  }
+
+  private static func configuration(
+    _ options: ModelOptions, _ program: Program, givesAllLogits: Bool
+  ) -> EngineConfiguration {
     var configuration = EngineConfiguration()
-    configuration.stages = Self.stages(options, program)
+    configuration.stages = stages(options, program)
     configuration.contextSlices = options.contextSlices
     configuration.threadsPerDevice = options.threads
     configuration.batchMax = options.batchMax
@@ -40,11 +71,8 @@ struct LoadedModel {
     }
     configuration.contextLength = options.contextLength
     configuration.kvMemoryBytes = options.kvMemoryBytes
-    let line = LoadProgressLine()
-    defer { line.finish() }
-    engine = try Engine.start(
-      program, from: checkpoint, devices: Self.factory(options), configuration: configuration,
-      topology: topology, progress: line.update)
+    configuration.waitingSequencesMax = options.waitingMax ?? configuration.waitingSequencesMax
+    return configuration
   }
 
   /// A model is cut between layers, so there are no more stages than those.

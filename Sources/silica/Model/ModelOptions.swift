@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import CPUDevice
+import Synthetic
 
 /// The options of every subcommand that runs a model.
 struct ModelOptions {
@@ -10,27 +11,30 @@ struct ModelOptions {
   }
 
   var directory: String
+  /// The model in place of a checkpoint's; nil if `directory` has one.
+  var synthetic: SyntheticConfiguration?
   var device: DeviceKind
   var cpuPrecision: CPUPrecision
   var stages: Int
   var contextSlices: Int
   var threads: Int?
   var batchMax: Int
+  var waitingMax: Int?
   var prefillChunk: Int?
   var contextLength: Int?
   var kvMemoryBytes: Int?
 
-  static let model = Option(
-    "--model", "DIR", "Hugging Face checkpoint: config.json, tokenizer.json, *.safetensors")
-
   static let options = [
-    model,
+    Option(
+      "--model", "DIR",
+      "Hugging Face checkpoint: config.json, tokenizer.json, *.safetensors; or 'synthetic'"),
     Option("--device", "NAME", "auto, cpu or reference", default: "auto"),
     Option("--precision", "NAME", "auto, f32 or bf16", default: "auto: as stored"),
     Option("--stages", "N", "run ranges of layers on N executors", default: "1"),
     Option("--context-slices", "N", "split every sequence's keys over N executors", default: "1"),
     Option("--threads", "N", "compute threads of each device", default: "its share of the cores"),
     Option("--max-batch", "N", "sequences that run at once", default: "32"),
+    Option("--max-waiting", "N", "sequences that wait for their first step", default: "256"),
     Option("--prefill-chunk", "N", "tokens of a step", default: "256"),
     Option("--context-length", "N", "tokens of a sequence", default: "the model's"),
     Option("--kv-memory", "SIZE", "memory for keys and values, as 512M", default: "half of free"),
@@ -38,6 +42,7 @@ struct ModelOptions {
 
   init(_ arguments: Arguments, batchMax: Int = 32) throws(UsageError) {
     directory = try arguments.required("--model")
+    synthetic = try SyntheticOptions.read(arguments)
     device = try Self.device(arguments.string("--device") ?? "auto")
     cpuPrecision = try Self.precision(arguments)
     if device == .reference, cpuPrecision == .bf16 {
@@ -47,6 +52,7 @@ struct ModelOptions {
     contextSlices = try arguments.integer("--context-slices", in: 1...64) ?? 1
     threads = try arguments.integer("--threads", in: 1...4_096)
     self.batchMax = try arguments.integer("--max-batch", in: 1...4_096) ?? batchMax
+    waitingMax = try arguments.integer("--max-waiting", in: 1...65_536)
     prefillChunk = try arguments.integer("--prefill-chunk", in: 1...65_536)
     contextLength = try arguments.integer("--context-length", in: 2...Int.max)
     kvMemoryBytes = try arguments.bytes("--kv-memory")
