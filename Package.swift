@@ -37,6 +37,7 @@ let package = Package(
     .systemLibrary(name: "CGRPC", path: "CShims/CGRPC"),
     .systemLibrary(name: "CNUMA", path: "CShims/CNUMA"),
     .systemLibrary(name: "CPCRE2", path: "CShims/CPCRE2"),
+    .systemLibrary(name: "CZlib", path: "CShims/CZlib"),
     .target(
       name: "CLinux", path: "CShims/CLinux", cSettings: [.unsafeFlags(["-Wall", "-Wextra"])]),
     .target(
@@ -51,7 +52,7 @@ let package = Package(
       name: "protoc-gen-silica", dependencies: ["Wire"], path: "Sources/protoc-gen-silica",
       exclude: ["README.md", "Proto"], swiftSettings: settings),
     library("Messages", ["Wire"]),
-    library("RPC", ["Support", "CGRPC"]),
+    library("RPC", ["Support", "CGRPC", "CZlib"]),
     library("Text", ["Support", "CPCRE2"]),
     library("Program", ["Support"]),
     library("Checkpoint", ["Support", "Program"]),

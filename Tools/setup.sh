@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 # Installs what Silica needs and is missing.
 #   setup.sh build    the libraries that the server is built with
-#   setup.sh test     those, and what the tests compare with (protoc, C++ gRPC, a .venv)
+#   setup.sh test     those, and what the tests compare with (protoc, C++ and Go gRPC, a .venv)
 #   setup.sh oracle   those, and what makes the goldens (torch, transformers)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 build_packages=(libgrpc-dev libnuma-dev libpcre2-dev libssl-dev zlib1g-dev)
 test_packages=(g++ libgrpc++-dev libprotobuf-dev pkg-config protobuf-compiler
-  protobuf-compiler-grpc python3-venv)
+  protobuf-compiler-grpc python3-venv
+  golang-go golang-google-grpc-dev golang-github-golang-protobuf-1-5-dev
+  protoc-gen-go-1-5 protoc-gen-go-grpc)
 
 install_packages() {
   local missing=()

@@ -17,9 +17,27 @@ func makeByteBuffer(
   return grpc_raw_byte_buffer_create(&slice, 1)
 }
 
-/// Lends the bytes of a received message. A message in one slice is read in place; one that came
-/// in pieces is joined first.
-func withBytes(of buffer: ByteBufferPointer, _ body: (UnsafeRawBufferPointer) -> Void) {
+/// Lends the bytes of a received message, decompressed. Throws for one that has more than `limit`
+/// bytes then, or cannot be decompressed.
+func withBytes(
+  of buffer: ByteBufferPointer, limit: Int, _ body: (UnsafeRawBufferPointer) -> Void
+) throws(MessageFailure) {
+  guard cgrpc_compression(buffer) != GRPC_COMPRESS_NONE else {
+    return withSentBytes(of: buffer, body)
+  }
+  var inflated: Result<[UInt8], MessageFailure> = .success([])
+  withSentBytes(of: buffer) { sent in
+    inflated = Result { () throws(MessageFailure) in try inflate(sent, limit: limit) }
+  }
+  let bytes = try inflated.get()
+  bytes.withUnsafeBytes { body($0) }
+}
+
+/// Lends the bytes of a message as they came. A message in one slice is read in place; one that
+/// came in pieces is joined first.
+private func withSentBytes(
+  of buffer: ByteBufferPointer, _ body: (UnsafeRawBufferPointer) -> Void
+) {
   var reader = grpc_byte_buffer_reader()
   guard grpc_byte_buffer_reader_init(&reader, buffer) != 0 else {
     return body(UnsafeRawBufferPointer(start: nil, count: 0))

@@ -23,12 +23,14 @@ package class Call: CompletionTarget, @unchecked Sendable {  // confined to the 
   package let poller: Poller
   let slots: UnsafeMutablePointer<cgrpc_call_slots>
   var machine: CallStateMachine
+  private let receiveMessageBytesMax: Int
   private var messageInFlight: ByteBufferPointer?
   /// Metadata on its way out.
   var metadataInFlight: [MetadataBuffer] = []
 
-  init(poller: Poller, machine: CallStateMachine) {
+  init(poller: Poller, machine: CallStateMachine, limits: RPCLimits) {
     self.poller = poller
+    receiveMessageBytesMax = limits.receiveMessageBytesMax
     self.machine = machine
     slots = .allocate(capacity: 1)
     cgrpc_call_slots_init(slots)
@@ -118,7 +120,11 @@ package class Call: CompletionTarget, @unchecked Sendable {  // confined to the 
       return execute(machine.readCompleted(hasFailed ? .failure : .end))
     }
     guard permitted(machine.readCompleted(.message)) == .deliverMessage else { return }
-    withBytes(of: message) { deliverMessage($0) }
+    do {
+      try withBytes(of: message, limit: receiveMessageBytesMax) { deliverMessage($0) }
+    } catch {
+      cancelCall(error.status)
+    }
   }
 
   private func execute(_ action: CallStateMachine.Action) {

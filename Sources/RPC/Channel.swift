@@ -8,6 +8,7 @@ package final class Channel: @unchecked Sendable {  // C-core's channels are mad
   package let target: String
   /// The poller of all calls of this channel. Other channels may use it too; its owner stops it.
   package let poller: Poller
+  let limits: RPCLimits
   let handle: OpaquePointer
 
   /// Does not block and does not fail: a server that is not there fails the calls.
@@ -18,6 +19,7 @@ package final class Channel: @unchecked Sendable {  // C-core's channels are mad
     grpc_init()
     target = address.description
     self.poller = poller
+    self.limits = limits
     var arguments = [
       // A connection of its own, not one shared with other channels of the process.
       cgrpc_arg_use_local_subchannel_pool(1),

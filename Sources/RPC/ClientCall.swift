@@ -24,7 +24,8 @@ package final class ClientCall: Call, @unchecked Sendable {  // confined to the 
     self.metadata = metadata
     self.deadline = deadline
     self.handler = handler
-    super.init(poller: channel.poller, machine: .client(openingCount: 2))
+    super.init(
+      poller: channel.poller, machine: .client(openingCount: 2), limits: channel.limits)
   }
 
   /// Begins the call; messages may be sent and read from now on. Once.

@@ -2,7 +2,8 @@
 
 /// The bounds of the transport. Each is given to C-core explicitly; nothing is left to a default.
 package struct RPCLimits: Hashable, Sendable {
-  /// The largest message taken in; a larger one ends its call with RESOURCE_EXHAUSTED.
+  /// The largest message taken in, before and after decompression; a larger one ends its call with
+  /// RESOURCE_EXHAUSTED.
   package var receiveMessageBytesMax = 16 << 20
   /// The largest message sent.
   package var sendMessageBytesMax = 16 << 20

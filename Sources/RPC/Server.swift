@@ -87,7 +87,10 @@ extension Server {
         Status(.resourceExhausted, "the server has \(limit) calls open, its limit"))
     }
     guard let accept = methods[call.path] else {
-      return call.finish(Status(.unimplemented, "unknown method \(call.path)"))
+      // As much of the path as a status has room for.
+      let start = String(call.path.unicodeScalars.prefix(256))
+      let path = start == call.path ? start : start + "…"
+      return call.finish(Status(.unimplemented, "unknown method \(path)"))
     }
     call.attach(accept(call))
   }

@@ -21,7 +21,8 @@ package final class ServerCall: Call, @unchecked Sendable {  // confined to the 
 
   init(server: Server, poller: Poller) {
     self.server = server
-    super.init(poller: poller, machine: .server())
+    super.init(
+      poller: poller, machine: .server(), limits: server.configuration.limits)
   }
 
   /// Sets the headers of the answer, which go with its first message or its status.

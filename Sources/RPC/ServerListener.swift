@@ -80,6 +80,8 @@ extension RPCLimits {
     [
       cgrpc_arg_max_receive_message_length(Int32(receiveMessageBytesMax)),
       cgrpc_arg_max_send_message_length(Int32(sendMessageBytesMax)),
+      // C-core would decompress a message whole before it looks at its size.
+      cgrpc_arg_enable_per_message_decompression(0),
       cgrpc_arg_max_metadata_size(Int32(metadataBytesMax)),
       cgrpc_arg_write_buffer_size(Int32(writeBufferBytes)),
       cgrpc_arg_keepalive_time_ms(Int32(keepaliveIntervalMilliseconds)),

@@ -7,7 +7,10 @@ import Testing
 extension EndToEnd {
   /// Clients on other people's gRPC. One after the other: some of them fill the server's queue.
   @Suite(.serialized, .servesTinyModel) struct PythonClientTests {
-    @Test(arguments: ["session_checks.py", "error_checks.py", "standard_checks.py"])
+    @Test(
+      arguments: [
+        "session_checks.py", "error_checks.py", "standard_checks.py", "interop_checks.py",
+      ])
     func `a Python client's checks pass`(script: String) throws {
       try Script.expectSuccess(script, try TinyServer.address())
     }
@@ -65,6 +68,50 @@ extension EndToEnd {
       let nobody = try Command.run(client, ["127.0.0.1:1", "Hello"])
       #expect(nobody.status == 1)
       #expect(!nobody.errors.isEmpty)
+    }
+  }
+
+  /// grpc-go: HTTP/2 and gRPC written anew, without C-core.
+  @Suite(.serialized, .servesTinyModel) struct GoClientTests {
+    /// Builds a program on the stubs of the Go example.
+    private func build(_ source: String, in folder: TemporaryDirectory) throws -> String {
+      let make = try Command.run(
+        "/usr/bin/make",
+        [
+          "-C", Repository.path("Examples/go"), "OUT=\(folder.path)",
+          "SOURCE=\(Repository.path(source))",
+        ])
+      try #require(make.status == 0, "\(make.errors)")
+      let name = source.split(separator: "/").last?.split(separator: ".").first
+      return folder.path(String(try #require(name)))
+    }
+
+    @Test func `the Go example is built from its Makefile and runs generations`() throws {
+      let folder = try TemporaryDirectory()
+      let client = try build("Examples/go/client.go", in: folder)
+      let address = try TinyServer.address()
+      let session = try Command.run(
+        client,
+        ["-max-tokens", "2000", "-cancel", "2", address, "Hello there", "Name three", "and more"])
+      #expect(session.status == 0, "\(session.errors)")
+      let ends = session.output.split(separator: "\n").filter { $0.contains("FINISH_REASON") }
+        .sorted()
+      #expect(ends.map { $0.contains("CANCELLED") } == [false, true, false], "\(ends)")
+      let one = try Command.run(client, ["-once", address, "Hello there"])
+      #expect(one.status == 0 && one.output.contains("FINISH_REASON_"), "\(one.errors)")
+      let late = try Command.run(
+        client, ["-once", "-max-tokens", "4000", "-deadline", "50ms", address, "Hello"])
+      #expect(late.status == 1 && late.errors.contains("DeadlineExceeded"), "\(late.errors)")
+      let refused = try Command.run(client, ["-once", "-temperature=-3", address, "Hello"])
+      #expect(refused.status == 1)
+      #expect(refused.errors.contains("field: start.sampling.temperature"), "\(refused.errors)")
+    }
+
+    @Test func `a Go client's checks pass`() throws {
+      let folder = try TemporaryDirectory()
+      let checks = try build("Tests/Go/checks.go", in: folder)
+      let result = try Command.run(checks, [try TinyServer.address()])
+      #expect(result.status == 0, "\(result.output)\(result.errors)")
     }
   }
 }
