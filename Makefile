@@ -5,10 +5,10 @@ SHELL := /bin/bash
 SILICA := .build/release/silica
 DEMO_MODEL := Models/tiny-deepseek-v3
 
-.PHONY: help demo test serve bench proto goldens release format build
+.PHONY: help demo test serve bench bench-rpc proto goldens release format build
 
 help: ## list the commands
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: build ## build, serve the bundled model, stream several generations, stop
 	@Tools/demo.sh $(SILICA) $(DEMO_MODEL)
@@ -25,6 +25,11 @@ serve: build ## serve a checkpoint: make serve MODEL=DIR [ARGS="--listen 0.0.0.0
 
 bench: build ## measure a model: a table, JSON and a plot in Benchmarks/results
 	@python3 Benchmarks/bench.py $(SILICA) $(or $(MODEL),$(DEMO_MODEL)) $(ARGS)
+	@echo "make bench-rpc measures the door alone, against a C++ server"
+
+bench-rpc: build ## the door against a C++ callback server: a table, JSON and a plot in Benchmarks/results
+	@Tools/setup.sh bench
+	@python3 Benchmarks/rpc/run.py $(SILICA) $(ARGS)
 
 proto: ## regenerate the protobuf bindings
 	@Tools/setup.sh test

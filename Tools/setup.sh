@@ -3,6 +3,7 @@
 # Installs what Silica needs and is missing.
 #   setup.sh build    the libraries that the server is built with
 #   setup.sh test     those, and what the tests compare with (protoc, C++ and Go gRPC, a .venv)
+#   setup.sh bench    those of build, and what the peers of the benchmarks are built and traced with
 #   setup.sh oracle   those, and what makes the goldens (torch, transformers)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,6 +13,8 @@ test_packages=(g++ libgrpc++-dev libprotobuf-dev pkg-config protobuf-compiler
   protobuf-compiler-grpc python3-venv
   golang-go golang-google-grpc-dev golang-github-golang-protobuf-1-5-dev
   protoc-gen-go-1-5 protoc-gen-go-grpc)
+bench_packages=(g++ libgrpc++-dev libprotobuf-dev make pkg-config protobuf-compiler
+  protobuf-compiler-grpc strace)
 
 install_packages() {
   local missing=()
@@ -49,13 +52,14 @@ case "${1:-build}" in
     install_packages "${build_packages[@]}" "${test_packages[@]}"
     install_python Tools/requirements.txt
     ;;
+  bench) install_packages "${build_packages[@]}" "${bench_packages[@]}" ;;
   oracle)
     install_packages "${build_packages[@]}" "${test_packages[@]}"
     install_python Tools/requirements.txt
     install_python Tools/requirements-oracle.txt
     ;;
   *)
-    echo "usage: Tools/setup.sh build|test|oracle" >&2
+    echo "usage: Tools/setup.sh build|test|bench|oracle" >&2
     exit 2
     ;;
 esac
