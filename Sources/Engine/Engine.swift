@@ -93,8 +93,9 @@ package final class Engine: Sendable {
       AdmittedSequence(
         request: SequenceRequest(
           id: id, prompt: submission.prompt, stopping: submission.stopping,
-          priority: submission.priority, deadline: submission.deadline),
-        sampling: submission.sampling, sink: sink)
+          priority: submission.priority, deadline: submission.deadline,
+          tokenAllowance: submission.tokenAllowance),
+        sampling: submission.sampling, sink: sink, thinking: submission.thinking)
     }
     try submit(sequences)
   }
@@ -102,8 +103,34 @@ package final class Engine: Sendable {
   /// Ends a sequence with `reason` before the next step; `.stopString` when its text is complete.
   /// Does nothing if it has ended.
   package func cancel(_ id: SequenceID, reason: FinishReason = .cancelled) {
+    command(.end(id, reason))
+  }
+
+  /// Lets a sequence generate `count` tokens in all; with so many it is paused and its place in the
+  /// batch is lent out. Does nothing if it has ended.
+  package func allow(_ id: SequenceID, tokens count: Int) {
+    command(.allow(id, tokens: count))
+  }
+
+  /// Changes sequences of one request before the next step, those that have not ended.
+  ///
+  /// - Parameter promptTokens: of each of them.
+  package func update(
+    _ ids: [SequenceID], _ update: SequenceUpdate, promptTokens: Int
+  ) throws(EngineError) {
+    do {
+      if let maxTokens = update.maxTokens {
+        _ = try emptyScheduler.fittingMaxTokens(maxTokens, promptCount: promptTokens)
+      }
+    } catch {
+      throw EngineError(error)
+    }
+    command(.update(ids, update))
+  }
+
+  private func command(_ command: EngineCommand) {
     while gate.openCount > 0 {
-      if commands.tryPush(.end(id, reason)) { break }
+      if commands.tryPush(command) { break }
       // The engine takes a thousand commands a turn; there is nothing to do but let it.
       sched_yield()
     }

@@ -8,6 +8,8 @@ enum EngineCommand: Sendable {
   /// The choices of one request: all of them or none.
   case submit([AdmittedSequence])
   case end(SequenceID, FinishReason)
+  case update([SequenceID], SequenceUpdate)
+  case allow(SequenceID, tokens: Int)
   /// `deadline`, on `Clock`: when to stop waiting for the devices.
   case shutdown(deadline: Nanoseconds)
 }
@@ -17,6 +19,7 @@ struct AdmittedSequence: Sendable {
   var request: SequenceRequest
   var sampling: SamplingParameters
   var sink: any SequenceSink
+  var thinking: ThinkingTokens?
   /// Takes the logits of a sequence that is scored.
   var scoring: LogitsJob?
 }
@@ -30,4 +33,6 @@ enum EngineLimits {
   static let commandsPerTurnMax = 1024
   /// The loop goes round at least this often, so that a thread that hangs is told from an idle one.
   static let beatInterval: Nanoseconds = 500_000_000
+  /// How often the waiting are told their places in the queue, at most.
+  static let queueReportInterval: Nanoseconds = 250_000_000
 }

@@ -8,6 +8,8 @@ package struct EngineLoad: Hashable, Sendable {
   package var running = 0
   /// Sequences that wait for a place in it.
   package var waiting = 0
+  /// Sequences that have generated all that they may for now.
+  package var paused = 0
   package var kvBlocksUsed = 0
   package var kvBlockCount = 0
   /// Steps that have been finished.

@@ -22,10 +22,26 @@ extension EngineLoop {
       submit(sequences, now: now)
     case .end(let id, let reason):
       scheduler.end(id, reason, now: now)
+    case .allow(let id, let count):
+      scheduler.allow(id, tokens: count)
+    case .update(let ids, let update):
+      for id in ids { apply(update, to: id, now: now) }
     case .shutdown(let deadline):
       stopDeadline = deadline
       endAll(.failed(SequenceError(.unavailable, "the server has shut down")))
     }
+  }
+
+  private func apply(_ update: SequenceUpdate, to id: SequenceID, now: Nanoseconds) {
+    do {
+      try scheduler.update(
+        id, priority: update.priority, maxTokens: update.maxTokens, deadline: update.deadline,
+        now: now)
+    } catch {
+      // `Engine.update` has checked it.
+      checkFailed(error.message, file: #fileID, line: #line)
+    }
+    if update.endsThinking { records[id]?.sampler.endThinking() }
   }
 
   private func submit(_ sequences: [AdmittedSequence], now: Nanoseconds) {
@@ -33,7 +49,8 @@ extension EngineLoop {
       records[sequence.request.id] = Record(
         sink: sequence.sink,
         sampler: SequenceSampler(
-          sequence.sampling, stopping: sequence.request.stopping, prompt: sequence.request.prompt),
+          sequence.sampling, stopping: sequence.request.stopping, prompt: sequence.request.prompt,
+          thinking: sequence.thinking),
         scoring: sequence.scoring, promptCount: sequence.request.prompt.count)
     }
     do {

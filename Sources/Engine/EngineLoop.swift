@@ -31,6 +31,9 @@ final class EngineLoop: @unchecked Sendable {
   var workspace = SamplingWorkspace()
   private let wake: WakeSignal
   private let vocabularySize: Int
+  /// When the newest step that has come back was done.
+  private var stepEnd: Nanoseconds = 0
+  private var nextQueueReport: Nanoseconds = 0
   /// Why no step is planned any more.
   var failure: SequenceError?
   /// When to stop waiting for devices; set by the order to shut down.
@@ -55,6 +58,7 @@ final class EngineLoop: @unchecked Sendable {
       var hasWorked = collectResults()
       hasWorked = applyCommands() || hasWorked
       hasWorked = dispatch() || hasWorked
+      reportQueue()
       hasWorked = deliverEvents() || hasWorked
       publish()
       if let stopDeadline {
@@ -68,13 +72,25 @@ final class EngineLoop: @unchecked Sendable {
 
   private func sleep() {
     let nextBeat = Clock.nowNanoseconds + EngineLimits.beatInterval
-    wake.wait(until: min(nextBeat, scheduler.nextDeadline ?? .max, stopDeadline ?? .max))
+    let queueReport = scheduler.load.waiting > 0 ? nextQueueReport : nil
+    let deadlines = [scheduler.nextDeadline, queueReport, stopDeadline].compactMap { $0 }
+    wake.wait(until: min(nextBeat, deadlines.min() ?? .max))
+  }
+
+  /// Tells the waiting their places, now and then.
+  private func reportQueue() {
+    guard scheduler.load.waiting > 0 else { return }
+    let now = Clock.nowNanoseconds
+    guard now >= nextQueueReport else { return }
+    nextQueueReport = now + EngineLimits.queueReportInterval
+    scheduler.reportQueue()
   }
 
   private func publish() {
     let load = scheduler.load
     vitals.beat(
-      running: load.running, waiting: load.waiting, kvBlocksUsed: scheduler.cache.usedCount)
+      running: load.running, waiting: load.waiting, paused: load.paused,
+      kvBlocksUsed: scheduler.cache.usedCount)
     gate.publish(retryDelay: scheduler.retryDelay(now: Clock.nowNanoseconds))
   }
 
@@ -98,6 +114,7 @@ final class EngineLoop: @unchecked Sendable {
     var hasResults = false
     while let batch = pipeline.nextResult() {
       hasResults = true
+      stepEnd = batch.endTime
       let outcomes = batch.failure.map { failed(batch.plan, $0) } ?? outcomes(of: batch)
       let result = StepResult(planID: batch.plan.id, outcomes: outcomes)
       scheduler.complete(result, now: Clock.nowNanoseconds)
@@ -151,22 +168,27 @@ final class EngineLoop: @unchecked Sendable {
 
   // MARK: Events
 
-  /// Hands events to their sinks, then flushes each of these once.
+  /// Hands each sink its events, all at once.
   private func deliverEvents() -> Bool {
     let events = scheduler.takeEvents()
-    var sinks: [ObjectIdentifier: any SequenceSink] = [:]
+    // There are few sinks, one for each poller and each job.
+    var deliveries: [(sink: any SequenceSink, events: [SequenceEvent])] = []
     for event in events {
       guard let sink = records[event.id]?.sink else { continue }
       note(event)
-      sink.deliver(event)
-      sinks[ObjectIdentifier(sink)] = sink
+      if let index = deliveries.firstIndex(where: { $0.sink === sink }) {
+        deliveries[index].events.append(event)
+      } else {
+        deliveries.append((sink, [event]))
+      }
     }
-    for sink in sinks.values { sink.flush() }
+    for delivery in deliveries { delivery.sink.deliver(delivery.events, stepEnd: stepEnd) }
     return !events.isEmpty
   }
 
   /// Keeps gate and records up to date.
   private func note(_ event: SequenceEvent) {
+    if case .queued = event { return }
     if let record = records[event.id], record.isQueued {
       gate.start(sequences: 1, promptTokens: record.promptCount)
       records[event.id]?.isQueued = false
@@ -184,18 +206,8 @@ final class EngineLoop: @unchecked Sendable {
     for (id, record) in records {
       let event = SequenceEvent.finished(id, reason, SequenceAccount())
       note(event)
-      record.sink.deliver(event)
-      record.sink.flush()
+      record.sink.deliver([event], stepEnd: stepEnd)
     }
     publish()
-  }
-}
-
-extension SequenceEvent {
-  /// The sequence it is about.
-  fileprivate var id: SequenceID {
-    switch self {
-    case .prefilled(let id, _), .token(let id, _, _), .finished(let id, _, _): id
-    }
   }
 }

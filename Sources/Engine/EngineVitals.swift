@@ -7,6 +7,7 @@ internal import Synchronization
 final class EngineVitals: Sendable {
   private let running = Atomic<Int>(0)
   private let waiting = Atomic<Int>(0)
+  private let paused = Atomic<Int>(0)
   private let kvBlocksUsed = Atomic<Int>(0)
   private let stepCount = Atomic<UInt64>(0)
   private let lastBeat = Atomic<UInt64>(Clock.nowNanoseconds)
@@ -16,9 +17,10 @@ final class EngineVitals: Sendable {
   /// Set once.
   private let failureText = Mutex<String?>(nil)
 
-  func beat(running: Int, waiting: Int, kvBlocksUsed: Int) {
+  func beat(running: Int, waiting: Int, paused: Int, kvBlocksUsed: Int) {
     self.running.store(running, ordering: .relaxed)
     self.waiting.store(waiting, ordering: .relaxed)
+    self.paused.store(paused, ordering: .relaxed)
     self.kvBlocksUsed.store(kvBlocksUsed, ordering: .relaxed)
     let now = Clock.nowNanoseconds
     lastBeat.store(now, ordering: .relaxed)
@@ -41,6 +43,7 @@ final class EngineVitals: Sendable {
     var load = EngineLoad()
     load.running = running.load(ordering: .relaxed)
     load.waiting = waiting.load(ordering: .relaxed)
+    load.paused = paused.load(ordering: .relaxed)
     load.kvBlocksUsed = kvBlocksUsed.load(ordering: .relaxed)
     load.stepCount = stepCount.load(ordering: .relaxed)
     load.heartbeatAge = Self.age(of: lastBeat.load(ordering: .relaxed))

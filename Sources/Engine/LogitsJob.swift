@@ -31,13 +31,12 @@ final class LogitsJob: SequenceSink, @unchecked Sendable {
     }
   }
 
-  func deliver(_ event: SequenceEvent) {
-    guard case .finished(_, let reason, _) = event else { return }
+  func deliver(_ events: [SequenceEvent], stepEnd: Nanoseconds) {
+    guard case .finished(_, let reason, _)? = events.last else { return }
     if case .failed(let error) = reason { failure = EngineError(error) }
     isDone.store(true, ordering: .releasing)
+    wake.notify()
   }
-
-  func flush() { wake.notify() }
 
   /// The asking thread: sleeps until all is there, or has failed.
   func wait() throws(EngineError) -> [Float] {

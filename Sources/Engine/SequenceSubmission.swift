@@ -12,26 +12,22 @@ package struct SequenceSubmission: Hashable, Sendable {
   package var priority: Int32
   /// On `Clock`: when it ends with `.deadline`, finished or not.
   package var deadline: Nanoseconds?
+  /// Tokens to generate before it is paused, until `Engine.allow` says otherwise.
+  package var tokenAllowance: Int
+  /// For `SequenceUpdate.endsThinking`; nil if the model has no such tokens.
+  package var thinking: ThinkingTokens?
 
   package init(
     prompt: [Int32], sampling: SamplingParameters = SamplingParameters(),
     stopping: StoppingParameters = StoppingParameters(), priority: Int32 = 0,
-    deadline: Nanoseconds? = nil
+    deadline: Nanoseconds? = nil, tokenAllowance: Int = .max, thinking: ThinkingTokens? = nil
   ) {
     self.prompt = prompt
     self.sampling = sampling
     self.stopping = stopping
     self.priority = priority
     self.deadline = deadline
+    self.tokenAllowance = tokenAllowance
+    self.thinking = thinking
   }
-}
-
-/// Where the events of sequences go. Called on the engine's thread, which must not be held up:
-/// take note and return. One sink may serve many sequences.
-package protocol SequenceSink: AnyObject, Sendable {
-  /// Something happened to one of the sink's sequences. The last event of each is `.finished`.
-  func deliver(_ event: SequenceEvent)
-
-  /// The engine has delivered what there is for now; called once after one or more `deliver`s.
-  func flush()
 }

@@ -11,6 +11,8 @@ internal import Topology
 /// accesses.
 package final class MicroBatch: @unchecked Sendable {
   package internal(set) var plan = StepPlan(id: 0, tokens: [], sequences: [])
+  /// When the last device was done with the step, on `Clock`.
+  package internal(set) var endTime: Nanoseconds = 0
   /// Why the step was not computed; its logits mean nothing then.
   package internal(set) var failure: DeviceError?
 

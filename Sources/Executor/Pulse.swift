@@ -19,12 +19,15 @@ final class Pulse: Sendable {
     isBusy.store(true, ordering: .releasing)
   }
 
-  /// Nothing if no step has begun.
-  func endStep() {
-    guard isBusy.load(ordering: .relaxed) else { return }
+  /// Counts a step, if one has begun. Returns the time on `Clock`.
+  @discardableResult
+  func endStep() -> UInt64 {
+    let now = Clock.nowNanoseconds
+    guard isBusy.load(ordering: .relaxed) else { return now }
     stepCount.add(1, ordering: .relaxed)
-    lastBeat.store(Clock.nowNanoseconds, ordering: .relaxed)
+    lastBeat.store(now, ordering: .relaxed)
     isBusy.store(false, ordering: .releasing)
+    return now
   }
 
   func loaded(device: String) { words.withLock { $0.device = device } }

@@ -39,7 +39,7 @@ struct StageRunner {
           exchange?.send(.abandon)
         }
       }
-      pulse.endStep()
+      batch.endTime = pulse.endStep()
       outbox.put(.step(batch))
     }
     exchange?.send(.stop)

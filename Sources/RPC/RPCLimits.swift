@@ -20,6 +20,9 @@ package struct RPCLimits: Hashable, Sendable {
   package var pollerJobCountMax = 8_192
   /// Memory that C-core may hold for one server's connections before it slows reading.
   package var resourceQuotaBytes = 1 << 30
+  /// Bytes that the peer may send on a stream before they are read; nil: C-core finds a window for
+  /// the speed of the line, up to some megabytes.
+  package var streamWindowBytes: Int?
   /// Bytes a stream may buffer before a write counts as blocked.
   package var writeBufferBytes = 64 << 10
   /// A connection that has not finished its handshake by then is closed.

@@ -77,7 +77,10 @@ enum ServerListener {
 extension RPCLimits {
   /// What servers and channels have in common.
   var sharedArguments: [grpc_arg] {
-    [
+    let window = streamWindowBytes.map {
+      [cgrpc_arg_stream_lookahead_bytes(Int32($0)), cgrpc_arg_bdp_probe(0)]
+    }
+    return (window ?? []) + [
       cgrpc_arg_max_receive_message_length(Int32(receiveMessageBytesMax)),
       cgrpc_arg_max_send_message_length(Int32(sendMessageBytesMax)),
       // C-core would decompress a message whole before it looks at its size.

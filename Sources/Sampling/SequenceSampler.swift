@@ -16,17 +16,25 @@ package struct SequenceSampler: Sendable {
   private let parameters: SamplingParameters
   private let stopping: StoppingParameters
   private var history: TokenHistory?
+  private var thinking: ThinkingState?
   /// Tokens drawn so far.
   package private(set) var generatedCount = 0
 
   /// The parameters must be valid.
+  ///
+  /// - Parameter thinking: the model's tokens for `endThinking`; nil if it has none.
   package init(
-    _ parameters: SamplingParameters, stopping: StoppingParameters, prompt: [Int32]
+    _ parameters: SamplingParameters, stopping: StoppingParameters, prompt: [Int32],
+    thinking: ThinkingTokens? = nil
   ) {
     self.parameters = parameters
     self.stopping = stopping
     history = parameters.hasPenalties ? TokenHistory(prompt: prompt) : nil
+    self.thinking = thinking.map { ThinkingState($0, prompt: prompt) }
   }
+
+  /// Makes the next token the one that ends the model's thinking, if it is thinking.
+  package mutating func endThinking() { thinking?.requestEnd() }
 
   /// Draws the next token from logits `[vocabulary]`. Throws when one of them is not a finite
   /// number; the sequence cannot go on then.
@@ -36,7 +44,9 @@ package struct SequenceSampler: Sendable {
     try checkFinite(logits)
     workspace.prepare(vocabularyCount: logits.count)
     let token: Int
-    if isGreedy && !adjustsLogits {
+    if let forced = thinking?.forcedToken {
+      token = Int(forced)
+    } else if isGreedy && !adjustsLogits {
       token = argmax(logits)
     } else {
       adjust(logits, into: &workspace.scores)
@@ -47,6 +57,7 @@ package struct SequenceSampler: Sendable {
     }
     generatedCount += 1
     history?.append(Int32(token))
+    thinking?.note(Int32(token))
     return SampledToken(id: Int32(token), logprobs: logprobs)
   }
 

@@ -25,6 +25,7 @@ extension Scheduler {
       waiting.insert(slot, rank: state.rank)
       waitingPromptTokens += state.promptCount
       noteDeadline(state.deadline)
+      if state.isOutOfAllowance { pause(slot) }
     }
   }
 
@@ -59,30 +60,16 @@ extension Scheduler {
     return true
   }
 
-  /// Takes a sequence out of the batch or the queue. It keeps its blocks until others need them.
-  /// A token that is being computed still comes. False when it has ended or is paused already.
+  /// Lets a sequence generate `count` tokens in all. With so many generated it is paused: out of
+  /// batch and queue, so that its place is lent out; it keeps its blocks until others need them.
+  /// Below that it goes on, waiting for its turn to join the batch. A token that is being computed
+  /// still comes. Returns whether that paused it or let it go on.
   @discardableResult
-  package mutating func pause(_ id: SequenceID) -> Bool {
-    guard let slot = sequences.slot(of: id) else { return false }
-    switch sequences[slot].phase {
-    case .paused, .ending: return false
-    case .waiting, .running: break
-    }
-    leaveQueues(slot)
-    sequences[slot].phase = .paused
-    waitingPromptTokens += sequences[slot].promptCount
-    return true
-  }
-
-  /// Lets a paused sequence go on: it waits for its turn to join the batch. False when it is not
-  /// paused.
-  @discardableResult
-  package mutating func resume(_ id: SequenceID) -> Bool {
-    guard let slot = sequences.slot(of: id), case .paused = sequences[slot].phase else {
-      return false
-    }
-    sequences[slot].phase = .waiting
-    waiting.insert(slot, rank: sequences[slot].rank)
+  package mutating func allow(_ id: SequenceID, tokens count: Int) -> Bool {
+    guard let slot = sequences.slot(of: id), !sequences[slot].isEnding else { return false }
+    sequences[slot].tokenAllowance = count
+    guard sequences[slot].isOutOfAllowance != sequences[slot].isPaused else { return false }
+    if sequences[slot].isPaused { unpause(slot) } else { pause(slot) }
     return true
   }
 
@@ -121,7 +108,8 @@ extension Scheduler {
   }
 
   /// Tokens to generate that context and cache have room for. The last of them needs no block.
-  private func fittingMaxTokens(_ maxTokens: Int?, promptCount: Int) throws(AdmissionError) -> Int {
+  /// Throws when `maxTokens` can never be reached.
+  package func fittingMaxTokens(_ maxTokens: Int?, promptCount: Int) throws(AdmissionError) -> Int {
     let contextRoom = configuration.contextLength - promptCount
     let cacheRoom = cache.tokenCountMax - promptCount + 1
     if cacheRoom < 1 {

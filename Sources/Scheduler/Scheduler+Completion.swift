@@ -50,7 +50,11 @@ extension Scheduler {
         .token(sequences[slot].id, index: sequences[slot].generatedCount, token))
       sequences[slot].tokens.append(token.id)
       if sequences[slot].firstTokenTime == nil { sequences[slot].firstTokenTime = now }
-      if let reason = sequences[slot].finishReason { beginEnding(slot, reason) }
+      if let reason = sequences[slot].finishReason {
+        beginEnding(slot, reason)
+      } else if sequences[slot].isOutOfAllowance, !sequences[slot].isPaused {
+        pause(slot)
+      }
     }
   }
 

@@ -29,6 +29,22 @@ extension Scheduler {
     hasPreempted = true
   }
 
+  /// From queue or batch to where it waits for an allowance.
+  mutating func pause(_ slot: Int) {
+    leaveQueues(slot)
+    sequences[slot].phase = .paused
+    pausedCount += 1
+    waitingPromptTokens += sequences[slot].promptCount
+  }
+
+  /// Into the queue, to join the batch again.
+  mutating func unpause(_ slot: Int) {
+    leaveQueues(slot)
+    sequences[slot].phase = .waiting
+    waiting.insert(slot, rank: sequences[slot].rank)
+    waitingPromptTokens += sequences[slot].promptCount
+  }
+
   /// Takes all blocks of a sequence that no step uses.
   mutating func dropBlocks(_ slot: Int) {
     check(sequences[slot].inFlightCount == 0, "blocks are taken from a step under way")
@@ -74,6 +90,7 @@ extension Scheduler {
       waiting.remove(rank: state.rank)
       waitingPromptTokens -= state.promptCount
     case .paused:
+      pausedCount -= 1
       waitingPromptTokens -= state.promptCount
     case .ending:
       checkFailed("\(state.id) leaves the queues twice", file: #fileID, line: #line)

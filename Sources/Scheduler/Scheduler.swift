@@ -6,7 +6,7 @@ import Support
 
 /// Decides who runs in each step: a pure function of commands, results and times.
 ///
-/// The engine gives commands (`enqueue`, `end`, `update`, `pause`, `resume`), asks for plans while
+/// The engine gives commands (`enqueue`, `end`, `update`, `allow`), asks for plans while
 /// `plan` returns some, hands each plan's result to `complete` in the order of the plans, and takes
 /// the events after any of these. The same calls give the same plans and events, bit for bit.
 package struct Scheduler: Sendable {
@@ -16,6 +16,8 @@ package struct Scheduler: Sendable {
   /// The batch.
   var running = RankedQueue()
   var waiting = RankedQueue()
+  /// Sequences that have generated all that they may for now.
+  var pausedCount = 0
   /// Prompt tokens of all sequences outside the batch.
   var waitingPromptTokens = 0
   /// Plans under way, oldest first.
@@ -48,7 +50,7 @@ package struct Scheduler: Sendable {
   package var planInFlightCount: Int { inFlight.count }
   package var load: SchedulerLoad {
     SchedulerLoad(
-      running: running.count, waiting: waiting.count,
+      running: running.count, waiting: waiting.count, paused: pausedCount,
       cacheUsed: Double(cache.usedCount) / Double(cache.blockCount * cache.sliceCount))
   }
 
@@ -57,12 +59,14 @@ package struct Scheduler: Sendable {
     throughput.delay(sequences: 1, promptTokens: 0, now: now)
   }
 
-  /// How many go before a sequence in the waiting queue; nil when it is not there.
-  package func queuePosition(of id: SequenceID) -> Int? {
-    guard let slot = sequences.slot(of: id), case .waiting = sequences[slot].phase else {
-      return nil
+  /// Tells each sequence that has not begun its place in the queue, if that is another than was
+  /// told last. Linear in the queue: call it a few times a second.
+  package mutating func reportQueue() {
+    for (position, slot) in waiting.slots.enumerated()
+    where sequences[slot].firstStepTime == nil && sequences[slot].reportedPosition != position {
+      sequences[slot].reportedPosition = position
+      events.append(.queued(sequences[slot].id, position: position))
     }
-    return waiting.position(of: sequences[slot].rank)
   }
 }
 
@@ -70,6 +74,7 @@ package struct Scheduler: Sendable {
 package struct SchedulerLoad: Hashable, Sendable {
   package var running: Int
   package var waiting: Int
+  package var paused: Int
   /// The part of the cache's blocks that sequences hold, 0 to 1.
   package var cacheUsed: Double
 }

@@ -10,7 +10,7 @@ struct SequenceState: Sendable {
     case waiting
     /// In the batch.
     case running
-    /// Neither, until it is resumed. It may hold blocks.
+    /// Neither, until it may generate more tokens. It may hold blocks.
     case paused
     /// Neither; it is finished when no step uses it.
     case ending(FinishReason)
@@ -23,6 +23,8 @@ struct SequenceState: Sendable {
   var phase = Phase.waiting
   var deadline: Nanoseconds?
   var maxTokens: Int
+  /// With so many tokens generated, it is paused.
+  var tokenAllowance: Int
   let minTokens: Int
   let stopTokens: [Int32]
   let isScoring: Bool
@@ -38,6 +40,8 @@ struct SequenceState: Sendable {
   var inFlightCount = 0
   /// The last plan that it was part of.
   var lastPlan: UInt64 = 0
+  /// The place in the queue that was told last.
+  var reportedPosition: Int?
 
   var firstStepTime: Nanoseconds?
   var firstTokenTime: Nanoseconds?
@@ -54,6 +58,7 @@ struct SequenceState: Sendable {
     rank = Rank(priority: request.priority, order: order)
     deadline = request.deadline
     self.maxTokens = maxTokens
+    tokenAllowance = request.tokenAllowance
     minTokens = request.stopping.minTokens
     stopTokens = request.stopping.stopTokens
     isScoring = request.isScoring
@@ -68,7 +73,11 @@ struct SequenceState: Sendable {
   /// Whether all but its newest token is computed; otherwise it prefills.
   var isDecoding: Bool { generatedCount > 0 && computedCount >= tokens.count - 1 }
 
+  /// Whether it has generated all that it may for now.
+  var isOutOfAllowance: Bool { !isScoring && generatedCount >= tokenAllowance }
+
   var isRunning: Bool { if case .running = phase { true } else { false } }
+  var isPaused: Bool { if case .paused = phase { true } else { false } }
   var isEnding: Bool { if case .ending = phase { true } else { false } }
 
   /// Why the sequence ends with a token that was just appended, if it does.

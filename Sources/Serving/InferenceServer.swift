@@ -11,20 +11,13 @@ internal import Wire
 ///
 /// `init`, `start`, now and then `refreshHealth`, then `stop`, from one thread at a time.
 package final class InferenceServer: Sendable {
-  /// What each poller has of its own.
-  private struct Lane: Sendable {
-    let poller: Poller
-    let dispatcher: Dispatcher
-    let sessions: SessionRegistry
-    let watchers: HealthWatchers
-  }
-
   private let server: Server
   private let model: ServedModel
   private let aux: AuxThread
   private let lanes: [Lane]
   private let health: HealthService
   private let drainState = DrainState()
+  private let resumeDirectory = ResumeDirectory()
   private let isStopped = Atomic<Bool>(false)
 
   package init(
@@ -32,7 +25,7 @@ package final class InferenceServer: Sendable {
   ) {
     let server = Server(configuration)
     let aux = AuxThread(capacity: limits.waitingPrompts, cpus: auxCPUs)
-    let drainState = drainState
+    let (drainState, resumeDirectory) = (drainState, resumeDirectory)
     self.server = server
     self.model = model
     self.aux = aux
@@ -43,9 +36,8 @@ package final class InferenceServer: Sendable {
     }
     lanes = server.pollers.map { poller in
       Lane(
-        poller: poller,
-        dispatcher: Dispatcher(model: model, limits: limits, poller: poller, aux: aux),
-        sessions: SessionRegistry(drain: drainState), watchers: HealthWatchers())
+        poller: poller, model: model, limits: limits, aux: aux, drain: drainState,
+        directory: resumeDirectory)
     }
     register()
   }
@@ -59,9 +51,14 @@ package final class InferenceServer: Sendable {
   /// Calls that are open now.
   package var activeCallCount: Int { server.activeCallCount }
 
-  /// Looks how the engine is, and tells those who watch health of a change; call it about twice a
-  /// second. Does not wait for anybody.
+  /// Looks how the engine is, and tells those who watch health of a change; ends generations that
+  /// were not resumed in time. Call it about twice a second. Does not wait for anybody.
   package func refreshHealth() {
+    let now = Clock.nowNanoseconds
+    for lane in lanes where lane.dispatcher.statistics.hasDetached {
+      // A poller with a full ring of jobs ends them at the next look.
+      _ = lane.poller.submit { lane.resumable.expire(now: now) }
+    }
     guard health.refresh() else { return }
     var areAllTold = true
     for lane in lanes {
@@ -87,6 +84,7 @@ package final class InferenceServer: Sendable {
       reason: "SHUT_DOWN")
     onEveryLane { lane in
       lane.sessions.endAll(error)
+      lane.resumable.endDetached()
       lane.watchers.endAll()
     }
     server.shutdown(grace: Self.lastFramesTime)
@@ -152,16 +150,16 @@ extension InferenceServer {
       }
       return lane
     }
+    let resumeDirectory = resumeDirectory
     server.register(path: Silica_V1_Inference.session.path) { call in
-      let lane = lane(call)
-      return SessionHandler(call: call, dispatcher: lane.dispatcher, registry: lane.sessions)
+      SessionHandler(call: call, lane: lane(call), directory: resumeDirectory)
     }
     server.register(path: Silica_V1_Inference.generate.path) { call in
-      let lane = lane(call)
-      return GenerateHandler(call: call, dispatcher: lane.dispatcher, registry: lane.sessions)
+      GenerateHandler(call: call, lane: lane(call))
     }
     let description = model.description
     register(Silica_V1_Inference.getModel) { _ in description }
+    registerStatistics()
     registerHealth(lane)
     registerReflection()
   }
@@ -172,6 +170,15 @@ extension InferenceServer {
   ) {
     server.register(path: method.path) { call in
       UnaryHandler(method, call: call, answer: answer)
+    }
+  }
+
+  private func registerStatistics() {
+    let (server, engine) = (server, model.engine)
+    let statistics = self.lanes.map(\.dispatcher.statistics)
+    register(Silica_V1_Inference.getStatistics) { _ in
+      Silica_V1_GetStatisticsResponse(
+        statistics, load: engine.load(), callsOpen: server.activeCallCount)
     }
   }
 

@@ -21,6 +21,8 @@ package struct ServedModel: Sendable {
   /// For people: "cpu (avx512, 2 threads, bf16)".
   package var device: String
   package var engine: Engine
+  /// `<think>` and `</think>`; nil if the model has no such tokens.
+  package let thinking: ThinkingTokens?
 
   package init(
     name: String, architecture: String, tokenizer: Tokenizer,
@@ -33,5 +35,12 @@ package struct ServedModel: Sendable {
     self.endTokens = endTokens
     self.device = device
     self.engine = engine
+    if let begin = tokenizer.token("<think>"), let end = tokenizer.token("</think>"),
+      Int(end) < engine.vocabularySize
+    {
+      thinking = ThinkingTokens(begin: begin, end: end)
+    } else {
+      thinking = nil
+    }
   }
 }

@@ -20,6 +20,18 @@ package struct ServingLimits: Hashable, Sendable {
   package var chatMessages = 4_096
   /// Answers about the whole stream (pong, refusals) that wait to be sent before reading pauses.
   package var waitingStreamFrames = 64
+  /// Tokens of one message: with all their log-probabilities they stay well below the 4 MB that
+  /// many clients take.
+  package var deltaTokens = 1_024
+  /// Tokens of one choice that wait to be sent before its sequence is paused.
+  package var unsentTokens = 1_024
+  /// Bytes of frames that are kept of a generation that can be resumed; the oldest go first.
+  package var replayBytes = 1 << 20
+  /// `limits.resume_ms`.
+  package var resumeMilliseconds: UInt32 = 600_000
+  /// Generations that wait for `resume` on each poller; of those over it, the one with the least
+  /// time left is ended.
+  package var detachedGenerations = 1_024
   /// Requests that wait to be tokenised, on all streams together.
   package var waitingPrompts = 1_024
   /// What one step of one device may take. With an older one, health says that the server hangs.

@@ -3,11 +3,23 @@
 /// Something that happened to a sequence. The events of one sequence come in order, and the last
 /// is its only `.finished`.
 package enum SequenceEvent: Hashable, Sendable {
+  /// So many sequences go before it in the waiting queue; it has not begun.
+  case queued(SequenceID, position: Int)
   /// So many tokens of the prompt are in the cache, found there or computed; more are to come.
   case prefilled(SequenceID, tokens: Int)
   /// The next token; `index` counts from 0. A stop token comes, too.
   case token(SequenceID, index: Int, SampledToken)
   case finished(SequenceID, FinishReason, SequenceAccount)
+}
+
+extension SequenceEvent {
+  /// The sequence it is about.
+  package var id: SequenceID {
+    switch self {
+    case .queued(let id, _), .prefilled(let id, _), .token(let id, _, _), .finished(let id, _, _):
+      id
+    }
+  }
 }
 
 /// Why a sequence ended.

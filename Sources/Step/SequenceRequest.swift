@@ -15,19 +15,22 @@ package struct SequenceRequest: Hashable, Sendable {
   package var priority: Int32
   /// When it ends with `.deadline`, finished or not.
   package var deadline: Nanoseconds?
+  /// Tokens to generate before it is paused, until `Scheduler.allow` says otherwise.
+  package var tokenAllowance: Int
   /// Whether to give the logits of each token of the prompt, and to generate nothing: its plans
   /// ask for all outputs, their outcomes are `.computed`, and it ends with `.length`.
   package var isScoring: Bool
 
   package init(
     id: SequenceID, prompt: [Int32], stopping: StoppingParameters, priority: Int32 = 0,
-    deadline: Nanoseconds? = nil, isScoring: Bool = false
+    deadline: Nanoseconds? = nil, tokenAllowance: Int = .max, isScoring: Bool = false
   ) {
     self.id = id
     self.prompt = prompt
     self.stopping = stopping
     self.priority = priority
     self.deadline = deadline
+    self.tokenAllowance = tokenAllowance
     self.isScoring = isScoring
   }
 }

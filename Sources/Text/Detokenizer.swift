@@ -22,6 +22,18 @@ package struct Detokenizer: Sendable {
     return takeText(keeping: Self.unfinishedCount(pending))
   }
 
+  /// Appends the text that a token completes to `text`, as UTF-8. Allocates nothing for ASCII.
+  package mutating func append(_ id: Int32, to text: inout [UInt8]) {
+    if skipsControlTokens && tokenizer.isControlToken(id) { return }
+    let bytes = tokenizer.bytes(of: id)
+    if pending.isEmpty, bytes.allSatisfy({ $0 < 0x80 }) {
+      text.append(contentsOf: bytes)
+    } else {
+      pending += bytes
+      text.append(contentsOf: takeText(keeping: Self.unfinishedCount(pending)).utf8)
+    }
+  }
+
   /// The text that several tokens complete.
   package mutating func append(_ ids: some Sequence<Int32>) -> String {
     for id in ids where !(skipsControlTokens && tokenizer.isControlToken(id)) {

@@ -11,6 +11,7 @@ final class Recorder: SequenceSink {
   struct Outcome: Sendable {
     var tokens: [Int32] = []
     var prefilled: [Int] = []
+    var queuePositions: [Int] = []
     var reasons: [FinishReason] = []
     var account = SequenceAccount()
     var logprobs: [TokenLogprobs?] = []
@@ -18,17 +19,20 @@ final class Recorder: SequenceSink {
 
   private struct State {
     var outcomes: [SequenceID: Outcome] = [:]
-    var unflushed = 0
-    var flushCount = 0
     var isOutOfOrder = false
   }
 
   private let state = Mutex(State())
 
-  func deliver(_ event: SequenceEvent) {
+  func deliver(_ events: [SequenceEvent], stepEnd: Nanoseconds) {
+    for event in events { take(event) }
+  }
+
+  private func take(_ event: SequenceEvent) {
     state.withLock { state in
-      state.unflushed += 1
       switch event {
+      case .queued(let id, let position):
+        state.outcomes[id, default: Outcome()].queuePositions.append(position)
       case .prefilled(let id, let tokens):
         state.outcomes[id, default: Outcome()].prefilled.append(tokens)
       case .token(let id, let index, let token):
@@ -44,17 +48,8 @@ final class Recorder: SequenceSink {
     }
   }
 
-  func flush() {
-    state.withLock { state in
-      state.flushCount += 1
-      state.unflushed = 0
-    }
-  }
-
   /// Whether each token came once, in its place, and before the end.
   var isInOrder: Bool { state.withLock { !$0.isOutOfOrder } }
-  /// Events that no flush has followed.
-  var unflushedCount: Int { state.withLock { $0.unflushed } }
   var finishedCount: Int {
     state.withLock { state in state.outcomes.values.count { !$0.reasons.isEmpty } }
   }

@@ -28,11 +28,11 @@ final class Bench {
 
   func enqueue(
     _ id: UInt64, prompt: [Int32], maxTokens: Int? = 8, priority: Int32 = 0,
-    deadline: Nanoseconds? = nil
+    deadline: Nanoseconds? = nil, allowance: Int = .max
   ) throws {
     let request = SequenceRequest(
       id: SequenceID(id), prompt: prompt, stopping: StoppingParameters(maxTokens: maxTokens),
-      priority: priority, deadline: deadline)
+      priority: priority, deadline: deadline, tokenAllowance: allowance)
     try scheduler.enqueue([request], now: now)
   }
 
@@ -61,8 +61,21 @@ final class Bench {
       SequenceID(id), priority: priority, maxTokens: maxTokens, now: now)
   }
 
-  func pause(_ id: UInt64) -> Bool { scheduler.pause(SequenceID(id)) }
-  func resume(_ id: UInt64) -> Bool { scheduler.resume(SequenceID(id)) }
+  func allow(_ id: UInt64, tokens count: Int) -> Bool {
+    scheduler.allow(SequenceID(id), tokens: count)
+  }
+  func pause(_ id: UInt64) -> Bool { allow(id, tokens: 0) }
+  func resume(_ id: UInt64) -> Bool { allow(id, tokens: .max) }
+
+  /// The places in the queue that are told now, by sequence.
+  func queuePositions() -> [UInt64: Int] {
+    scheduler.reportQueue()
+    var positions: [UInt64: Int] = [:]
+    for case .queued(let id, let position) in scheduler.takeEvents() {
+      positions[id.value] = position
+    }
+    return positions
+  }
 
   /// One step after the other until nothing is left to do.
   func finish() {

@@ -135,8 +135,10 @@ import Testing
     for (id, priority) in [(1, 0), (2, 0), (3, 5), (4, -1), (5, 5)] as [(UInt64, Int32)] {
       try bench.enqueue(id, prompt: prompt(4, Int32(id) * 10), maxTokens: 1, priority: priority)
     }
-    #expect(bench.scheduler.queuePosition(of: SequenceID(4)) == 4)
+    #expect(bench.queuePositions() == [1: 2, 2: 3, 3: 0, 4: 4, 5: 1])
+    #expect(bench.queuePositions().isEmpty, "only changes are told")
     #expect(try bench.update(4, priority: 9))
+    #expect(bench.queuePositions() == [1: 3, 2: 4, 3: 1, 4: 0, 5: 2])
     bench.finish()
     let order = bench.events.compactMap { event -> UInt64? in
       if case .finished(let id, _, _) = event { id.value } else { nil }
@@ -217,6 +219,26 @@ import Testing
     bench.finish()
     #expect(bench.tokens(1) == bench.model.continuation(of: prompt(9), count: 8))
     #expect(bench.end(1)?.account.preemptionCount == 0)
+  }
+
+  @Test("A sequence generates what it is allowed, to the token, and its place is lent out")
+  func allowancesArePreciseAndLendThePlace() throws {
+    let bench = Bench { $0.sequenceCountMax = 1 }
+    try bench.enqueue(1, prompt: prompt(6), maxTokens: 8, allowance: 0)
+    try bench.enqueue(2, prompt: prompt(6, 50), maxTokens: 4, allowance: 2)
+    bench.finish()
+    #expect(bench.tokens(1).isEmpty && bench.tokens(2).count == 2)
+    #expect(bench.scheduler.load.paused == 2 && bench.scheduler.load.waiting == 0)
+    for count in [1, 3, 8] {
+      #expect(bench.allow(1, tokens: count))
+      bench.finish()
+      #expect(bench.tokens(1).count == count)
+    }
+    #expect(bench.tokens(1) == bench.model.continuation(of: prompt(6), count: 8))
+    #expect(bench.end(1)?.reason == .length)
+    #expect(bench.end(2) == nil)
+    #expect(bench.end(2, .cancelled))
+    #expect(bench.scheduler.load.paused == 0 && bench.scheduler.cache.usedCount == 0)
   }
 
   @Test("A paused sequence loses its blocks to one that runs, and computes them again")

@@ -14,10 +14,12 @@ struct Simulation {
   struct Client {
     let request: SequenceRequest
     var tokens: [Int32] = []
-    var isPaused = false
+    var allowance = Int.max
     var wasEnded = false
     var wasFailed = false
     var finish: (reason: FinishReason, account: SequenceAccount)?
+
+    var isPaused: Bool { !request.isScoring && tokens.count >= allowance }
   }
 
   let configuration: SchedulerConfiguration
@@ -137,17 +139,22 @@ struct Simulation {
     case 0 where chance(3):
       if scheduler.end(id, .cancelled, now: now) { clients[index].wasEnded = true }
     case 1 where !isDraining:
-      if scheduler.pause(id) { clients[index].isPaused = true }
+      allow(index, tokens: chance(3) ? 0 : .random(in: 1...30, using: &random))
     case 2:
       let priority = Int32.random(in: -3...3, using: &random)
       _ = try? scheduler.update(id, priority: priority, now: now)
     default:
-      for index in clients.indices where clients[index].isPaused && (isDraining || chance(2)) {
-        _ = scheduler.resume(clients[index].request.id)
-        clients[index].isPaused = false
+      for index in clients.indices where clients[index].allowance < .max {
+        if isDraining || chance(2) { allow(index, tokens: .max) }
       }
+      scheduler.reportQueue()
     }
     takeEvents()
+  }
+
+  private mutating func allow(_ index: Int, tokens count: Int) {
+    scheduler.allow(clients[index].request.id, tokens: count)
+    clients[index].allowance = count
   }
 
   private mutating func makePlans() {
@@ -180,6 +187,11 @@ struct Simulation {
   private mutating func takeEvents() {
     for event in scheduler.takeEvents() {
       switch event {
+      case .queued(let id, let position):
+        let client = clients[Int(id.value)]
+        if client.finish != nil || !client.tokens.isEmpty || position < 0 {
+          violate("\(id): at \(position) in the queue")
+        }
       case .prefilled(let id, let tokens):
         let client = clients[Int(id.value)]
         if client.finish != nil || tokens > client.request.prompt.count || tokens < 1 {

@@ -20,7 +20,7 @@ import Text
   ) throws -> Generation {
     let reader = RequestReader(model: server.model, limits: ServingLimits())
     let request = try reader.read(.greedy(tokens: 4_000, change), arrival: 0, callDeadline: nil)
-    return try Generation(request, model: server.model)
+    return try Generation(request, model: server.model, unsentTokensMax: 4_096)
   }
 
   private func token(_ id: Int32, index: Int) -> SequenceEvent {
@@ -29,7 +29,7 @@ import Text
 
   @Test func `what gathers is one delta, as far as it goes into a message`() throws {
     var generation = try generation()
-    generation.admit(Generation.Admission(promptTokens: 3, seed: 9), model: server.model)
+    _ = generation.admit(Generation.Admission(promptTokens: 3, seed: 9), model: server.model)
     let tokens = (0..<2_500).map { Int32(3 + $0 % 900) }
     for (index, id) in tokens.enumerated() {
       #expect(generation.apply(token(id, index: index), choice: 0) == .none)
@@ -46,7 +46,7 @@ import Text
       #expect(finished == nil)
       switch event {
       case .accepted(let message): #expect(message.seed == 9 && message.promptTokens == 3)
-      case .delta(let delta):
+      case .delta(let delta, _):
         sizes.append(delta.tokenIds.count)
         text += delta.text
       case .finished(let message): finished = message
@@ -61,7 +61,7 @@ import Text
 
   @Test func `progress is told until there is a token, and only the latest`() throws {
     var generation = try generation { $0.output.n = 2 }
-    generation.admit(Generation.Admission(promptTokens: 90, seed: 0), model: server.model)
+    _ = generation.admit(Generation.Admission(promptTokens: 90, seed: 0), model: server.model)
     _ = generation.takeEvent(now: 0)
     _ = generation.apply(.prefilled(Self.id, tokens: 16), choice: 0)
     _ = generation.apply(.prefilled(Self.id, tokens: 32), choice: 0)
@@ -83,7 +83,7 @@ import Text
 
   @Test func `an error is said once, and nothing after it`() throws {
     var generation = try generation { $0.output.n = 2 }
-    generation.admit(Generation.Admission(promptTokens: 1, seed: 0), model: server.model)
+    _ = generation.admit(Generation.Admission(promptTokens: 1, seed: 0), model: server.model)
     _ = generation.takeEvent(now: 0)
     _ = generation.apply(token(5, index: 0), choice: 0)
     let error = SequenceError(.internal, "the logits are not numbers")
@@ -104,7 +104,7 @@ import Text
       $0.output.n = 2
       $0.stopping.stop = [stop]
     }
-    generation.admit(Generation.Admission(promptTokens: 1, seed: 0), model: server.model)
+    _ = generation.admit(Generation.Admission(promptTokens: 1, seed: 0), model: server.model)
     #expect(generation.apply(token(40, index: 0), choice: 1) == .none)
     #expect(generation.apply(token(41, index: 1), choice: 1) == .endChoice(1))
     #expect(generation.apply(token(42, index: 2), choice: 1) == .none, "a step under way")
@@ -125,7 +125,7 @@ import Text
     }
     #expect(ends == 2 && early.isOver)
     var running = try generation()
-    running.admit(Generation.Admission(promptTokens: 1, seed: 0), model: server.model)
+    _ = running.admit(Generation.Admission(promptTokens: 1, seed: 0), model: server.model)
     #expect(running.cancel() == .cancel)
     #expect(running.cancel() == .cancel)
   }

@@ -18,10 +18,12 @@ final class SessionClient {
   /// Lives at least as long as the call.
   private let server: TestServer
 
-  init(_ server: TestServer) throws {
+  /// On a connection of its own, or one that is given.
+  init(_ server: TestServer, on channel: Channel? = nil) throws {
     self.server = server
     call = try BlockingCall(
-      on: server.channel, path: Silica_V1_Inference.session.path, deadline: testDeadline())
+      on: channel ?? server.channel, path: Silica_V1_Inference.session.path,
+      deadline: testDeadline())
   }
 
   deinit { try? call.cancel() }
@@ -44,6 +46,26 @@ final class SessionClient {
     frame.generation = key
     frame.frame = content
     try call.send(frame.encoded())
+  }
+
+  /// Continues generation `key` of another client, whose stream may be broken, as `newKey`.
+  func resume(_ key: UInt32, of other: SessionClient, as newKey: UInt32) throws {
+    transcripts[newKey] = other.transcript(key)
+    frameCounts[newKey] = other.frameCounts[key]
+    try send(
+      newKey,
+      .resume(
+        .with {
+          $0.token = other.transcript(key).accepted?.resumeToken ?? ""
+          $0.afterSequence = other.frameCounts[key] ?? 0
+        }))
+  }
+
+  /// Resumes a generation of which nothing has arrived.
+  func expect(generation key: UInt32, resuming token: String) throws {
+    transcripts[key] = Transcript()
+    frameCounts[key] = 0
+    try send(key, .resume(.with { $0.token = token }))
   }
 
   func transcript(_ key: UInt32) -> Transcript { transcripts[key] ?? Transcript() }
@@ -84,7 +106,11 @@ final class SessionClient {
     // What names a generation that is over is a refusal, the first frame of its own.
     if key != 0, transcripts[key]?.isOver != false { frameCounts[key] = 0 }
     frameCounts[key, default: 0] += 1
-    #expect(frame.sequence == frameCounts[key], "the number of a frame of generation \(key)")
+    // A resume that is refused is the first frame of its own, too.
+    let isRefusal = frame.sequence == 1 && frame.failed.hasStatus
+    #expect(
+      frame.sequence == frameCounts[key] || isRefusal,
+      "the number of a frame of generation \(key)")
     switch frame.frame {
     case .accepted(let message): transcripts[key]?.add(message)
     case .progress(let message): transcripts[key]?.add(message)

@@ -4,6 +4,7 @@ import Messages
 import RPC
 import Serving
 import Testing
+import Wire
 
 /// Many generations on one stream.
 @Suite struct SessionTests {
@@ -85,19 +86,20 @@ import Testing
     #expect(try session.run(1, .greedy(tokens: 3)).tokens.count == 3)
   }
 
-  @Test func `frames that are unknown, unsupported or undecodable are refused`() throws {
+  @Test func `frames that are unknown, wrong or undecodable are refused`() throws {
     let server = try TestServer()
     let session = try SessionClient(server)
     server.gate.hold()
     try session.start(1, .greedy(tokens: 5))
     try session.send(1, .credit(Silica_V1_Credit()))
-    try session.send(1, .update(Silica_V1_Update()))
+    try session.send(1, .update(.with { $0.maxTokens = 0 }))
     try session.send(1, .resume(Silica_V1_Resume()))
     try session.send(1, nil)
     try session.read { $0.transcript(1).refusals.count == 4 }
     let errors = try session.transcript(1).refusals.map { try ErrorDetails($0) }
-    #expect(errors.map(\.code) == [12, 12, 12, 3])
-    #expect(errors.map(\.fields) == [["credit"], ["update"], ["resume"], ["frame"]])
+    #expect(errors.map(\.code) == [3, 3, 6, 3])
+    #expect(
+      errors.map(\.fields) == [["credit.tokens"], ["update.max_tokens"], ["generation"], ["frame"]])
     #expect(errors[3].reason == "UNKNOWN_FRAME")
     // Generation 2 with field 99, which is in no version.
     try session.call.send([8, 2, 0x9A, 6, 1, 7])

@@ -4,6 +4,7 @@ import Checkpoint
 import Device
 import Engine
 import Glibc
+import Messages
 import Models
 import RPC
 import Serving
@@ -11,6 +12,7 @@ import Step
 import Support
 import Synchronization
 import TestSupport
+import Testing
 import Text
 import Topology
 
@@ -31,11 +33,12 @@ final class TestServer: Sendable {
   var engine: Engine { model.engine }
 
   init(
-    tokenizer: Tokenizer? = nil, limits: ServingLimits = ServingLimits(),
+    tokenizer: Tokenizer? = nil, limits: ServingLimits = ServingLimits(), pollerCount: Int = 1,
     _ configure: (inout EngineConfiguration) -> Void = { _ in }
   ) throws {
     model = try Self.model(gate: gate, tokenizer: tokenizer, configure)
-    let configuration = ServerConfiguration(addresses: [Address(host: "127.0.0.1", port: 0)])
+    var configuration = ServerConfiguration(addresses: [Address(host: "127.0.0.1", port: 0)])
+    configuration.pollerCPUs = Array(repeating: [], count: pollerCount)
     server = InferenceServer(configuration, model: model, limits: limits, auxCPUs: [])
     try server.start()
     address = server.addresses[0]
@@ -82,10 +85,16 @@ final class TestServer: Sendable {
     channel.poller.stop()
   }
 
+  /// What the server counts.
+  func statistics() throws -> Silica_V1_GetStatisticsResponse {
+    let answer = try exchange(Silica_V1_Inference.getStatistics, Silica_V1_GetStatisticsRequest())
+    return try #require(answer.responses.first)
+  }
+
   /// Whether nothing of any generation is left: no sequence, no cache block, no call.
   var isQuiet: Bool {
     let load = engine.load()
-    return load.running == 0 && load.waiting == 0 && load.kvBlocksUsed == 0
+    return load.running == 0 && load.waiting == 0 && load.paused == 0 && load.kvBlocksUsed == 0
       && server.activeCallCount == 0
   }
 }

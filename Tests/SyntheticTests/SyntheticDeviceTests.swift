@@ -114,15 +114,16 @@ private final class Answers: SequenceSink {
     return answers.state.withLock { state in ids.map { state.tokens[$0] ?? [] } }
   }
 
-  func deliver(_ event: SequenceEvent) {
+  func deliver(_ events: [SequenceEvent], stepEnd: Nanoseconds) {
     state.withLock { state in
-      switch event {
-      case .prefilled: break
-      case .token(let id, _, let token): state.tokens[id, default: []].append(token.id)
-      case .finished: state.running -= 1
+      for event in events {
+        switch event {
+        case .queued, .prefilled: break
+        case .token(let id, _, let token): state.tokens[id, default: []].append(token.id)
+        case .finished: state.running -= 1
+        }
       }
     }
+    done.notify()
   }
-
-  func flush() { done.notify() }
 }

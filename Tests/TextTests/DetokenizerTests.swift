@@ -20,7 +20,13 @@ import Text
         }
       var detokenizer = Detokenizer(tokenizer, skippingControlTokens: skipsControlTokens)
       var joined: [UInt8] = []
-      for id in ids { joined += detokenizer.append(id).utf8 }
+      for (index, id) in ids.enumerated() {
+        if index % 3 == 0 {
+          joined += detokenizer.append(id).utf8
+        } else {
+          detokenizer.append(id, to: &joined)
+        }
+      }
       joined += detokenizer.flush().utf8
       let whole = tokenizer.decode(ids, skippingControlTokens: skipsControlTokens)
       #expect(joined == Array(whole.utf8), "\(ids)")

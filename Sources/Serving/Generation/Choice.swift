@@ -6,22 +6,16 @@ internal import Text
 
 /// One sequence of a generation on its way to the client: tokens in, deltas out.
 ///
-/// Confined to the poller of its call. What is not sent yet is one growing delta, or a few of them
-/// when it is too much for one message; so a slow reader costs at most the text of `max_tokens`
-/// tokens.
+/// Confined to the poller of its call. What is not sent yet is bounded: the window of its tokens
+/// pauses the sequence.
 struct Choice {
-  /// Tokens of a delta, at most: with all their log-probabilities they stay well below the 4 MB
-  /// that many clients take in one message.
-  static let tokensPerDelta = 1_024
-
-  let index: UInt32
+  private let index: UInt32
   private let request: GenerationRequest
   private var detokenizer: Detokenizer
-  private var stopMatcher: StopMatcher
-  /// What is not sent yet: all but the last are full.
-  private var pending: [Silica_V1_Delta] = []
-  /// Tokens in the last of `pending`.
-  private var pendingTokenCount = 0
+  /// nil without stop strings.
+  private var stopMatcher: StopMatcher?
+  private var unsent = DeltaBuffer()
+  private var window: TokenWindow
   private var tokenCount = 0
   /// The stop string that was found; the tokens after it are not sent.
   private(set) var matchedStop: String?
@@ -29,90 +23,100 @@ struct Choice {
   private(set) var end: (reason: FinishReason, account: SequenceAccount)?
 
   init(
-    index: Int, request: GenerationRequest, tokenizer: Tokenizer
+    index: Int, request: GenerationRequest, tokenizer: Tokenizer, unsentTokensMax: Int
   ) throws(ServingError) {
     self.index = UInt32(index)
     self.request = request
     detokenizer = Detokenizer(
       tokenizer, skippingControlTokens: !request.showsControlTokens)
+    window = TokenWindow(unsentMax: unsentTokensMax, credit: request.credit)
     do {
-      stopMatcher = try StopMatcher(request.stopStrings)
+      stopMatcher = request.stopStrings.isEmpty ? nil : try StopMatcher(request.stopStrings)
     } catch {
       throw .invalid("start.stopping.stop", "start.stopping.\(error.message)")
     }
   }
+
+  // MARK: From the engine
 
   /// Takes the next token. Returns true if it completed a stop string, so that the sequence is to
   /// be ended.
   mutating func append(_ token: SampledToken) -> Bool {
     guard matchedStop == nil else { return false }
     tokenCount += 1
-    note(token)
-    if request.stopping.stopTokens.contains(token.id) { return false }
-    return append(text: detokenizer.append(token.id))
-  }
-
-  /// Puts into the pending delta what a client wants to know of a token beside its text.
-  private mutating func note(_ token: SampledToken) {
-    if pending.isEmpty || pendingTokenCount == Self.tokensPerDelta { beginDelta() }
-    pendingTokenCount += 1
-    let last = pending.count - 1
-    if request.sendsTokenIDs { pending[last].tokenIds.append(UInt32(bitPattern: token.id)) }
-    if let logprobs = token.logprobs {
-      pending[last].logprobs.append(Silica_V1_TokenLogprobs(logprobs))
+    let textStart = unsent.text.count
+    if !request.stopping.stopTokens.contains(token.id) { appendText(of: token.id) }
+    if request.sendsTokenIDs || token.logprobs != nil || unsent.text.count > textStart {
+      unsent.append(token)
+    } else {
+      // Nothing of it is ever sent, so it must not hold up the tokens to come.
+      window.noteSent(1)
     }
-  }
-
-  private mutating func send(_ text: String) {
-    guard !text.isEmpty else { return }
-    if pending.isEmpty { beginDelta() }
-    pending[pending.count - 1].text += text
-  }
-
-  private mutating func beginDelta() {
-    var delta = Silica_V1_Delta()
-    delta.index = index
-    pending.append(delta)
-    pendingTokenCount = 0
-  }
-
-  private mutating func append(text: String) -> Bool {
-    guard tokenCount > request.stopping.minTokens else {
-      send(text)
-      return false
-    }
-    let output = stopMatcher.append(text)
-    send(output.text)
-    matchedStop = output.stop.map { request.stopStrings[$0] }
     return matchedStop != nil
+  }
+
+  private mutating func appendText(of id: Int32) {
+    if stopMatcher == nil || tokenCount <= request.stopping.minTokens {
+      detokenizer.append(id, to: &unsent.text)
+    } else {
+      match(detokenizer.append(id))
+    }
+  }
+
+  private mutating func match(_ text: String) {
+    guard let output = stopMatcher?.append(text) else { return }
+    unsent.text.append(contentsOf: output.text.utf8)
+    matchedStop = output.stop.map { request.stopStrings[$0] }
   }
 
   /// The sequence ended; what was held back comes out.
   mutating func finish(_ reason: FinishReason, _ account: SequenceAccount) {
     if matchedStop == nil {
-      _ = append(text: detokenizer.flush())
-      if matchedStop == nil { send(stopMatcher.flush()) }
+      let rest = detokenizer.flush()
+      if stopMatcher == nil || tokenCount <= request.stopping.minTokens {
+        unsent.text.append(contentsOf: rest.utf8)
+      } else {
+        match(rest)
+      }
+      if matchedStop == nil, let held = stopMatcher?.flush() {
+        unsent.text.append(contentsOf: held.utf8)
+      }
+      unsent.closeText()
     }
     var account = account
     account.generatedTokens = tokenCount
     end = (reason, account)
   }
 
-  /// Whether a delta waits to be sent.
-  var hasDelta: Bool { pending.contains { !$0.isEmpty } }
+  // MARK: Flow control
 
-  /// Everything since the last delta, or as much as goes into one message.
-  mutating func takeDelta() -> Silica_V1_Delta? {
-    while !pending.isEmpty {
-      let delta = pending.removeFirst()
-      if !delta.isEmpty { return delta }
-    }
-    return nil
+  /// How many tokens the sequence may generate at first.
+  var initialAllowance: Int { window.allowance }
+
+  mutating func add(credit tokens: Int) {
+    window.add(credit: tokens, generatedCount: tokenCount)
   }
 
-  /// The choice's last message, once; after all of its deltas.
+  /// What the engine is to be told now; nil if nothing.
+  mutating func takeAllowance() -> Int? { end == nil ? window.takeAllowance() : nil }
+
+  // MARK: To the client
+
+  /// Whether a delta waits to be sent.
+  var hasDelta: Bool { !unsent.isEmpty }
+
+  /// Everything since the last delta, or as much as goes into one message.
+  mutating func takeDelta() -> (delta: Silica_V1_Delta, tokenCount: Int)? {
+    guard !unsent.isEmpty else { return nil }
+    let (delta, count) = unsent.take(
+      request.deltaTokensMax, index: index, sendsTokenIDs: request.sendsTokenIDs)
+    window.noteSent(count)
+    return (delta, count)
+  }
+
+  /// The end of the choice, once, after its last delta.
   mutating func takeFinished(sendBlocked: Nanoseconds) -> Silica_V1_Finished? {
-    guard let (reason, account) = end else { return nil }
+    guard let (reason, account) = end, unsent.isEmpty else { return nil }
     end = nil
     var message = Silica_V1_Finished()
     message.index = index
@@ -132,23 +136,6 @@ struct Choice {
     case .length: (.length, nil)
     case .cancelled, .failed: (.cancelled, nil)
     case .deadline: (.deadline, nil)
-    }
-  }
-}
-
-extension Silica_V1_Delta {
-  fileprivate var isEmpty: Bool { text.isEmpty && tokenIds.isEmpty && logprobs.isEmpty }
-}
-
-extension Silica_V1_TokenLogprobs {
-  fileprivate init(_ logprobs: TokenLogprobs) {
-    self.init()
-    logprob = logprobs.chosen
-    top = logprobs.top.map { entry in
-      var message = Silica_V1_TopLogprob()
-      message.tokenID = UInt32(bitPattern: entry.token)
-      message.logprob = entry.logprob
-      return message
     }
   }
 }

@@ -5,65 +5,50 @@ internal import RPC
 internal import Step
 internal import Support
 
-/// Who a generation belongs to: the handler of its call. Called on the poller; never about work
-/// that it abandoned.
-protocol GenerationOwner: AnyObject {
-  /// The prompt is tokenised and the sequences are in the engine, or the generation was refused.
-  func admitted(_ key: UInt32, _ result: Result<Generation.Admission, ServingError>)
-  /// The engine says something of a choice.
-  func received(_ event: SequenceEvent, generation key: UInt32, choice: Int)
-  /// Everything that arrived together has been passed on: send what can be sent.
-  func pump()
-}
-
 /// One poller's way to the engine and back: tokenises prompts on the aux thread, submits their
 /// sequences, and passes each event to the generation it belongs to.
 final class Dispatcher: @unchecked Sendable {  // all but the immutable is confined to the poller
-  private struct Route {
-    var work: EngineWork
-    var choice: Int
-  }
-
-  /// A prompt back from the aux thread.
-  private struct EncodedPrompt: Sendable {
-    var request: GenerationRequest
-    var tokens: Result<[Int32], ServingError>
-    var work: EngineWork
+  private enum Route {
+    case here(EngineWork, choice: Int)
+    /// The generation was resumed on another poller; the engine still sends its events here.
+    case elsewhere(Mailbox)
   }
 
   let model: ServedModel
   let limits: ServingLimits
+  let statistics = LaneStatistics()
+  let mailbox: Mailbox
   private let aux: AuxThread
-  private let events: Mailbox<SequenceEvent>
-  private let prompts: Mailbox<EncodedPrompt>
   private var routes: [SequenceID: Route] = [:]
+  /// When the step ended whose events are being passed on; nil when several have gathered.
+  private var stepEnd: Nanoseconds?
 
   /// A dispatcher lives as long as its poller.
   init(model: ServedModel, limits: ServingLimits, poller: Poller, aux: AuxThread) {
     self.model = model
     self.limits = limits
     self.aux = aux
-    events = Mailbox(poller: poller)
-    prompts = Mailbox(poller: poller)
-    let isAdded = poller.addKickHandler { [self] in
-      for prompt in prompts.takeAll() where !prompt.work.isAbandoned { admit(prompt) }
-      receive(events.takeAll())
-    }
+    mailbox = Mailbox(poller: poller)
+    let isAdded = poller.addKickHandler { [self] in receive(mailbox.takeAll()) }
     check(isAdded, "a new poller takes a kick handler")
   }
 
+  // MARK: To the engine
+
   /// Begins a generation; `owner.admitted` follows, later.
   func start(
-    _ request: GenerationRequest, generation key: UInt32, owner: any GenerationOwner
+    _ request: GenerationRequest, tokenAllowance: Int, owner: any GenerationOwner
   ) throws(ServingError) -> EngineWork {
-    let work = EngineWork(owner: owner, generation: key)
-    let isQueued = aux.submit { [self] in
+    let work = EngineWork(owner: owner)
+    let isQueued = aux.submit { [model, mailbox] in
       guard !work.isAbandoned else { return }
       let tokens = Result { () throws(ServingError) in
         try PromptEncoder(model: model).encode(request.prompt)
       }
-      prompts.deliver(EncodedPrompt(request: request, tokens: tokens, work: work))
-      prompts.flush()
+      mailbox.deliver(
+        .prompt(
+          EncodedPrompt(
+            request: request, tokens: tokens, tokenAllowance: tokenAllowance, work: work)))
     }
     guard isQueued else {
       throw ServingError(
@@ -74,12 +59,28 @@ final class Dispatcher: @unchecked Sendable {  // all but the immutable is confi
   }
 
   /// Does what a generation asks for.
-  func perform(_ action: Generation.Action, for work: EngineWork) {
+  func perform(_ action: Generation.Action, for work: EngineWork) throws(ServingError) {
     switch action {
     case .none: break
+    case .update(let update): try apply(update, to: work)
     case .endChoice(let choice): end([work.sequences[choice]], reason: .stopString)
     case .cancel: end(work.sequences, reason: .cancelled)
     case .abandon: abandon(work)
+    }
+  }
+
+  /// Lets a sequence generate so many tokens in all.
+  func allow(_ work: EngineWork, choice: Int, tokens: Int) {
+    guard work.sequences.indices.contains(choice) else { return }
+    let id = work.sequences[choice]
+    if routes[id] != nil { model.engine.allow(id, tokens: tokens) }
+  }
+
+  private func apply(_ update: SequenceUpdate, to work: EngineWork) throws(ServingError) {
+    do {
+      try model.engine.update(work.sequences, update, promptTokens: work.promptTokens)
+    } catch {
+      throw .invalid("update.max_tokens", "update.\(error.message)")
     }
   }
 
@@ -95,61 +96,104 @@ final class Dispatcher: @unchecked Sendable {  // all but the immutable is confi
     for id in sequences where routes[id] != nil { model.engine.cancel(id, reason: reason) }
   }
 
+  // MARK: Moving between pollers
+
+  /// The generation goes on at another poller: what the engine says of it is passed on there.
+  func forward(_ work: EngineWork, to mailbox: Mailbox) {
+    for id in work.sequences where routes[id] != nil { routes[id] = .elsewhere(mailbox) }
+  }
+
+  /// A generation has come from another poller.
+  func adopt(_ work: EngineWork, running: [SequenceID]) {
+    for (choice, id) in work.sequences.enumerated() where running.contains(id) {
+      routes[id] = .here(work, choice: choice)
+    }
+  }
+
+  /// The sequences of a generation whose end has not come.
+  func running(of work: EngineWork) -> [SequenceID] {
+    work.sequences.filter { routes[$0] != nil }
+  }
+
+  // MARK: From the engine
+
+  private func receive(_ items: [Mailbox.Item]) {
+    // When steps have gathered, their tokens shall go out together.
+    let isBehind = items.count > 1
+    var touched: [ObjectIdentifier: any GenerationOwner] = [:]
+    for item in items {
+      switch item {
+      case .prompt(let prompt): if !prompt.work.isAbandoned { admit(prompt) }
+      case .job(let job): job()
+      case .events(let events, let end):
+        stepEnd = isBehind ? nil : end
+        for event in events {
+          guard let owner = pass(on: event) else { continue }
+          if isBehind { touched[ObjectIdentifier(owner)] = owner } else { owner.pump() }
+        }
+      }
+    }
+    for owner in touched.values { owner.pump() }
+    stepEnd = nil
+  }
+
+  /// Returns who was told.
+  private func pass(on event: SequenceEvent) -> (any GenerationOwner)? {
+    guard let route = routes[event.id] else { return nil }
+    if case .finished = event { routes[event.id] = nil }
+    switch route {
+    case .here(let work, let choice):
+      let owner = work.owner
+      owner?.received(event, choice: choice)
+      return owner
+    case .elsewhere(let mailbox):
+      mailbox.deliver(.events([event], stepEnd: stepEnd ?? Clock.nowNanoseconds))
+      return nil
+    }
+  }
+
+  /// Tokens of one message have been handed to the transport.
+  func noteSent(tokens: Int) {
+    statistics.noteSent(tokens: tokens, latency: stepEnd.map { Clock.nowNanoseconds &- $0 })
+  }
+
+  // MARK: Admission
+
   private func admit(_ prompt: EncodedPrompt) {
     let work = prompt.work
     let result = prompt.tokens.flatMap { tokens in
       Result { () throws(ServingError) in
-        try submit(prompt.request, prompt: tokens, work)
+        try submit(prompt, tokens: tokens)
         return Generation.Admission(promptTokens: tokens.count, seed: prompt.request.sampling.seed)
       }
     }
-    work.owner.admitted(work.generation, result)
-    work.owner.pump()
+    let owner = work.owner
+    owner?.admitted(result)
+    owner?.pump()
   }
 
   /// Submits one sequence for each choice; all or none.
-  private func submit(
-    _ request: GenerationRequest, prompt: [Int32], _ work: EngineWork
-  ) throws(ServingError) {
+  private func submit(_ prompt: EncodedPrompt, tokens: [Int32]) throws(ServingError) {
+    let request = prompt.request
     let choices = (0..<request.choiceCount).map { choice in
       var sampling = request.sampling
       sampling.choice = UInt32(choice)
       return (
         id: model.engine.makeID(),
         submission: SequenceSubmission(
-          prompt: prompt, sampling: sampling, stopping: request.stopping,
-          priority: request.priority, deadline: request.deadline)
+          prompt: tokens, sampling: sampling, stopping: request.stopping,
+          priority: request.priority, deadline: request.deadline,
+          tokenAllowance: prompt.tokenAllowance, thinking: model.thinking)
       )
     }
     do {
-      try model.engine.submit(choices: choices, to: events)
+      try model.engine.submit(choices: choices, to: mailbox)
     } catch {
       throw ServingError(error)
     }
+    let work = prompt.work
     work.sequences = choices.map(\.id)
-    for (choice, id) in work.sequences.enumerated() {
-      routes[id] = Route(work: work, choice: choice)
-    }
-  }
-
-  private func receive(_ events: [SequenceEvent]) {
-    var touched: [ObjectIdentifier: any GenerationOwner] = [:]
-    for event in events {
-      guard let route = routes[event.sequence] else { continue }
-      if case .finished = event { routes[event.sequence] = nil }
-      let owner = route.work.owner
-      owner.received(event, generation: route.work.generation, choice: route.choice)
-      touched[ObjectIdentifier(owner)] = owner
-    }
-    for owner in touched.values { owner.pump() }
-  }
-}
-
-extension SequenceEvent {
-  /// The sequence it is about.
-  fileprivate var sequence: SequenceID {
-    switch self {
-    case .prefilled(let id, _), .token(let id, _, _), .finished(let id, _, _): id
-    }
+    work.promptTokens = tokens.count
+    for (choice, id) in work.sequences.enumerated() { routes[id] = .here(work, choice: choice) }
   }
 }

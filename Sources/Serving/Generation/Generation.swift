@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+package import Engine
 package import Messages
 package import Step
 internal import Support
@@ -13,7 +14,7 @@ package struct Generation {
   package enum Event {
     case accepted(Silica_V1_Accepted)
     case progress(Silica_V1_Progress)
-    case delta(Silica_V1_Delta)
+    case delta(Silica_V1_Delta, tokenCount: Int)
     case finished(Silica_V1_Finished)
     case failed(ServingError)
   }
@@ -21,6 +22,8 @@ package struct Generation {
   /// What is to be done with its work in the engine.
   package enum Action: Equatable {
     case none
+    /// A change for all of its sequences that the engine can apply.
+    case update(SequenceUpdate)
     /// This choice is complete: its sequence ends, and says so.
     case endChoice(Int)
     /// All sequences end, and say so.
@@ -44,6 +47,9 @@ package struct Generation {
   private var progress: Silica_V1_Progress?
   private var failure: ServingError?
   private var choices: [Choice]
+  private let minTokens: Int
+  /// Changes that came while the prompt was being tokenised.
+  private var earlyUpdate: SequenceUpdate?
   /// Whether its prompt is still being tokenised.
   private var isEncoding = true
   private var hasTokens = false
@@ -51,26 +57,38 @@ package struct Generation {
   private var unfinishedCount: Int
   /// The choice that is asked first, so that choices take turns.
   private var turn = 0
+  private var mayHaveAllowance = false
   private var blockedSince: Nanoseconds?
   private var blockedTime: Nanoseconds = 0
 
   /// A generation whose prompt is being tokenised.
-  package init(_ request: GenerationRequest, model: ServedModel) throws(ServingError) {
+  package init(
+    _ request: GenerationRequest, model: ServedModel, unsentTokensMax: Int
+  ) throws(ServingError) {
     choices = []
+    minTokens = request.stopping.minTokens
     for index in 0..<request.choiceCount {
-      choices.append(try Choice(index: index, request: request, tokenizer: model.tokenizer))
+      choices.append(
+        try Choice(
+          index: index, request: request, tokenizer: model.tokenizer,
+          unsentTokensMax: unsentTokensMax))
     }
     unfinishedCount = choices.count
   }
 
   /// Its sequences are in the engine, one for each choice.
-  package mutating func admit(_ admission: Admission, model: ServedModel) {
+  package mutating func admit(
+    _ admission: Admission, model: ServedModel, resumeToken: String = ""
+  ) -> Action {
     isEncoding = false
     var message = Silica_V1_Accepted()
     message.model = model.name
     message.promptTokens = UInt32(clamping: admission.promptTokens)
     message.seed = admission.seed
+    message.resumeToken = resumeToken
     accepted = message
+    defer { earlyUpdate = nil }
+    return earlyUpdate.map { .update($0) } ?? .none
   }
 
   /// Ends the generation by an error; nothing else is sent.
@@ -88,10 +106,27 @@ package struct Generation {
     return .abandon
   }
 
+  /// The client changes it; the engine checks what only it can.
+  ///
+  /// - Parameter now: on `Clock`; what a new deadline counts from.
+  package mutating func update(
+    _ message: Silica_V1_Update, model: ServedModel, now: Nanoseconds
+  ) throws(ServingError) -> Action {
+    let update = try SequenceUpdate(message, model: model, minTokens: minTokens, now: now)
+    guard isEncoding else { return .update(update) }
+    earlyUpdate = earlyUpdate.map { $0.followed(by: update) } ?? update
+    return .none
+  }
+
   /// Takes in what the engine says of one of the sequences.
   package mutating func apply(_ event: SequenceEvent, choice index: Int) -> Action {
     guard failure == nil else { return .none }
     switch event {
+    case .queued(_, let position):
+      guard index == 0, !hasTokens else { return .none }
+      var message = Silica_V1_Progress()
+      message.queuePosition = UInt32(clamping: position)
+      progress = message
     case .prefilled(_, let tokens):
       guard !hasTokens else { return .none }
       var message = Silica_V1_Progress()
@@ -107,6 +142,28 @@ package struct Generation {
       choices[index].finish(reason, account)
     }
     return .none
+  }
+
+  // MARK: Flow control
+
+  /// How many tokens each sequence may generate at first.
+  package var initialAllowance: Int { choices[0].initialAllowance }
+
+  /// The client takes so many tokens more, of each choice.
+  package mutating func add(credit tokens: Int) {
+    for index in choices.indices { choices[index].add(credit: tokens) }
+    mayHaveAllowance = true
+  }
+
+  /// How many tokens a sequence may now generate in all, if the engine is to be told. To be asked
+  /// until nil after events were taken or credit was given.
+  package mutating func takeAllowance() -> (choice: Int, tokens: Int)? {
+    guard mayHaveAllowance else { return nil }
+    for index in choices.indices {
+      if let tokens = choices[index].takeAllowance() { return (index, tokens) }
+    }
+    mayHaveAllowance = false
+    return nil
   }
 
   // MARK: Sending
@@ -154,7 +211,10 @@ package struct Generation {
   }
 
   private mutating func takeEvent(ofChoice index: Int) -> Event? {
-    if let delta = choices[index].takeDelta() { return .delta(delta) }
+    if let (delta, tokenCount) = choices[index].takeDelta() {
+      mayHaveAllowance = true
+      return .delta(delta, tokenCount: tokenCount)
+    }
     guard let finished = choices[index].takeFinished(sendBlocked: blockedTime) else { return nil }
     unfinishedCount -= 1
     return .finished(finished)

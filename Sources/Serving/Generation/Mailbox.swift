@@ -5,34 +5,51 @@ internal import RPC
 internal import Step
 internal import Synchronization
 
-/// Carries values from another thread to a poller, which is woken once for many of them.
+/// Carries what other threads have for a poller, in order, and wakes it once for many of them.
 ///
 /// A lock, taken for moments, guards an array that the poller swaps for an empty one. It needs no
-/// limit of its own: what is inside is bounded by the sequences that run and their `max_tokens`,
-/// or by the prompts that may wait, and nothing may be lost.
-final class Mailbox<Element: Sendable>: Sendable {
+/// limit of its own: what is inside is bounded by the sequences that run and the tokens that they
+/// may generate unsent, or by the prompts that may wait, and nothing may be lost.
+final class Mailbox: SequenceSink {
+  enum Item: Sendable {
+    /// What the engine says after a step that ended at that time.
+    case events([SequenceEvent], stepEnd: Nanoseconds)
+    case prompt(EncodedPrompt)
+    /// Something to be done on the poller in its turn.
+    case job(@Sendable () -> Void)
+  }
+
   private let poller: Poller
-  private let arrived = Mutex<[Element]>([])
+  private let arrived = Mutex<[Item]>([])
 
   init(poller: Poller) { self.poller = poller }
 
-  /// Puts a value in. The poller sees it after `flush`. Any thread.
-  func deliver(_ element: Element) {
-    arrived.withLock { $0.append(element) }
+  /// Puts something in and wakes the poller, whose kick handler takes it. Any thread.
+  func deliver(_ item: Item) {
+    arrived.withLock { $0.append(item) }
+    poller.kick()
   }
 
-  /// Wakes the poller; its kick handler takes what has arrived. Any thread.
-  func flush() { poller.kick() }
+  /// From the engine, once a step.
+  func deliver(_ events: [SequenceEvent], stepEnd: Nanoseconds) {
+    deliver(.events(events, stepEnd: stepEnd))
+  }
 
   /// Takes everything that has arrived, in order.
-  func takeAll() -> [Element] {
-    arrived.withLock { elements in
-      guard !elements.isEmpty else { return [] }
-      defer { elements = [] }
-      return elements
+  func takeAll() -> [Item] {
+    arrived.withLock { items in
+      guard !items.isEmpty else { return [] }
+      defer { items = [] }
+      return items
     }
   }
 }
 
-/// The engine delivers a step's events and flushes once, at its end.
-extension Mailbox: SequenceSink where Element == SequenceEvent {}
+/// A prompt back from the aux thread.
+struct EncodedPrompt: Sendable {
+  var request: GenerationRequest
+  var tokens: Result<[Int32], ServingError>
+  /// How many tokens each sequence may generate at first.
+  var tokenAllowance: Int
+  var work: EngineWork
+}

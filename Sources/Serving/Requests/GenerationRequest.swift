@@ -19,8 +19,14 @@ package struct GenerationRequest: Sendable {
   var stopStrings: [String]
   var choiceCount: Int
   var sendsTokenIDs: Bool
+  /// Tokens of one delta, at most.
+  var deltaTokensMax: Int
   var showsControlTokens: Bool
   var priority: Int32
   /// On `Clock`.
   var deadline: Nanoseconds?
+  /// Tokens that the client takes before it says more; nil: all.
+  var credit: Int?
+  /// How long the generation outlives its stream; nil: not at all.
+  var resumeTime: Nanoseconds?
 }

@@ -35,9 +35,23 @@ package struct RequestReader {
       stopStrings: try readStopStrings(start.stopping.stop),
       choiceCount: try readChoiceCount(start.output),
       sendsTokenIDs: start.output.hasTokenIds ? start.output.tokenIds : true,
+      deltaTokensMax: try readDeltaTokensMax(start.output),
       showsControlTokens: start.output.specialTokens,
       priority: start.limits.priority,
-      deadline: deadline(start.limits, arrival: arrival, callDeadline: callDeadline))
+      deadline: deadline(start.limits, arrival: arrival, callDeadline: callDeadline),
+      credit: start.limits.hasCredit ? Int(start.limits.credit) : nil,
+      resumeTime: try readResumeTime(start.limits))
+  }
+
+  /// Refuses what only a session can do; for `Generate`.
+  package static func checkNeedsNoSession(_ start: Silica_V1_Start) throws(ServingError) {
+    for (field, isSet) in [
+      ("credit", start.limits.hasCredit), ("resume_ms", start.limits.hasResumeMs),
+    ] where isSet {
+      throw .invalid(
+        "start.limits.\(field)",
+        "start.limits.\(field) is set; Generate takes no frames after the request: use Session")
+    }
   }
 
   // MARK: Prompt
@@ -190,10 +204,34 @@ package struct RequestReader {
     return count
   }
 
+  private func readDeltaTokensMax(_ output: Silica_V1_Output) throws(ServingError) -> Int {
+    guard output.hasDeltaTokensMax else { return limits.deltaTokens }
+    guard output.deltaTokensMax > 0 else {
+      throw .invalid(
+        "start.output.delta_tokens_max", "start.output.delta_tokens_max is 0; expected 1 or more")
+    }
+    return min(Int(output.deltaTokensMax), limits.deltaTokens)
+  }
+
+  private func readResumeTime(
+    _ request: Silica_V1_RequestLimits
+  ) throws(ServingError) -> Nanoseconds? {
+    guard request.hasResumeMs, request.resumeMs > 0 else { return nil }
+    guard request.resumeMs <= limits.resumeMilliseconds else {
+      throw .invalid(
+        "start.limits.resume_ms",
+        "start.limits.resume_ms is \(request.resumeMs); expected at most "
+          + "\(limits.resumeMilliseconds)")
+    }
+    return UInt64(request.resumeMs) * 1_000_000
+  }
+
   private func deadline(
     _ limits: Silica_V1_RequestLimits, arrival: Nanoseconds, callDeadline: Nanoseconds?
   ) -> Nanoseconds? {
     let own = limits.hasDeadlineMs ? arrival + UInt64(limits.deadlineMs) * 1_000_000 : nil
-    return [own, callDeadline].compactMap(\.self).min()
+    // What can be resumed is not bound to its first call.
+    let outlivesCall = limits.hasResumeMs && limits.resumeMs > 0
+    return [own, outlivesCall ? nil : callDeadline].compactMap(\.self).min()
   }
 }

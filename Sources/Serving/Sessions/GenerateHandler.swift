@@ -9,20 +9,18 @@ internal import Wire
 /// The server's side of one `Generate` call: one generation, whose error is the call's status.
 ///
 /// Confined to the call's poller.
-final class GenerateHandler: ServerCallHandler, GenerationOwner {
+final class GenerateHandler: ServerCallHandler, GenerationOwner, DrainableHandler {
   private let call: ServerCall
-  private let dispatcher: Dispatcher
-  private let registry: SessionRegistry
+  private let lane: Lane
   private var generation: Generation?
   private var work: EngineWork?
   /// Whether the call has its status, or is gone.
   private var isOver = false
 
-  init(call: ServerCall, dispatcher: Dispatcher, registry: SessionRegistry) {
+  init(call: ServerCall, lane: Lane) {
     self.call = call
-    self.dispatcher = dispatcher
-    self.registry = registry
-    registry.add(self)
+    self.lane = lane
+    lane.sessions.add(self)
     call.read()
   }
 
@@ -42,14 +40,18 @@ final class GenerateHandler: ServerCallHandler, GenerationOwner {
     } catch {
       throw ServingError(.invalidArgument, "undecodable request: \(error)", reason: "BAD_FRAME")
     }
-    try registry.checkIsAccepting()
+    try lane.sessions.checkIsAccepting()
+    try RequestReader.checkNeedsNoSession(start)
+    let dispatcher = lane.dispatcher
     let reader = RequestReader(model: dispatcher.model, limits: dispatcher.limits)
     let request = try reader.read(
       start, arrival: Clock.nowNanoseconds, callDeadline: call.deadline)
-    let generation = try Generation(request, model: dispatcher.model)
-    work = try dispatcher.start(request, generation: 1, owner: self)
+    let generation = try Generation(
+      request, model: dispatcher.model, unsentTokensMax: dispatcher.limits.unsentTokens)
+    work = try dispatcher.start(
+      request, tokenAllowance: generation.initialAllowance, owner: self)
     self.generation = generation
-    registry.generationBegan()
+    lane.sessions.generationBegan()
   }
 
   func receivedEnd(on call: ServerCall) {
@@ -62,34 +64,46 @@ final class GenerateHandler: ServerCallHandler, GenerationOwner {
 
   func ended(on call: ServerCall, wasCancelled: Bool) {
     isOver = true
-    if let work { dispatcher.abandon(work) }
-    if generation != nil { registry.generationsEnded(1) }
-    registry.remove(self)
-    // The work knows its owner, so one of them has to let go of the other.
+    if let work { lane.dispatcher.abandon(work) }
+    if generation != nil { lane.sessions.generationEnded() }
+    lane.sessions.remove(self)
     work = nil
     generation = nil
   }
 
   // MARK: From the engine
 
-  func admitted(_ key: UInt32, _ result: Result<Generation.Admission, ServingError>) {
+  func admitted(_ result: Result<Generation.Admission, ServingError>) {
     switch result {
-    case .success(let admission): generation?.admit(admission, model: dispatcher.model)
+    case .success(let admission):
+      if let action = generation?.admit(admission, model: lane.dispatcher.model) {
+        perform(action)
+      }
     case .failure(let error): endAll(error)
     }
   }
 
-  func received(_ event: SequenceEvent, generation key: UInt32, choice: Int) {
-    guard let work, let action = generation?.apply(event, choice: choice) else { return }
-    dispatcher.perform(action, for: work)
+  func received(_ event: SequenceEvent, choice: Int) {
+    if let action = generation?.apply(event, choice: choice) { perform(action) }
+  }
+
+  private func perform(_ action: Generation.Action) {
+    guard let work else { return }
+    do {
+      try lane.dispatcher.perform(action, for: work)
+    } catch {
+      finish(error.rpcStatus)
+    }
   }
 
   // MARK: To the client
 
   /// Ends the call by an error.
   func endAll(_ error: ServingError) {
-    guard let work, let action = generation?.fail(error) else { return finish(error.rpcStatus) }
-    dispatcher.perform(action, for: work)
+    guard work != nil, let action = generation?.fail(error) else {
+      return finish(error.rpcStatus)
+    }
+    perform(action)
     pump()
   }
 
@@ -109,12 +123,21 @@ final class GenerateHandler: ServerCallHandler, GenerationOwner {
     switch event {
     case .accepted(let message): response.event = .accepted(message)
     case .progress(let message): response.event = .progress(message)
-    case .delta(let message): response.event = .delta(message)
+    case .delta(let message, _): response.event = .delta(message)
     case .finished(let message): response.event = .finished(message)
     case .failed(let error): return finish(error.rpcStatus)
     }
     call.send(response)
+    noteSent(event)
     if generation?.isOver == true { finish(.ok) }
+  }
+
+  private func noteSent(_ event: Generation.Event) {
+    if case .delta(_, let tokenCount) = event { lane.dispatcher.noteSent(tokens: tokenCount) }
+    guard let work else { return }
+    while let (choice, tokens) = generation?.takeAllowance() {
+      lane.dispatcher.allow(work, choice: choice, tokens: tokens)
+    }
   }
 
   /// Ends the call, after the message in flight; once.

@@ -10,37 +10,35 @@ internal import Wire
 ///
 /// Confined to the call's poller. One message is in flight at a time; when it is out, the next
 /// generation with something to say has its turn, and what gathered meanwhile goes in one frame.
-final class SessionHandler: ServerCallHandler, GenerationOwner {
-  private struct Running {
-    var generation: Generation
-    let work: EngineWork
-    var frameCount: UInt64 = 0
-  }
-
+final class SessionHandler: ServerCallHandler, @unchecked Sendable {  // confined to the poller
+  let lane: Lane
   private let call: ServerCall
-  private let dispatcher: Dispatcher
-  private let registry: SessionRegistry
-  private var running: [UInt32: Running] = [:]
-  /// Generations in the order in which they may speak.
-  private var turns: [UInt32] = []
-  /// Answers that belong to no running generation: pongs, refusals, go-away.
-  private var streamFrames: [Silica_V1_ServerFrame] = []
+  private let directory: ResumeDirectory
+  private var running: [UInt32: SessionGeneration] = [:]
+  /// Generations with something to say, in the order in which they may.
+  private var ready = FIFO<SessionGeneration>()
+  /// Answers that belong to no running generation: pongs, refusals, go-away. At most
+  /// `ServingLimits.waitingStreamFrames`, and one for each generation that was lost, before reading
+  /// pauses.
+  private var streamFrames = FIFO<Silica_V1_ServerFrame>()
   private var streamFrameCount: UInt64 = 0
+  /// Numbers of generations that are on their way from another poller.
+  private var claims: Set<UInt32> = []
   private var isReading = false
   /// Whether no generation can begin any more: the client has half-closed, or the server stops.
   private var isClosing = false
   /// Whether the call has its status, or is gone.
   private var isOver = false
 
-  init(call: ServerCall, dispatcher: Dispatcher, registry: SessionRegistry) {
+  init(call: ServerCall, lane: Lane, directory: ResumeDirectory) {
     self.call = call
-    self.dispatcher = dispatcher
-    self.registry = registry
-    registry.add(self)
+    self.lane = lane
+    self.directory = directory
+    lane.sessions.add(self)
     readMore()
   }
 
-  // MARK: From the client
+  // MARK: The call
 
   func received(_ message: RawSpan, on call: ServerCall) {
     isReading = false
@@ -67,120 +65,181 @@ final class SessionHandler: ServerCallHandler, GenerationOwner {
 
   func ended(on call: ServerCall, wasCancelled: Bool) {
     isOver = true
-    for entry in running.values { dispatcher.abandon(entry.work) }
-    registry.generationsEnded(running.count)
+    for generation in running.values where !lane.resumable.detach(generation) {
+      generation.abandon()
+      lane.sessions.generationEnded(generation)
+    }
     running = [:]
-    registry.remove(self)
+    ready = FIFO()
+    lane.sessions.remove(self)
   }
 
   /// Reading pauses while many answers wait: a client that does not read is not read either.
   private func readMore() {
-    let hasRoom = streamFrames.count < dispatcher.limits.waitingStreamFrames
+    let hasRoom = streamFrames.count < lane.dispatcher.limits.waitingStreamFrames
     guard !isReading, !isClosing, !isOver, hasRoom else { return }
     isReading = true
     call.read()
   }
 
+  // MARK: Frames of the client
+
   private func take(_ frame: Silica_V1_ClientFrame) {
     let key = frame.generation
-    switch frame.frame {
-    case .start(let start): begin(key, start)
-    case .cancel: cancel(key)
-    case .ping(let ping):
-      var pong = Silica_V1_Pong()
-      pong.nonce = ping.nonce
-      push(.pong(pong), about: 0)
-    case .credit: refuse(key, Self.unsupported("credit"))
-    case .update: refuse(key, Self.unsupported("update"))
-    case .resume: refuse(key, Self.unsupported("resume"))
-    case nil:
-      refuse(
-        key,
-        ServingError(
+    do throws(ServingError) {
+      switch frame.frame {
+      case .start(let start): try begin(key, start)
+      case .cancel: try generation(key).cancel()
+      case .credit(let credit): try take(credit, for: key)
+      case .update(let update): try generation(key).update(update)
+      case .resume(let resume): try self.resume(key, resume)
+      case .ping(let ping): push(.pong(.with { $0.nonce = ping.nonce }), about: 0)
+      case nil:
+        throw ServingError(
           .invalidArgument,
-          "frame is none that this server knows; expected start, cancel or ping",
-          reason: "UNKNOWN_FRAME", field: "frame"))
-    }
-  }
-
-  private static func unsupported(_ name: String) -> ServingError {
-    ServingError(
-      .unimplemented, "'\(name)' frames are not supported by this server",
-      reason: "UNSUPPORTED_FRAME", field: name)
-  }
-
-  // MARK: Generations
-
-  private func begin(_ key: UInt32, _ start: Silica_V1_Start) {
-    do {
-      try checkRoom(for: key)
-      let reader = RequestReader(model: dispatcher.model, limits: dispatcher.limits)
-      let request = try reader.read(
-        start, arrival: Clock.nowNanoseconds, callDeadline: call.deadline)
-      running[key] = Running(
-        generation: try Generation(request, model: dispatcher.model),
-        work: try dispatcher.start(request, generation: key, owner: self))
-      turns.append(key)
-      registry.generationBegan()
+          "frame is none that this server knows; expected start, cancel, credit, update, resume or "
+            + "ping", reason: "UNKNOWN_FRAME", field: "frame")
+      }
     } catch {
       refuse(key, error)
     }
+  }
+
+  private func generation(_ key: UInt32) throws(ServingError) -> SessionGeneration {
+    guard let generation = running[key] else {
+      throw ServingError(
+        .notFound, "generation \(key) is not running on this stream",
+        reason: "UNKNOWN_GENERATION", field: "generation")
+    }
+    return generation
+  }
+
+  private func begin(_ key: UInt32, _ start: Silica_V1_Start) throws(ServingError) {
+    try checkRoom(for: key)
+    try lane.sessions.checkIsAccepting()
+    let dispatcher = lane.dispatcher
+    let reader = RequestReader(model: dispatcher.model, limits: dispatcher.limits)
+    let request = try reader.read(
+      start, arrival: Clock.nowNanoseconds, callDeadline: call.deadline)
+    running[key] = try SessionGeneration(
+      request, key: key, stream: self, dispatcher: dispatcher)
+    lane.sessions.generationBegan()
   }
 
   private func checkRoom(for key: UInt32) throws(ServingError) {
     guard key != 0 else {
       throw .invalid("generation", "generation is 0; expected a number of the client's choice")
     }
-    guard running[key] == nil else {
+    guard running[key] == nil, !claims.contains(key) else {
       throw ServingError(
         .alreadyExists, "generation \(key) is running on this stream; expected a free number",
         reason: "GENERATION_IN_USE", field: "generation")
     }
-    guard running.count < dispatcher.limits.generationsPerStream else {
+    let count = running.count + claims.count
+    guard count < lane.dispatcher.limits.generationsPerStream else {
       throw ServingError(
-        .resourceExhausted,
-        "\(running.count) generations run on this stream, as many as may",
+        .resourceExhausted, "\(count) generations run on this stream, as many as may",
         reason: "STREAM_FULL", retryDelay: 1_000_000_000)
     }
-    try registry.checkIsAccepting()
   }
 
-  private func cancel(_ key: UInt32) {
-    guard let action = running[key]?.generation.cancel() else {
-      return refuse(
-        key,
-        ServingError(
-          .notFound, "generation \(key) is not running on this stream",
-          reason: "UNKNOWN_GENERATION", field: "generation"))
+  private func take(_ credit: Silica_V1_Credit, for key: UInt32) throws(ServingError) {
+    guard credit.tokens > 0 else {
+      throw .invalid("credit.tokens", "credit.tokens is 0; expected 1 or more")
     }
-    perform(action, on: key)
+    try generation(key).add(credit: Int(credit.tokens))
   }
 
-  func admitted(_ key: UInt32, _ result: Result<Generation.Admission, ServingError>) {
+  // MARK: Resuming
+
+  private func resume(_ key: UInt32, _ message: Silica_V1_Resume) throws(ServingError) {
+    try checkRoom(for: key)
+    guard let home = directory.lane(of: message.token) else { throw ResumableGenerations.unknown }
+    let number = message.afterSequence
+    if home === lane {
+      return attach(try lane.resumable.release(message.token, after: number), key, after: number)
+    }
+    claims.insert(key)
+    let isSubmitted = home.poller.submit { [self, lane] in
+      let result = Result { () throws(ServingError) in
+        let generation = try home.resumable.release(message.token, after: number)
+        home.resumable.remove(generation)
+        directory.set(message.token, to: lane)
+        return (generation, running: generation.leave(for: lane.dispatcher))
+      }
+      lane.dispatcher.mailbox.deliver(.job { [self] in arrived(key, result, after: number) })
+    }
+    guard isSubmitted else {
+      claims.remove(key)
+      throw ServingError(
+        .resourceExhausted, "the poller of the generation takes no more jobs", reason: "BUSY",
+        retryDelay: 100_000_000)
+    }
+  }
+
+  /// A generation has come from another poller, or was refused there.
+  private func arrived(
+    _ key: UInt32,
+    _ result: Result<(SessionGeneration, running: [SequenceID]), ServingError>,
+    after number: UInt64
+  ) {
+    claims.remove(key)
     switch result {
-    case .success(let admission): running[key]?.generation.admit(admission, model: dispatcher.model)
-    case .failure(let error): fail(key, error)
+    case .failure(let error):
+      refuse(key, error)
+    case .success((let generation, let sequences)):
+      generation.arrive(at: lane.dispatcher, running: sequences)
+      lane.resumable.add(generation, on: lane)
+      if isOver {
+        _ = lane.resumable.detach(generation)
+      } else {
+        attach(generation, key, after: number)
+      }
     }
+    pump()
   }
 
-  func received(_ event: SequenceEvent, generation key: UInt32, choice: Int) {
-    if let action = running[key]?.generation.apply(event, choice: choice) {
-      perform(action, on: key)
-    }
+  private func attach(_ generation: SessionGeneration, _ key: UInt32, after number: UInt64) {
+    generation.attach(to: self, key: key, after: number)
+    running[key] = generation
+    hasNews(generation)
+    if generation.isOver { remove(generation) }
   }
 
-  private func fail(_ key: UInt32, _ error: ServingError) {
-    if let action = running[key]?.generation.fail(error) { perform(action, on: key) }
-  }
-
-  private func perform(_ action: Generation.Action, on key: UInt32) {
-    if let work = running[key]?.work { dispatcher.perform(action, for: work) }
+  /// Another stream resumes the generation.
+  func lose(_ generation: SessionGeneration) {
+    let key = generation.key
+    running[key] = nil
+    generation.detach()
+    let error = ServingError(
+      .aborted, "generation \(key) was resumed on another stream", reason: "RESUMED_ELSEWHERE")
+    streamFrames.append(
+      .with { frame in
+        frame.generation = key
+        frame.sequence = generation.lastWordNumber
+        frame.failed.status = error.status
+      })
+    pump()
   }
 
   // MARK: To the client
 
+  func wasAdmitted(_ generation: SessionGeneration) {
+    lane.resumable.add(generation, on: lane)
+    hasNews(generation)
+  }
+
+  /// A generation of this stream may have something to say.
+  func hasNews(_ generation: SessionGeneration) {
+    guard !generation.isQueued, generation.hasFrame else { return }
+    generation.isQueued = true
+    ready.append(generation)
+    // What still waits now waits for the client to read.
+    if !isOver, !call.isReadyToSend { generation.noteBlocked() }
+  }
+
   /// A frame that the stream or the named generation cannot take.
-  private func refuse(_ key: UInt32, _ error: ServingError) {
+  func refuse(_ key: UInt32, _ error: ServingError) {
     var failed = Silica_V1_Failed()
     failed.status = error.status
     failed.generationContinues = running[key] != nil
@@ -191,11 +250,56 @@ final class SessionHandler: ServerCallHandler, GenerationOwner {
   private func push(_ content: Silica_V1_ServerFrame.OneOf_Frame, about key: UInt32) {
     var frame = Silica_V1_ServerFrame()
     frame.generation = key
-    frame.sequence = nextSequence(of: key)
     frame.frame = content
+    if let generation = running[key] {
+      frame.sequence = generation.takeNumber()
+      generation.keep(frame)
+    } else if key == 0 {
+      streamFrameCount += 1
+      frame.sequence = streamFrameCount
+    } else {
+      // A generation that never began here has one frame, which says so.
+      frame.sequence = 1
+    }
     streamFrames.append(frame)
   }
 
+  func pump() {
+    guard !isOver else { return }
+    while call.isReadyToSend {
+      if let frame = streamFrames.popFirst() {
+        call.send(frame)
+      } else if let generation = ready.popFirst() {
+        // It may have left since it was queued.
+        if generation.isQueued, generation.stream === self { send(generation) }
+      } else {
+        break
+      }
+    }
+    if isClosing, running.isEmpty, claims.isEmpty, streamFrames.isEmpty {
+      isOver = true
+      call.finish(.ok)
+    }
+  }
+
+  private func send(_ generation: SessionGeneration) {
+    generation.isQueued = false
+    guard generation.hasFrame else { return }
+    generation.sendFrame(on: call)
+    if generation.isOver { remove(generation) } else { hasNews(generation) }
+  }
+
+  /// A generation has said all.
+  private func remove(_ generation: SessionGeneration) {
+    running[generation.key] = nil
+    lane.sessions.generationEnded(generation)
+    if !lane.resumable.detach(generation) { generation.detach() }
+  }
+}
+
+// MARK: - The end of the server
+
+extension SessionHandler: DrainableHandler {
   /// Tells the client that the server is about to stop. Running generations go on.
   func goAway(_ reason: String, grace: Duration) {
     var message = Silica_V1_GoAway()
@@ -208,71 +312,8 @@ final class SessionHandler: ServerCallHandler, GenerationOwner {
 
   /// Ends what still runs, each with its own last frame; then the call ends.
   func endAll(_ error: ServingError) {
-    for key in turns { fail(key, error) }
+    for generation in running.values { generation.fail(error) }
     isClosing = true
     pump()
-  }
-
-  func pump() {
-    guard !isOver else { return }
-    if call.isReadyToSend, let frame = nextFrame() { call.send(frame) }
-    noteBlocked()
-    if isClosing, running.isEmpty, streamFrames.isEmpty {
-      isOver = true
-      call.finish(.ok)
-    }
-  }
-
-  /// What still waits now waits for the client to read.
-  private func noteBlocked() {
-    let now = Clock.nowNanoseconds
-    for key in turns where running[key]?.generation.hasEvent == true {
-      running[key]?.generation.noteBlocked(now: now)
-    }
-  }
-
-  private func nextFrame() -> Silica_V1_ServerFrame? {
-    if !streamFrames.isEmpty { return streamFrames.removeFirst() }
-    let now = Clock.nowNanoseconds
-    for (position, key) in turns.enumerated() {
-      guard let event = running[key]?.generation.takeEvent(now: now) else { continue }
-      var frame = Silica_V1_ServerFrame()
-      frame.generation = key
-      frame.frame = event.frame
-      frame.sequence = nextSequence(of: key)
-      turns.remove(at: position)
-      if running[key]?.generation.isOver == true {
-        running[key] = nil
-        registry.generationsEnded(1)
-      } else {
-        turns.append(key)
-      }
-      return frame
-    }
-    return nil
-  }
-
-  private func nextSequence(of key: UInt32) -> UInt64 {
-    guard key != 0 else {
-      streamFrameCount += 1
-      return streamFrameCount
-    }
-    // A generation that never began has one frame, which says so.
-    guard running[key] != nil else { return 1 }
-    running[key]?.frameCount += 1
-    return running[key]?.frameCount ?? 0
-  }
-}
-
-extension Generation.Event {
-  /// The event as a frame of a session.
-  fileprivate var frame: Silica_V1_ServerFrame.OneOf_Frame {
-    switch self {
-    case .accepted(let message): .accepted(message)
-    case .progress(let message): .progress(message)
-    case .delta(let message): .delta(message)
-    case .finished(let message): .finished(message)
-    case .failed(let error): .failed(.with { $0.status = error.status })
-    }
   }
 }

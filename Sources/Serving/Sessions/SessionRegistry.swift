@@ -10,23 +10,35 @@ protocol DrainableHandler: AnyObject {
   func endAll(_ error: ServingError)
 }
 
-extension SessionHandler: DrainableHandler {}
-extension GenerateHandler: DrainableHandler {}
-
 /// The calls of one poller that generate. Confined to the poller, but for the shared flag.
 final class SessionRegistry: @unchecked Sendable {  // handlers are touched on the poller only
   private var handlers: [ObjectIdentifier: any DrainableHandler] = [:]
   private let drain: DrainState
+  private let statistics: LaneStatistics
 
-  init(drain: DrainState) { self.drain = drain }
+  init(drain: DrainState, statistics: LaneStatistics) {
+    self.drain = drain
+    self.statistics = statistics
+  }
 
   func add(_ handler: any DrainableHandler) { handlers[ObjectIdentifier(handler)] = handler }
   func remove(_ handler: any DrainableHandler) { handlers[ObjectIdentifier(handler)] = nil }
 
-  func generationBegan() { drain.generationCount.add(1, ordering: .acquiringAndReleasing) }
+  func generationBegan() {
+    drain.generationCount.add(1, ordering: .acquiringAndReleasing)
+    statistics.generationsBegun.add(1, ordering: .relaxed)
+  }
 
-  func generationsEnded(_ count: Int) {
-    drain.generationCount.subtract(count, ordering: .acquiringAndReleasing)
+  func generationEnded() {
+    drain.generationCount.subtract(1, ordering: .acquiringAndReleasing)
+    statistics.generationsEnded.add(1, ordering: .relaxed)
+  }
+
+  /// Counts it, if it was not: one that can be resumed may end again on another stream.
+  func generationEnded(_ generation: SessionGeneration) {
+    guard generation.isCounted else { return }
+    generation.isCounted = false
+    generationEnded()
   }
 
   func checkIsAccepting() throws(ServingError) {

@@ -63,24 +63,21 @@ struct BenchRun {
       record = Mutex(Record(running: sequenceCount))
     }
 
-    func deliver(_ event: SequenceEvent) {
+    func deliver(_ events: [SequenceEvent], stepEnd: Nanoseconds) {
       let now = Clock.nowNanoseconds
-      record.withLock { record in
-        switch event {
-        case .prefilled: break
-        case .token(_, let index, _):
-          if index == 0 { record.prefillEnd = now }
-          record.end = now
-        case .finished(_, let reason, _):
-          if case .failed(let error) = reason { record.failure = error }
-          record.running -= 1
-        }
-      }
-    }
-
-    func flush() {
       let isDone = record.withLock { record in
-        record.stepEnds.append(Clock.nowNanoseconds)
+        for event in events {
+          switch event {
+          case .queued, .prefilled: break
+          case .token(_, let index, _):
+            if index == 0 { record.prefillEnd = now }
+            record.end = now
+          case .finished(_, let reason, _):
+            if case .failed(let error) = reason { record.failure = error }
+            record.running -= 1
+          }
+        }
+        record.stepEnds.append(now)
         return record.running == 0
       }
       if isDone { done.notify() }

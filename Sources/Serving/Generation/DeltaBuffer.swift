@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Messages
+internal import Step
+
+/// Tokens and text of one choice that are not sent yet.
+///
+/// Holds plain arrays that are reused, so that a token costs no allocation while the client keeps
+/// up. Bounded by the window of unsent tokens.
+struct DeltaBuffer {
+  private struct Token {
+    /// Negative: text that came with no token.
+    var id: Int32
+    /// Where the text that it completed ends in `text`.
+    var textEnd: Int
+  }
+
+  /// UTF-8 in whole characters. What is appended belongs to the next token that is appended.
+  var text: [UInt8] = []
+  private var textStart = 0
+  private var tokens: [Token] = []
+  private var tokenStart = 0
+  /// Of each of `tokens`, if they were asked for.
+  private var logprobs: [TokenLogprobs] = []
+
+  var isEmpty: Bool { tokenStart == tokens.count }
+
+  /// Ends what one token contributes: its id and the text since the one before.
+  mutating func append(_ token: SampledToken) {
+    tokens.append(Token(id: token.id, textEnd: text.count))
+    if let entry = token.logprobs { logprobs.append(entry) }
+  }
+
+  /// Gives text that was appended last to the token before it: no other comes.
+  mutating func closeText() {
+    let end = tokens.last?.textEnd ?? textStart
+    guard text.count > end else { return }
+    if isEmpty {
+      tokens.append(Token(id: -1, textEnd: text.count))
+    } else {
+      tokens[tokens.count - 1].textEnd = text.count
+    }
+  }
+
+  /// Takes up to `count` tokens as a delta. Returns it and how many tokens it accounts for.
+  mutating func take(
+    _ count: Int, index: UInt32, sendsTokenIDs: Bool
+  ) -> (delta: Silica_V1_Delta, tokenCount: Int) {
+    let end = min(tokenStart + count, tokens.count)
+    let textEnd = tokens[end - 1].textEnd
+    var delta = Silica_V1_Delta()
+    delta.index = index
+    delta.text = String(decoding: text[textStart..<textEnd], as: UTF8.self)
+    let taken = tokens[tokenStart..<end].lazy.filter { $0.id >= 0 }.map { UInt32($0.id) }
+    if sendsTokenIDs { delta.tokenIds = Array(taken) }
+    let tokenCount = taken.count
+    if !logprobs.isEmpty {
+      delta.logprobs = logprobs.prefix(tokenCount).map(Silica_V1_TokenLogprobs.init)
+      logprobs.removeFirst(tokenCount)
+    }
+    (tokenStart, textStart) = (end, textEnd)
+    if isEmpty { reset() }
+    return (delta, tokenCount)
+  }
+
+  private mutating func reset() {
+    tokens.removeAll(keepingCapacity: true)
+    text.removeAll(keepingCapacity: true)
+    (tokenStart, textStart) = (0, 0)
+  }
+}
+
+extension Silica_V1_TokenLogprobs {
+  fileprivate init(_ logprobs: TokenLogprobs) {
+    self.init()
+    logprob = logprobs.chosen
+    top = logprobs.top.map { entry in
+      var message = Silica_V1_TopLogprob()
+      message.tokenID = UInt32(bitPattern: entry.token)
+      message.logprob = entry.logprob
+      return message
+    }
+  }
+}
