@@ -98,14 +98,14 @@ class ErrorChecks(ServerChecks):
         unknown = pb.ClientFrame.FromString(bytes([8, 1, 0xFA, 6, 0]))
         found = self.failures(
             frame(1, start=greedy()), frame(9, cancel=pb.Cancel()), unknown,
-            frame(1, credit=pb.Credit(tokens=1)), frame(3, resume=pb.Resume(token="a")),
+            frame(1, credit=pb.Credit()), frame(3, resume=pb.Resume(token="a")),
             frame(0, start=greedy()), frame(4, start=pb.Start()),
         )
         reasons = [details(status)["ErrorInfo"].reason for _, status, _ in found]
         self.assertEqual(
             reasons,
-            ["GENERATION_IN_USE", "UNKNOWN_GENERATION", "UNKNOWN_FRAME", "UNSUPPORTED_FRAME",
-             "UNSUPPORTED_FRAME", "INVALID_FIELD", "INVALID_FIELD"],
+            ["GENERATION_IN_USE", "UNKNOWN_GENERATION", "UNKNOWN_FRAME", "INVALID_FIELD",
+             "UNKNOWN_GENERATION", "INVALID_FIELD", "INVALID_FIELD"],
         )
         self.assertEqual([n for n, _, _ in found], [1, 9, 1, 1, 3, 0, 4])
         self.assertEqual(
