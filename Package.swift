@@ -36,6 +36,7 @@ let package = Package(
     // Debian's grpc.pc repeats its flags until the linker's command line overflows.
     .systemLibrary(name: "CGRPC", path: "CShims/CGRPC"),
     .systemLibrary(name: "CNUMA", path: "CShims/CNUMA"),
+    .systemLibrary(name: "COpenSSL", path: "CShims/COpenSSL"),
     .systemLibrary(name: "CPCRE2", path: "CShims/CPCRE2"),
     .systemLibrary(name: "CZlib", path: "CShims/CZlib"),
     .target(
@@ -52,7 +53,8 @@ let package = Package(
       name: "protoc-gen-silica", dependencies: ["Wire"], path: "Sources/protoc-gen-silica",
       exclude: ["README.md", "Proto"], swiftSettings: settings),
     library("Messages", ["Wire"]),
-    library("RPC", ["Support", "CGRPC", "CZlib"]),
+    library("Secrets", ["Support", "COpenSSL"]),
+    library("RPC", ["Support", "Secrets", "CGRPC", "CZlib"]),
     library("Text", ["Support", "CPCRE2"]),
     library("Program", ["Support"]),
     library("Checkpoint", ["Support", "Program"]),
@@ -77,8 +79,9 @@ let package = Package(
     .executableTarget(
       name: "silica",
       dependencies: [
-        "Support", "Topology", "Wire", "Messages", "RPC", "Text", "Checkpoint", "Program",
-        "Models", "Slicing", "Step", "Device", "CPUDevice", "Synthetic", "Executor", "Engine",
+        "Support", "Secrets", "Topology", "Wire", "Messages", "RPC", "Text", "Checkpoint",
+        "Program", "Models", "Slicing", "Step", "Device", "CPUDevice", "Synthetic", "Executor",
+        "Engine",
         "Serving",
       ],
       path: "Sources/silica", exclude: ["README.md"], swiftSettings: settings),
@@ -93,7 +96,8 @@ let package = Package(
     tests(
       "WireTests", ["Support", "Wire", "Messages", "protoc-gen-silica"],
       exclude: ["Proto", "Python"]),
-    tests("RPCTests", ["Support", "RPC"]),
+    tests("SecretsTests", ["Support", "Secrets"]),
+    tests("RPCTests", ["Support", "Secrets", "RPC"]),
     tests("TextTests", ["Support", "Text"]),
     tests(
       "CheckpointTests", ["Support", "Program", "Checkpoint"], exclude: ["Goldens"]),
@@ -121,7 +125,7 @@ let package = Package(
         "Topology", "Device", "Executor", "Engine", "Serving",
       ]),
     // Runs the command.
-    tests("EndToEndTests", ["Support", "RPC", "Wire", "Messages", "silica"]),
+    tests("EndToEndTests", ["Support", "Secrets", "RPC", "Wire", "Messages", "silica"]),
     tests("TidyTests", ["Support"]),
   ]
 )

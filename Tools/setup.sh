@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 build_packages=(libgrpc-dev libnuma-dev libpcre2-dev libssl-dev zlib1g-dev)
-test_packages=(g++ libgrpc++-dev libprotobuf-dev pkg-config protobuf-compiler
+test_packages=(g++ libgrpc++-dev libprotobuf-dev openssl pkg-config protobuf-compiler
   protobuf-compiler-grpc python3-venv
   golang-go golang-google-grpc-dev golang-github-golang-protobuf-1-5-dev
   protoc-gen-go-1-5 protoc-gen-go-grpc)

@@ -37,6 +37,15 @@ CGRPC_INTEGER_ARGUMENT(stream_lookahead_bytes, GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_B
 CGRPC_INTEGER_ARGUMENT(use_local_subchannel_pool, GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL)
 CGRPC_INTEGER_ARGUMENT(write_buffer_size, GRPC_ARG_HTTP2_WRITE_BUFFER_SIZE)
 
+// The name is copied by whoever takes the argument.
+static inline grpc_arg cgrpc_arg_ssl_target_name_override(const char *name) {
+  grpc_arg argument = {0};
+  argument.type = GRPC_ARG_STRING;
+  argument.key = (char *)GRPC_SSL_TARGET_NAME_OVERRIDE_ARG;
+  argument.value.string = (char *)name;
+  return argument;
+}
+
 // The quota must be unreferenced by its creator only after the arguments have been used.
 static inline grpc_arg cgrpc_arg_resource_quota(grpc_resource_quota *quota) {
   grpc_arg argument = {0};

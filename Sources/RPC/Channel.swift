@@ -29,14 +29,31 @@ package final class Channel: @unchecked Sendable {  // C-core's channels are mad
       cgrpc_arg_service_config_disable_resolution(1),
     ]
     arguments += limits.sharedArguments
-    let handle = arguments.withUnsafeMutableBufferPointer { buffer in
-      var list = grpc_channel_args(num_args: buffer.count, args: buffer.baseAddress)
-      let security = credentials.makeHandle()
-      defer { grpc_channel_credentials_release(security) }
-      return grpc_channel_create(address.description, security, &list)
+    guard let handle = Self.makeHandle(address, credentials, arguments) else {
+      preconditionFailure("C-core gave no channel")
     }
-    guard let handle else { preconditionFailure("C-core gave no channel") }
     self.handle = handle
+  }
+
+  private static func makeHandle(
+    _ address: Address, _ credentials: ChannelCredentials, _ shared: [grpc_arg]
+  ) -> OpaquePointer? {
+    var serverName: [CChar] = []
+    if case .tls(let options) = credentials, let name = options.serverName {
+      serverName = Array(name.utf8CString)
+    }
+    let security = credentials.makeHandle()
+    defer { grpc_channel_credentials_release(security) }
+    return serverName.withUnsafeBufferPointer { name in
+      var arguments = shared
+      if let start = name.baseAddress, !name.isEmpty {
+        arguments.append(cgrpc_arg_ssl_target_name_override(start))
+      }
+      return arguments.withUnsafeMutableBufferPointer { buffer in
+        var list = grpc_channel_args(num_args: buffer.count, args: buffer.baseAddress)
+        return grpc_channel_create(address.description, security, &list)
+      }
+    }
   }
 
   deinit {

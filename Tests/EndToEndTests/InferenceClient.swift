@@ -10,7 +10,9 @@ final class InferenceClient {
   private let poller = Poller(name: "test-client")
   private let channel: Channel
 
-  init(_ server: RunningServer) { channel = Channel(to: server.address, poller: poller) }
+  init(_ server: RunningServer, _ credentials: ChannelCredentials = .insecure) {
+    channel = Channel(to: server.address, poller: poller, credentials: credentials)
+  }
 
   deinit { poller.stop() }
 

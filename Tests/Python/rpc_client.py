@@ -1,17 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """A client of gRPC's own making for Tests/RPCTests: raw bytes over generic calls.
 
-Usage: rpc_client.py SCENARIO HOST:PORT. Prints what it saw, a line each.
+Usage: rpc_client.py SCENARIO HOST:PORT [CA [CERTIFICATE KEY]]. Prints what it saw, a line each.
 """
 
+import pathlib
 import sys
 import time
 
 import grpc
 
 
-def channel_to(target, **options):
-    return grpc.insecure_channel(target, [("grpc." + k, v) for k, v in options.items()])
+def channel_to(target, files, **options):
+    arguments = [("grpc." + k, v) for k, v in options.items()]
+    if not files:
+        return grpc.insecure_channel(target, arguments)
+    authorities, certificate, key = [
+        pathlib.Path(file).read_bytes() if file else None for file in (files + [None, None])[:3]
+    ]
+    credentials = grpc.ssl_channel_credentials(authorities, key, certificate)
+    return grpc.secure_channel(target, credentials, arguments)
 
 
 def echo(channel):
@@ -60,6 +68,13 @@ def oversized(channel):
     print(channel.unary_unary("/test.Echo/Echo")(b"after", timeout=20).decode())
 
 
+def refused(channel):
+    try:
+        channel.unary_unary("/test.Echo/Echo")(b"", timeout=10)
+    except grpc.RpcError as error:
+        print(error.code().name)
+
+
 def quiet(channel):
     """Pings every second, unanswered by data for six; a strict server would cut the third."""
     call = channel.stream_stream("/test.Echo/Silent")(iter([]), timeout=6)
@@ -85,7 +100,7 @@ def vanish(channel):
 
 
 def main():
-    scenario, target = sys.argv[1:]
+    scenario, target, *files = sys.argv[1:]
     options = {}
     if scenario == "quiet":
         options = {
@@ -94,7 +109,7 @@ def main():
             "keepalive_permit_without_calls": 1,
             "http2.max_pings_without_data": 0,
         }
-    with channel_to(target, **options) as channel:
+    with channel_to(target, files, **options) as channel:
         globals()[scenario](channel)
 
 

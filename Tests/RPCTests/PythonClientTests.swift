@@ -40,10 +40,13 @@ import Testing
 }
 
 enum PythonClient {
-  /// Starts a scenario of `rpc_client.py`.
-  static func start(_ scenario: String, _ address: Address) throws -> PythonProcess {
+  /// Starts a scenario of `rpc_client.py`: over TLS if there are files, of the authorities, and of
+  /// the client's certificate and key.
+  static func start(
+    _ scenario: String, _ address: Address, _ files: [String] = []
+  ) throws -> PythonProcess {
     try PythonProcess(
       script: Repository.path("Tests/Python/rpc_client.py"),
-      arguments: [scenario, address.description])
+      arguments: [scenario, address.description] + files)
   }
 }

@@ -145,11 +145,12 @@ final class StatusHandler: TestHandler {
 /// A poller for clients, stopped at the end of `body`.
 func withChannel<Result>(
   to address: Address, limits: RPCLimits = RPCLimits(),
-  _ body: (Channel) throws -> Result
+  credentials: ChannelCredentials = .insecure, _ body: (Channel) throws -> Result
 ) throws -> Result {
   let poller = Poller(name: "client")
   defer { poller.stop() }
-  return try body(Channel(to: address, poller: poller, limits: limits))
+  return try body(
+    Channel(to: address, poller: poller, credentials: credentials, limits: limits))
 }
 
 /// A deadline on `Clock`, so that no test can hang.

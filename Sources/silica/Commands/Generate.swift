@@ -29,7 +29,7 @@ enum Generate: Subcommand {
       Option("--stop", "TEXT", "end before this text", repeatable: true),
       Option("--ignore-eos", nil, "go on past the model's end tokens"),
       Option("--usage", nil, "print token counts and times to standard error at the end"),
-    ] + ModelOptions.options + SyntheticOptions.options
+    ] + ServerAccess.options + ModelOptions.options + SyntheticOptions.options
 
   static let discussion = """
     The text goes to standard output as it comes. Several prompts run as generations of one stream;
@@ -39,6 +39,7 @@ enum Generate: Subcommand {
     examples:
       silica generate --target 127.0.0.1:50051 --chat "Name three rivers"
       silica generate --model DIR --prompt "Once upon a time" --max-tokens 32 --temperature 0
+      silica generate --target llm.example:50051 --tls-ca ca.pem --token-file token --chat "Hello"
     """
 
   static func run(_ arguments: Arguments) throws {
@@ -49,17 +50,17 @@ enum Generate: Subcommand {
     guard !arguments.has("--model") else {
       throw UsageError("give --target or --model, not both")
     }
-    try run(starts, on: target, arguments)
+    try run(starts, on: try ServerAccess(target, arguments), arguments)
   }
 
   private static func run(
-    _ starts: [Silica_V1_Start], on target: Address, _ arguments: Arguments
+    _ starts: [Silica_V1_Start], on server: ServerAccess, _ arguments: Arguments
   ) throws {
     let showsUsage = arguments.has("--usage")
     if starts.count == 1 {
-      try GenerateClient(target: target).run(starts[0], showsUsage: showsUsage)
+      try GenerateClient(server: server).run(starts[0], showsUsage: showsUsage)
     } else {
-      try SessionClient(target: target).run(starts, showsUsage: showsUsage)
+      try SessionClient(server: server).run(starts, showsUsage: showsUsage)
     }
   }
 
@@ -72,6 +73,6 @@ enum Generate: Subcommand {
     defer { server.stop(grace: .zero) }
     try server.start()
     guard let address = server.addresses.first else { return }
-    try run(starts, on: address, arguments)
+    try run(starts, on: ServerAccess(plain: address), arguments)
   }
 }

@@ -6,13 +6,14 @@ import Wire
 
 /// Sends one request to a server and writes its text as it comes.
 struct GenerateClient {
-  let target: Address
+  let server: ServerAccess
 
   func run(_ start: Silica_V1_Start, showsUsage: Bool) throws {
     let poller = Poller(name: "client")
     defer { poller.stop() }
-    let channel = Channel(to: target, poller: poller)
-    let call = try BlockingCall(on: channel, path: Silica_V1_Inference.generate.path)
+    let channel = Channel(to: server.address, poller: poller, credentials: server.credentials)
+    let call = try BlockingCall(
+      on: channel, path: Silica_V1_Inference.generate.path, metadata: server.metadata)
     try call.send(Silica_V1_GenerateRequest.with { $0.start = start }.encoded())
     try call.sendEnd()
     while let bytes = try call.receive() {
@@ -24,7 +25,7 @@ struct GenerateClient {
     }
     let status = try call.finish().status
     guard status.code == .ok else {
-      throw CommandError("\(target): \(status.message) (\(status.code))")
+      throw CommandError("\(server.address): \(status.message) (\(status.code))")
     }
   }
 

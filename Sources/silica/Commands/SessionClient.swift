@@ -8,13 +8,14 @@ import Wire
 /// Runs several requests as generations of one `Session` stream and shows how they interleave:
 /// each line is one delta, with its generation's number before it.
 struct SessionClient {
-  let target: Address
+  let server: ServerAccess
 
   func run(_ starts: [Silica_V1_Start], showsUsage: Bool) throws {
     let poller = Poller(name: "client")
     defer { poller.stop() }
+    let channel = Channel(to: server.address, poller: poller, credentials: server.credentials)
     let call = try BlockingCall(
-      on: Channel(to: target, poller: poller), path: Silica_V1_Inference.session.path)
+      on: channel, path: Silica_V1_Inference.session.path, metadata: server.metadata)
     for (index, start) in starts.enumerated() {
       try call.send(
         Silica_V1_ClientFrame.with { frame in
@@ -31,7 +32,7 @@ struct SessionClient {
     }
     let status = try call.finish().status
     guard status.code == .ok else {
-      throw CommandError("\(target): \(status.message) (\(status.code))")
+      throw CommandError("\(server.address): \(status.message) (\(status.code))")
     }
     if showsUsage { summary.print(seconds: Double(Clock.nowNanoseconds - begin) / 1e9) }
     if let failure = summary.failure { throw CommandError(failure) }

@@ -69,10 +69,12 @@ extension LoadedModel {
   /// A server for the model; `start` makes it listen.
   func server(
     at addresses: [Address], name: String? = nil, pollerCount: Int? = nil,
-    limits: ServingLimits = ServingLimits()
+    limits: ServingLimits = ServingLimits(),
+    credentials: ServerCredentials = .insecure
   ) throws -> InferenceServer {
     let placement = Placement(topology: topology, deviceCount: 1, pollerCount: pollerCount)
     var configuration = ServerConfiguration(addresses: addresses)
+    configuration.credentials = credentials
     configuration.pollerCPUs = placement.pollers.map(\.cpus)
     return InferenceServer(
       configuration, model: try served(name: name), limits: limits,
