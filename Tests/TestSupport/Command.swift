@@ -30,8 +30,12 @@ package enum Command {
     process.waitUntilExit()
     return Result(
       status: process.terminationStatus,
-      output: try String(contentsOfFile: output, encoding: .utf8),
-      errors: try String(contentsOfFile: errors, encoding: .utf8))
+      output: try text(output), errors: try text(errors))
+  }
+
+  /// Bytes that are no UTF-8, as a program may show them of its peer, become replacement marks.
+  private static func text(_ path: String) throws -> String {
+    String(decoding: try Data(contentsOf: URL(fileURLWithPath: path)), as: UTF8.self)
   }
 
   private static func emptyFile(_ path: String) throws -> FileHandle {
