@@ -2,26 +2,36 @@
 
 /// A queue in an array, whose front moves instead of its elements: both ends in constant time on
 /// average, and no allocation once it has its size. Whoever uses it bounds it.
-package struct FIFO<Element> {
-  private var elements: [Element?] = []
-  private var head = 0
+///
+/// Public and inlinable, so that other modules get it for their own elements: what is package is not
+/// specialised across modules.
+public struct FIFO<Element> {
+  @usableFromInline var elements: [Element?] = []
+  @usableFromInline var head = 0
 
-  package init() {}
+  @inlinable
+  public init() {}
 
-  package var count: Int { elements.count - head }
-  package var isEmpty: Bool { head == elements.count }
+  @inlinable
+  public var count: Int { elements.count - head }
+
+  @inlinable
+  public var isEmpty: Bool { head == elements.count }
 
   /// The element that `popFirst` would give after `offset` others.
-  package subscript(offset: Int) -> Element {
+  @inlinable
+  public subscript(offset: Int) -> Element {
     guard let element = elements[head + offset] else {
       checkFailed("an element before the front", file: #fileID, line: #line)
     }
     return element
   }
 
-  package mutating func append(_ element: Element) { elements.append(element) }
+  @inlinable
+  public mutating func append(_ element: Element) { elements.append(element) }
 
-  package mutating func popFirst() -> Element? {
+  @inlinable
+  public mutating func popFirst() -> Element? {
     guard head < elements.count else { return nil }
     let element = elements[head].take()
     head += 1

@@ -95,12 +95,12 @@ struct Vocabulary {
   func holds(_ id: Int32) -> Bool { kind(id) != .absent }
 
   private func kind(_ id: Int32) -> Kind {
-    kinds.indices.contains(Int(id)) ? kinds[Int(id)] : .absent
+    id >= 0 && Int(id) < kinds.count ? kinds[Int(id)] : .absent
   }
 
   /// The bytes that a token stands for; none for an id without a token.
   func bytes(of id: Int32) -> ArraySlice<UInt8> {
-    guard ends.indices.contains(Int(id)) else { return [] }
+    guard id >= 0, Int(id) < ends.count else { return [] }
     return storage[(id == 0 ? 0 : ends[Int(id) - 1])..<ends[Int(id)]]
   }
 }

@@ -51,9 +51,12 @@ struct DeltaBuffer {
     var delta = Silica_V1_Delta()
     delta.index = index
     delta.text = String(decoding: text[textStart..<textEnd], as: UTF8.self)
-    let taken = tokens[tokenStart..<end].lazy.filter { $0.id >= 0 }.map { UInt32($0.id) }
-    if sendsTokenIDs { delta.tokenIds = Array(taken) }
-    let tokenCount = taken.count
+    var tokenCount = 0
+    if sendsTokenIDs { delta.tokenIds.reserveCapacity(end - tokenStart) }
+    for position in tokenStart..<end where tokens[position].id >= 0 {
+      tokenCount += 1
+      if sendsTokenIDs { delta.tokenIds.append(UInt32(tokens[position].id)) }
+    }
     if !logprobs.isEmpty {
       delta.logprobs = logprobs.prefix(tokenCount).map(Silica_V1_TokenLogprobs.init)
       logprobs.removeFirst(tokenCount)

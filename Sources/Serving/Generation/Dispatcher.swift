@@ -71,7 +71,7 @@ final class Dispatcher: @unchecked Sendable {  // all but the immutable is confi
 
   /// Lets a sequence generate so many tokens in all.
   func allow(_ work: EngineWork, choice: Int, tokens: Int) {
-    guard work.sequences.indices.contains(choice) else { return }
+    guard choice < work.sequences.count else { return }
     let id = work.sequences[choice]
     if routes[id] != nil { model.engine.allow(id, tokens: tokens) }
   }
