@@ -46,12 +46,7 @@ extension EngineLoop {
 
   private func submit(_ sequences: [AdmittedSequence], now: Nanoseconds) {
     for sequence in sequences {
-      records[sequence.request.id] = Record(
-        sink: sequence.sink,
-        sampler: SequenceSampler(
-          sequence.sampling, stopping: sequence.request.stopping, prompt: sequence.request.prompt,
-          thinking: sequence.thinking),
-        scoring: sequence.scoring, promptCount: sequence.request.prompt.count)
+      records[sequence.request.id] = Record(sequence)
     }
     do {
       try scheduler.enqueue(sequences.map(\.request), now: now)

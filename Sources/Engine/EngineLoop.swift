@@ -12,14 +12,24 @@ internal import Support
 ///
 /// Confined to the engine's thread once that runs.
 final class EngineLoop: @unchecked Sendable {
-  /// What the loop knows of a sequence beside the scheduler.
-  struct Record {
-    var sink: any SequenceSink
+  /// What the loop knows of a sequence beside the scheduler. An object, so that looking it up moves
+  /// nothing.
+  final class Record {
+    let sink: any SequenceSink
     var sampler: SequenceSampler
-    var scoring: LogitsJob?
-    var promptCount: Int
+    let scoring: LogitsJob?
+    let promptCount: Int
     /// Whether it still counts as waiting at the gate.
     var isQueued = true
+
+    init(_ sequence: AdmittedSequence) {
+      sink = sequence.sink
+      sampler = SequenceSampler(
+        sequence.sampling, stopping: sequence.request.stopping, prompt: sequence.request.prompt,
+        thinking: sequence.thinking)
+      scoring = sequence.scoring
+      promptCount = sequence.request.prompt.count
+    }
   }
 
   var scheduler: Scheduler
@@ -174,8 +184,9 @@ final class EngineLoop: @unchecked Sendable {
     // There are few sinks, one for each poller and each job.
     var deliveries: [(sink: any SequenceSink, events: [SequenceEvent])] = []
     for event in events {
-      guard let sink = records[event.id]?.sink else { continue }
-      note(event)
+      guard let record = records[event.id] else { continue }
+      let sink = record.sink
+      note(event, record)
       if let index = deliveries.firstIndex(where: { $0.sink === sink }) {
         deliveries[index].events.append(event)
       } else {
@@ -187,11 +198,11 @@ final class EngineLoop: @unchecked Sendable {
   }
 
   /// Keeps gate and records up to date.
-  private func note(_ event: SequenceEvent) {
+  private func note(_ event: SequenceEvent, _ record: Record) {
     if case .queued = event { return }
-    if let record = records[event.id], record.isQueued {
+    if record.isQueued {
       gate.start(sequences: 1, promptTokens: record.promptCount)
-      records[event.id]?.isQueued = false
+      record.isQueued = false
     }
     if case .finished = event {
       records[event.id] = nil
@@ -205,7 +216,7 @@ final class EngineLoop: @unchecked Sendable {
       failure ?? SequenceError(.unavailable, "a device did not come back from a step"))
     for (id, record) in records {
       let event = SequenceEvent.finished(id, reason, SequenceAccount())
-      note(event)
+      note(event, record)
       record.sink.deliver([event], stepEnd: stepEnd)
     }
     publish()
