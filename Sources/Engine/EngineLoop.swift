@@ -69,8 +69,9 @@ final class EngineLoop: @unchecked Sendable {
       hasWorked = applyCommands() || hasWorked
       hasWorked = dispatch() || hasWorked
       reportQueue()
-      hasWorked = deliverEvents() || hasWorked
+      // First, so that who hears of an end finds it in the numbers.
       publish()
+      hasWorked = deliverEvents() || hasWorked
       if let stopDeadline {
         let isLate = Clock.nowNanoseconds >= stopDeadline
         if scheduler.planInFlightCount == 0 || isLate { break }

@@ -3,8 +3,8 @@
 /// A queue in an array, whose front moves instead of its elements: both ends in constant time on
 /// average, and no allocation once it has its size. Whoever uses it bounds it.
 ///
-/// Public and inlinable, so that other modules get it for their own elements: what is package is not
-/// specialised across modules.
+/// Public and inlinable, so that other modules get it for their own elements: what is `package` is
+/// not specialised across modules.
 public struct FIFO<Element> {
   @usableFromInline var elements: [Element?] = []
   @usableFromInline var head = 0

@@ -54,6 +54,31 @@ private func parameters(_ change: (inout SamplingParameters) -> Void) -> Samplin
 }
 
 @Suite struct SequenceSamplerTests {
+  @Test("Asked to, a model ends its thinking at the next token, and only if it thinks")
+  func thinkingEnds() throws {
+    var workspace = SamplingWorkspace()
+    let logits: [Float] = [9, 0, 0, 0]
+    let tokens = ThinkingTokens(begin: 2, end: 3)
+    func next(_ sampler: inout SequenceSampler) throws -> Int32 {
+      try logits.withUnsafeBufferPointer { try sampler.next($0, using: &workspace) }.id
+    }
+    for (prompt, thinks) in [
+      ([1], false), ([1, 2], true), ([2, 3], false), ([2, 3, 2, 1], true),
+    ] {
+      var sampler = SequenceSampler(
+        parameters { $0.logprobs = 1 }, stopping: StoppingParameters(),
+        prompt: prompt.map { Int32($0) }, thinking: tokens)
+      #expect(try next(&sampler) == 0)
+      sampler.endThinking()
+      #expect(try next(&sampler) == (thinks ? 3 : 0))
+      sampler.endThinking()
+      #expect(try next(&sampler) == 0, "thinking is over")
+    }
+    var sampler = SequenceSampler(parameters { _ in }, stopping: StoppingParameters(), prompt: [2])
+    sampler.endThinking()
+    #expect(try next(&sampler) == 0, "a model without such tokens")
+  }
+
   @Test("Temperature 0 takes the largest logit, of equals the lowest id")
   func greedyIsArgmax() throws {
     var workspace = SamplingWorkspace()
