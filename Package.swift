@@ -40,6 +40,8 @@ let package = Package(
     .systemLibrary(name: "CPCRE2", path: "CShims/CPCRE2"),
     .systemLibrary(name: "CZlib", path: "CShims/CZlib"),
     .target(
+      name: "CAccept", path: "CShims/CAccept", cSettings: [.unsafeFlags(["-Wall", "-Wextra"])]),
+    .target(
       name: "CLinux", path: "CShims/CLinux", cSettings: [.unsafeFlags(["-Wall", "-Wextra"])]),
     .target(
       name: "CKernels", path: "CShims/CKernels", exclude: ["README.md"],
@@ -54,7 +56,7 @@ let package = Package(
       exclude: ["README.md", "Proto"], swiftSettings: settings),
     library("Messages", ["Wire"]),
     library("Secrets", ["Support", "COpenSSL"]),
-    library("RPC", ["Support", "Secrets", "CGRPC", "CZlib"]),
+    library("RPC", ["Support", "Secrets", "CAccept", "CGRPC", "CZlib"]),
     library("Text", ["Support", "CPCRE2"]),
     library("Program", ["Support"]),
     library("Checkpoint", ["Support", "Program"]),
@@ -75,7 +77,7 @@ let package = Package(
         "Executor",
       ]),
     library(
-      "Serving", ["Support", "RPC", "Wire", "Messages", "Text", "Step", "Engine"]),
+      "Serving", ["Support", "Secrets", "RPC", "Wire", "Messages", "Text", "Step", "Engine"]),
     .executableTarget(
       name: "silica",
       dependencies: [
@@ -121,8 +123,8 @@ let package = Package(
     tests(
       "ServingTests",
       [
-        "Support", "RPC", "Wire", "Messages", "Text", "Program", "Checkpoint", "Models", "Step",
-        "Topology", "Device", "Executor", "Engine", "Serving",
+        "Support", "Secrets", "RPC", "Wire", "Messages", "Text", "Program", "Checkpoint",
+        "Models", "Step", "Topology", "Device", "Executor", "Engine", "Serving",
       ]),
     // Runs the command.
     tests("EndToEndTests", ["Support", "Secrets", "RPC", "Wire", "Messages", "silica"]),

@@ -86,6 +86,7 @@ extension Server {
       return call.finish(
         Status(.resourceExhausted, "the server has \(limit) calls open, its limit"))
     }
+    if let refusal = configuration.admit?(call) { return call.finish(refusal) }
     guard let accept = methods[call.path] else {
       // As much of the path as a status has room for.
       let start = String(call.path.unicodeScalars.prefix(256))

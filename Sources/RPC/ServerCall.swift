@@ -13,6 +13,8 @@ package final class ServerCall: Call, @unchecked Sendable {  // confined to the 
   package private(set) var peer = ""
   /// When the client gives up, in nanoseconds on `Clock`; C-core cancels the call then.
   package private(set) var deadline: UInt64?
+  /// What `ServerConfiguration.admit` has learned of the client, for the handler.
+  package var context: (any AnyObject & Sendable)?
 
   private unowned let server: Server
   private var handler: (any ServerCallHandler)?

@@ -8,6 +8,9 @@ package struct ServerConfiguration: Sendable {
   /// One poller per element, on these CPUs; on all CPUs if the element is empty.
   package var pollerCPUs: [[Int]] = [[]]
   package var limits = RPCLimits()
+  /// Asked for every call before its handler is made, on the call's poller: nil lets it in, perhaps
+  /// with a `context`; a status ends it.
+  package var admit: (@Sendable (ServerCall) -> Status?)?
 
   package init(addresses: [Address]) {
     self.addresses = addresses

@@ -3,9 +3,9 @@
 internal import COpenSSL
 
 /// The SHA-256 of a secret. What is compared is digests, in a time that does not depend on them.
-package struct SecretDigest: Sendable {
+package struct SecretDigest: Hashable, Sendable {
   package static let byteCount = 32
-  private let bytes: [UInt8]
+  let bytes: [UInt8]
 
   package init(of secret: some Collection<UInt8>) {
     let secret = Array(secret)
@@ -27,10 +27,5 @@ package struct SecretDigest: Sendable {
     let values = digits.compactMap(\.self)
     guard digits.count == 2 * Self.byteCount, values.count == digits.count else { return nil }
     bytes = stride(from: 0, to: values.count, by: 2).map { values[$0] << 4 | values[$0 + 1] }
-  }
-
-  /// Whether both are the same; takes the same time for all.
-  package func matches(_ other: SecretDigest) -> Bool {
-    CRYPTO_memcmp(bytes, other.bytes, Self.byteCount) == 0
   }
 }

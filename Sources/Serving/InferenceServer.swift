@@ -21,8 +21,11 @@ package final class InferenceServer: Sendable {
   private let isStopped = Atomic<Bool>(false)
 
   package init(
-    _ configuration: ServerConfiguration, model: ServedModel, limits: ServingLimits, auxCPUs: [Int]
+    _ configuration: ServerConfiguration, model: ServedModel, limits: ServingLimits,
+    access: AccessControl? = nil, auxCPUs: [Int]
   ) {
+    var configuration = configuration
+    if let access { configuration.admit = { access.admit($0) } }
     let server = Server(configuration)
     let aux = AuxThread(capacity: limits.waitingPrompts, cpus: auxCPUs)
     let (drainState, resumeDirectory) = (drainState, resumeDirectory)

@@ -29,16 +29,19 @@ final class RunningServer: @unchecked Sendable {  // Process is used for reading
 
   /// Runs `body` beside a server, and ends the server whatever happens.
   static func with(
-    model: String, _ options: [String] = [], _ body: (RunningServer) throws -> Void
+    model: String, _ options: [String] = [], descriptorLimit: Int? = nil,
+    _ body: (RunningServer) throws -> Void
   ) throws {
-    let server = try start(model: model, options)
+    let server = try start(model: model, options, descriptorLimit: descriptorLimit)
     defer { server.stop() }
     try body(server)
   }
 
   /// Starts a server and waits until it listens. It runs until `stop`.
-  static func start(model: String, _ options: [String] = []) throws -> RunningServer {
-    let server = try RunningServer(model: model, options)
+  static func start(
+    model: String, _ options: [String] = [], descriptorLimit: Int? = nil
+  ) throws -> RunningServer {
+    let server = try RunningServer(model: model, options, descriptorLimit: descriptorLimit)
     do {
       try server.waitUntilReady()
     } catch {
@@ -49,10 +52,18 @@ final class RunningServer: @unchecked Sendable {  // Process is used for reading
   }
 
   /// Starts a server and does not wait for anything.
-  init(model: String, _ options: [String] = []) throws {
+  init(model: String, _ options: [String] = [], descriptorLimit: Int? = nil) throws {
     folder = try TemporaryDirectory()
-    process.executableURL = URL(filePath: try SilicaCommand.path())
-    process.arguments = ["serve", "--model", model, "--listen", "127.0.0.1:0"] + options
+    let command = try SilicaCommand.path()
+    let listen = options.contains("--listen") ? [] : ["--listen", "127.0.0.1:0"]
+    let arguments = ["serve", "--model", model] + listen + options
+    if let descriptorLimit {
+      process.executableURL = URL(filePath: "/usr/bin/prlimit")
+      process.arguments = ["--nofile=\(descriptorLimit)", command] + arguments
+    } else {
+      process.executableURL = URL(filePath: command)
+      process.arguments = arguments
+    }
     process.standardInput = FileHandle.nullDevice
     process.standardOutput = try Self.emptyFile(folder.path("output"))
     process.standardError = try Self.emptyFile(folder.path("errors"))
@@ -83,6 +94,16 @@ final class RunningServer: @unchecked Sendable {  // Process is used for reading
 
   var output: String { (try? String(contentsOfFile: folder.path("output"), encoding: .utf8)) ?? "" }
   var errors: String { (try? String(contentsOfFile: folder.path("errors"), encoding: .utf8)) ?? "" }
+
+  /// Waits for a word of it on standard error; false after ten seconds.
+  func waitForErrors(_ text: String) -> Bool {
+    let end = ContinuousClock.now + .seconds(10)
+    while !errors.contains(text) {
+      guard ContinuousClock.now < end else { return false }
+      usleep(20_000)
+    }
+    return true
+  }
 
   // MARK: Its end
 
@@ -129,6 +150,13 @@ extension RunningServer {
     return Footprint(
       openFiles: try FileManager.default.contentsOfDirectory(atPath: "\(folder)/fd").count,
       residentKiB: try #require(Int(line.filter(\.isNumber))))
+  }
+
+  /// Lets it open no more files than so many, those that are open included.
+  func limitDescriptors(to count: Int) throws {
+    let result = try Command.run(
+      "/usr/bin/prlimit", ["--pid", "\(process.processIdentifier)", "--nofile=\(count)"])
+    #expect(result.status == 0, "\(result.errors)")
   }
 
   /// Seconds of CPU time that it has used.

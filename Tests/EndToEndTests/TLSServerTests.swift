@@ -28,16 +28,6 @@ extension EndToEnd {
         ["generate", "--target", server.target, "--prompt", "Once", "--max-tokens", "4"] + options)
     }
 
-    /// Waits for a server's word on standard error.
-    private func waitFor(_ text: String, count: Int = 1, _ server: RunningServer) -> Bool {
-      let end = ContinuousClock.now + .seconds(10)
-      while server.errors.ranges(of: text).count < count {
-        guard ContinuousClock.now < end else { return false }
-        usleep(20_000)
-      }
-      return true
-    }
-
     @Test func `generate reaches a server that wants certificates`() throws {
       let options = serverOptions + ["--tls-client-ca", certificates.pem("ca")]
       try RunningServer.with(model: TestModel.tiny, options) { server in
@@ -72,12 +62,12 @@ extension EndToEnd {
         // Half of a certificate, as an unlucky copy leaves it.
         let whole = try Data(contentsOf: URL(filePath: certificates.pem("server")))
         try whole.prefix(whole.count / 2).write(to: URL(filePath: certificates.pem("server")))
-        #expect(waitFor("TLS files have changed and are not taken", server))
+        #expect(server.waitForErrors("TLS files have changed and are not taken"))
         #expect(server.errors.contains("server.pem"))
         #expect(try certificates.commonName(at: server.target) == "server")
         for name in ["second", "third"] {
           try certificates.replace("server", with: name)
-          #expect(waitFor("TLS 1.3 as CN = \(name)", server))
+          #expect(server.waitForErrors("TLS 1.3 as CN = \(name)"))
           #expect(try certificates.commonName(at: server.target) == name)
         }
         #expect(try session.receiveAllAfterStart() == [1, 2, 3, 4])

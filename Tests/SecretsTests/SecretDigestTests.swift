@@ -9,10 +9,19 @@ import Testing
 
   @Test func `digests are those of SHA-256`() throws {
     let digest = try #require(SecretDigest(hexadecimal: Self.abc))
-    #expect(digest.matches(SecretDigest(of: "abc".utf8)))
-    #expect(try #require(SecretDigest(hexadecimal: Self.abc.uppercased())).matches(digest))
-    #expect(!digest.matches(SecretDigest(of: "abd".utf8)))
-    #expect(!digest.matches(SecretDigest(of: [])))
+    #expect(digest == SecretDigest(of: "abc".utf8))
+    #expect(digest == SecretDigest(hexadecimal: Self.abc.uppercased()))
+    #expect(digest != SecretDigest(of: "abd".utf8))
+  }
+
+  @Test func `a list finds each of its digests and no other`() {
+    var list = SecretDigestList()
+    #expect(list.index(of: SecretDigest(of: [])) == nil)
+    let digests = (0..<100).map { SecretDigest(of: [UInt8($0)]) }
+    for digest in digests { list.append(digest) }
+    for (index, digest) in digests.enumerated() { #expect(list.index(of: digest) == index) }
+    #expect(list.index(of: SecretDigest(of: [100])) == nil)
+    #expect(list.count == 100)
   }
 
   @Test func `what is no digest is not read as one`() {

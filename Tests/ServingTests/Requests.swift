@@ -26,9 +26,12 @@ extension Silica_V1_Start {
 
 extension TestServer {
   /// One `Generate` call to its end.
-  func generate(_ start: Silica_V1_Start) throws -> (transcript: Transcript, status: Status) {
+  func generate(
+    _ start: Silica_V1_Start, token: String? = nil
+  ) throws -> (transcript: Transcript, status: Status) {
     let call = try BlockingCall(
-      on: channel, path: Silica_V1_Inference.generate.path, deadline: testDeadline())
+      on: channel, path: Silica_V1_Inference.generate.path, metadata: try bearer(token),
+      deadline: testDeadline())
     try call.send(Silica_V1_GenerateRequest.with { $0.start = start }.encoded())
     try call.sendEnd()
     var transcript = Transcript(choiceCount: start.choiceCount)
@@ -46,9 +49,10 @@ extension TestServer {
 
   /// One call of one message to its end.
   func exchange<Request: Message, Response: Message>(
-    _ method: MethodDescriptor<Request, Response>, _ request: Request
+    _ method: MethodDescriptor<Request, Response>, _ request: Request, token: String? = nil
   ) throws -> (responses: [Response], status: Status) {
-    let call = try BlockingCall(on: channel, path: method.path, deadline: testDeadline())
+    let call = try BlockingCall(
+      on: channel, path: method.path, metadata: try bearer(token), deadline: testDeadline())
     try call.send(request.encoded())
     try call.sendEnd()
     var responses: [Response] = []

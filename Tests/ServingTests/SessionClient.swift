@@ -19,11 +19,11 @@ final class SessionClient {
   private let server: TestServer
 
   /// On a connection of its own, or one that is given.
-  init(_ server: TestServer, on channel: Channel? = nil) throws {
+  init(_ server: TestServer, on channel: Channel? = nil, token: String? = nil) throws {
     self.server = server
     call = try BlockingCall(
       on: channel ?? server.channel, path: Silica_V1_Inference.session.path,
-      deadline: testDeadline())
+      metadata: try bearer(token), deadline: testDeadline())
   }
 
   deinit { try? call.cancel() }

@@ -34,12 +34,13 @@ final class TestServer: Sendable {
 
   init(
     tokenizer: Tokenizer? = nil, limits: ServingLimits = ServingLimits(), pollerCount: Int = 1,
-    _ configure: (inout EngineConfiguration) -> Void = { _ in }
+    access: AccessControl? = nil, _ configure: (inout EngineConfiguration) -> Void = { _ in }
   ) throws {
     model = try Self.model(gate: gate, tokenizer: tokenizer, configure)
     var configuration = ServerConfiguration(addresses: [Address(host: "127.0.0.1", port: 0)])
     configuration.pollerCPUs = Array(repeating: [], count: pollerCount)
-    server = InferenceServer(configuration, model: model, limits: limits, auxCPUs: [])
+    server = InferenceServer(
+      configuration, model: model, limits: limits, access: access, auxCPUs: [])
     try server.start()
     address = server.addresses[0]
     channel = Self.channel(to: address)
@@ -86,8 +87,9 @@ final class TestServer: Sendable {
   }
 
   /// What the server counts.
-  func statistics() throws -> Silica_V1_GetStatisticsResponse {
-    let answer = try exchange(Silica_V1_Inference.getStatistics, Silica_V1_GetStatisticsRequest())
+  func statistics(token: String? = nil) throws -> Silica_V1_GetStatisticsResponse {
+    let answer = try exchange(
+      Silica_V1_Inference.getStatistics, Silica_V1_GetStatisticsRequest(), token: token)
     return try #require(answer.responses.first)
   }
 
@@ -112,4 +114,11 @@ func eventually(seconds: Double = 20, _ condition: () -> Bool) -> Bool {
 /// A deadline on `Clock` for calls, so that no test can hang.
 func testDeadline(seconds: Double = 30) -> UInt64 {
   Clock.nowNanoseconds + UInt64(seconds * 1e9)
+}
+
+/// The metadata that carries an API token; none if nil.
+func bearer(_ token: String?) throws -> Metadata {
+  var metadata = Metadata()
+  if let token { try metadata.append("authorization", "Bearer \(token)") }
+  return metadata
 }

@@ -15,8 +15,8 @@ import Testing
   private static let mayUseFoundation: Set = ["silica", "protoc-gen-silica"]
   /// Who alone may see a C library.
   private static let owners = [
-    "CGRPC": "RPC", "CNUMA": "Topology", "COpenSSL": "Secrets", "CPCRE2": "Text", "CZlib": "RPC",
-    "CKernels": "CPUDevice",
+    "CAccept": "RPC", "CGRPC": "RPC", "CNUMA": "Topology", "COpenSSL": "Secrets", "CPCRE2": "Text",
+    "CZlib": "RPC", "CKernels": "CPUDevice",
     "CLinux": "Support",
   ]
 

@@ -14,6 +14,7 @@ final class GenerateHandler: ServerCallHandler, GenerationOwner, DrainableHandle
   private let lane: Lane
   private var generation: Generation?
   private var work: EngineWork?
+  private var ticket: GenerationTicket?
   /// Whether the call has its status, or is gone.
   private var isOver = false
 
@@ -41,6 +42,7 @@ final class GenerateHandler: ServerCallHandler, GenerationOwner, DrainableHandle
       throw ServingError(.invalidArgument, "undecodable request: \(error)", reason: "BAD_FRAME")
     }
     try lane.sessions.checkIsAccepting()
+    ticket = try call.admitGeneration()
     try RequestReader.checkNeedsNoSession(start)
     let dispatcher = lane.dispatcher
     let reader = RequestReader(model: dispatcher.model, limits: dispatcher.limits)
@@ -69,6 +71,7 @@ final class GenerateHandler: ServerCallHandler, GenerationOwner, DrainableHandle
     lane.sessions.remove(self)
     work = nil
     generation = nil
+    ticket = nil
   }
 
   // MARK: From the engine

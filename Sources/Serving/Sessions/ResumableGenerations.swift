@@ -49,10 +49,14 @@ final class ResumableGenerations: @unchecked Sendable {  // touched on the polle
     return true
   }
 
-  /// Gives a generation to a stream that resumes it, if the frames after that number are kept. The
-  /// stream that had it is told.
-  func release(_ token: String, after number: UInt64) throws(ServingError) -> SessionGeneration {
-    guard let generation = generations[token] else { throw Self.unknown }
+  /// Gives a generation to a stream of the same tenant that resumes it, if the frames after that
+  /// number are kept. The stream that had it is told.
+  func release(
+    _ token: String, after number: UInt64, to tenant: Tenant?
+  ) throws(ServingError) -> SessionGeneration {
+    guard let generation = generations[token], generation.tenant === tenant else {
+      throw Self.unknown
+    }
     try generation.checkReplay(after: number)
     if let stream = generation.stream {
       stream.lose(generation)

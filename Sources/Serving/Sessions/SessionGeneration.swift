@@ -31,6 +31,10 @@ final class SessionGeneration: GenerationOwner, @unchecked Sendable {
   var isQueued = false
   /// Whether it counts among those that the server has begun and not ended.
   var isCounted = true
+  /// Whose it is, who alone may resume it; nil where no tokens are asked for.
+  let tenant: Tenant?
+  /// Its place among those of its tenant; until it has ended.
+  var ticket: GenerationTicket?
 
   private(set) var dispatcher: Dispatcher
   private var work: EngineWork?
@@ -40,9 +44,12 @@ final class SessionGeneration: GenerationOwner, @unchecked Sendable {
 
   /// Begins it; throws if it is refused at once.
   init(
-    _ request: GenerationRequest, key: UInt32, stream: SessionHandler, dispatcher: Dispatcher
+    _ request: GenerationRequest, key: UInt32, ticket: GenerationTicket?, stream: SessionHandler,
+    dispatcher: Dispatcher
   ) throws(ServingError) {
     self.key = key
+    self.ticket = ticket
+    tenant = ticket?.tenant
     self.stream = stream
     self.dispatcher = dispatcher
     generation = try Generation(

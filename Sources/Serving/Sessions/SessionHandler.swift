@@ -117,12 +117,13 @@ final class SessionHandler: ServerCallHandler, @unchecked Sendable {  // confine
   private func begin(_ key: UInt32, _ start: Silica_V1_Start) throws(ServingError) {
     try checkRoom(for: key)
     try lane.sessions.checkIsAccepting()
+    let ticket = try call.admitGeneration()
     let dispatcher = lane.dispatcher
     let reader = RequestReader(model: dispatcher.model, limits: dispatcher.limits)
     let request = try reader.read(
       start, arrival: Clock.nowNanoseconds, callDeadline: call.deadline)
     running[key] = try SessionGeneration(
-      request, key: key, stream: self, dispatcher: dispatcher)
+      request, key: key, ticket: ticket, stream: self, dispatcher: dispatcher)
     lane.sessions.generationBegan()
   }
 
@@ -156,13 +157,15 @@ final class SessionHandler: ServerCallHandler, @unchecked Sendable {  // confine
     try checkRoom(for: key)
     guard let home = directory.lane(of: message.token) else { throw ResumableGenerations.unknown }
     let number = message.afterSequence
+    let tenant = call.tenant
     if home === lane {
-      return attach(try lane.resumable.release(message.token, after: number), key, after: number)
+      let generation = try lane.resumable.release(message.token, after: number, to: tenant)
+      return attach(generation, key, after: number)
     }
     claims.insert(key)
     let isSubmitted = home.poller.submit { [self, lane] in
       let result = Result { () throws(ServingError) in
-        let generation = try home.resumable.release(message.token, after: number)
+        let generation = try home.resumable.release(message.token, after: number, to: tenant)
         home.resumable.remove(generation)
         directory.set(message.token, to: lane)
         return (generation, running: generation.leave(for: lane.dispatcher))

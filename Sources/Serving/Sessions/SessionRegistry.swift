@@ -38,6 +38,7 @@ final class SessionRegistry: @unchecked Sendable {  // handlers are touched on t
   func generationEnded(_ generation: SessionGeneration) {
     guard generation.isCounted else { return }
     generation.isCounted = false
+    generation.ticket = nil
     generationEnded()
   }
 

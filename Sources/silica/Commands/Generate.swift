@@ -69,7 +69,8 @@ enum Generate: Subcommand {
     let model = try LoadedModel(try ModelOptions(arguments, batchMax: starts.count))
     defer { model.engine.shutdown() }
     if let note = model.note { Console.error("silica: note: \(note)\n") }
-    let server = try model.server(at: [Address(host: "127.0.0.1", port: 0)], pollerCount: 1)
+    let server = try model.server(
+      ServerConfiguration(addresses: [Address(host: "127.0.0.1", port: 0)]), pollerCount: 1)
     defer { server.stop(grace: .zero) }
     try server.start()
     guard let address = server.addresses.first else { return }

@@ -18,7 +18,7 @@ enum Serve: Subcommand {
         default: "127.0.0.1:50051", repeatable: true),
       Option("--name", "NAME", "the model's name for clients", default: "the folder's"),
       Option("--pollers", "N", "threads that carry calls", default: "one for each NUMA node"),
-    ] + ServeTimes.options + ServeTLS.options + SyntheticOptions.options
+    ] + ServeTimes.options + ServeSecurity.options + SyntheticOptions.options
 
   static let discussion = """
     When it is ready it prints one line to standard output for each address:
@@ -31,8 +31,7 @@ enum Serve: Subcommand {
     grpc.health.v1 for "" or silica.v1.Inference (send work here?), for liveness, readiness or
     progress.
 
-    With --tls-certificate and --tls-key it speaks TLS 1.3 and nothing older. The files are looked
-    at twice a second: new connections use what is in them, those that exist go on.
+    \(ServeSecurity.discussion)
 
     \(SyntheticOptions.discussion)
 
@@ -50,19 +49,21 @@ enum Serve: Subcommand {
     var addresses = try arguments.addresses("--listen")
     if addresses.isEmpty { addresses = [Address(host: "127.0.0.1", port: 50_051)] }
 
-    var tls = try ServeTLS(arguments)
+    ServeLimits.raiseDescriptorLimit()
+    var security = try ServeSecurity(arguments, addresses: addresses)
     let model = try LoadedModel(options)
     defer { model.engine.shutdown() }
     let signals = StopSignals()
     let server = try model.server(
-      at: addresses, name: arguments.string("--name"), pollerCount: pollerCount,
-      limits: times.limits(), credentials: tls?.credentials ?? .insecure)
+      security.configuration(at: addresses), name: arguments.string("--name"),
+      pollerCount: pollerCount, limits: times.limits(), access: security.access)
     defer { server.stop(grace: times.grace) }
     try server.start()
+    try security.start()
     announce(server, model)
     while !signals.wait(milliseconds: 500) {
       server.refreshHealth()
-      tls?.refresh()
+      security.refresh()
     }
     Console.error("silica: stopping; running generations have \(times.grace) (again to stop now)\n")
     StopSignals.endProcessAtNext()

@@ -68,16 +68,14 @@ extension LoadedModel {
 extension LoadedModel {
   /// A server for the model; `start` makes it listen.
   func server(
-    at addresses: [Address], name: String? = nil, pollerCount: Int? = nil,
-    limits: ServingLimits = ServingLimits(),
-    credentials: ServerCredentials = .insecure
+    _ configuration: ServerConfiguration, name: String? = nil, pollerCount: Int? = nil,
+    limits: ServingLimits = ServingLimits(), access: AccessControl? = nil
   ) throws -> InferenceServer {
     let placement = Placement(topology: topology, deviceCount: 1, pollerCount: pollerCount)
-    var configuration = ServerConfiguration(addresses: addresses)
-    configuration.credentials = credentials
+    var configuration = configuration
     configuration.pollerCPUs = placement.pollers.map(\.cpus)
     return InferenceServer(
-      configuration, model: try served(name: name), limits: limits,
+      configuration, model: try served(name: name), limits: limits, access: access,
       auxCPUs: placement.auxiliary.cpus)
   }
 }
