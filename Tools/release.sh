@@ -18,7 +18,7 @@ cp "$binary" "$stage/bin/"
 strip "$stage/bin/silica"
 cp -r Models/tiny-deepseek-v3 "$stage/"
 cp README.md LICENSE "$stage/"
-cp -r Proto "$stage/"
+cp -r Proto Docs "$stage/"
 # The C library and the loader belong to the system.
 ldd "$binary" | awk '$3 ~ /^\// {print $3}' |
   grep -vE '/(libc|libm|libpthread|libdl|librt|libresolv|ld-linux[^/]*)\.so' |

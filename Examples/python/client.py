@@ -6,7 +6,8 @@
   python client.py localhost:50051 "Write a haiku" "Name three rivers"
 
 Every prompt becomes a generation of its own on one stream; each line that is printed is one delta.
-With --cancel N, generation N is cancelled at its first delta.
+With --cancel N, generation N is cancelled at its first delta. A server with TLS needs --ca FILE,
+one with tokens --token-file FILE.
 """
 import argparse
 import pathlib
@@ -58,15 +59,31 @@ def frames(pb, arguments, outgoing):
         yield frame
 
 
+def channel_to(arguments):
+    """A connection, over TLS if there is a file of authorities."""
+    if arguments.ca is None:
+        return grpc.insecure_channel(arguments.target)
+    credentials = grpc.ssl_channel_credentials(pathlib.Path(arguments.ca).read_bytes())
+    return grpc.secure_channel(arguments.target, credentials)
+
+
+def call_metadata(arguments):
+    """The API token, as every call carries it."""
+    if arguments.token_file is None:
+        return ()
+    return (("authorization", "Bearer " + pathlib.Path(arguments.token_file).read_text().strip()),)
+
+
 def run(arguments):
     pb, pb_grpc = load_stubs()
     outgoing = queue.Queue()
     running = set(range(1, len(arguments.prompts) + 1))
     to_cancel = arguments.cancel
     failures = 0
-    with grpc.insecure_channel(arguments.target) as channel:
+    with channel_to(arguments) as channel:
         stub = pb_grpc.InferenceStub(channel)
-        for frame in stub.Session(frames(pb, arguments, outgoing)):
+        metadata = call_metadata(arguments)
+        for frame in stub.Session(frames(pb, arguments, outgoing), metadata=metadata):
             number, kind = frame.generation, frame.WhichOneof("frame")
             if kind == "delta":
                 print(f"[{number}] {frame.delta.text!r}", flush=True)
@@ -97,6 +114,8 @@ def main():
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--cancel", type=int, help="cancel this generation at its first delta")
+    parser.add_argument("--ca", help="use TLS; who signed the server's certificate (PEM)")
+    parser.add_argument("--token-file", help="a file with the API token")
     sys.exit(run(parser.parse_args()))
 
 

@@ -79,7 +79,8 @@ extension EndToEnd {
     @Test func `a Python client shows its token over TLS`() throws {
       let certificates = try TestCertificates()
       try certificates.make("server")
-      let tokens = try write("tokens", "alice \(Self.alice) per-minute=60 burst=2\n")
+      let tokens = try write(
+        "tokens", "alice \(Self.alice) per-minute=60 burst=2\nbob bob-has-another-one\n")
       let options = [
         "--tokens", tokens, "--tls-certificate", certificates.pem("server"), "--tls-key",
         certificates.key("server"),
@@ -87,6 +88,12 @@ extension EndToEnd {
       try RunningServer.with(model: TestModel.tiny, options) { server in
         try Script.expectSuccess(
           "token_checks.py", server.target, certificates.pem("ca"), Self.alice)
+        let mine = try write("mine", "bob-has-another-one\n")
+        let example = try PythonProcess.run([
+          Repository.path("Examples/python/client.py"), "--ca", certificates.pem("ca"),
+          "--token-file", mine, server.target, "Hello",
+        ])
+        #expect(example.status == 0, "\(example.errors)")
       }
     }
   }

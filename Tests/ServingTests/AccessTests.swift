@@ -134,8 +134,15 @@ import Wire
     try lost.call.cancel()
     server.gate.release()
     #expect(eventually { (try? session.run(6, Self.start).failed == nil) == true })
-    for _ in 0..<3 {
-      #expect(eventually { (try? server.generate(Self.start, token: Self.alice).status) == .ok })
+  }
+
+  @Test func `one at a time is enough for a client that waits for each`() throws {
+    try limitAlice("at-once=1")
+    let server = try TestServer(access: access)
+    let session = try SessionClient(server, token: Self.alice)
+    for key in 1...20 as ClosedRange<UInt32> {
+      #expect(try server.generate(Self.start, token: Self.alice).status == .ok)
+      #expect(try session.run(key, Self.start).failed == nil)
     }
   }
 

@@ -147,6 +147,8 @@ final class GenerateHandler: ServerCallHandler, GenerationOwner, DrainableHandle
   private func finish(_ status: Status) {
     guard !isOver else { return }
     isOver = true
+    // Before the client hears of it, so that it may begin the next one at once.
+    ticket = nil
     call.finish(status)
   }
 }
