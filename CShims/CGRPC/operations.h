@@ -32,10 +32,12 @@ static inline void cgrpc_call_slots_destroy(cgrpc_call_slots *slots) {
   grpc_slice_unref(slots->status_message);
 }
 
+// The call's operations complete on `queue`; that there is a call is told on `door`.
 static inline grpc_call_error cgrpc_server_request_call(
-    grpc_server *server, cgrpc_call_slots *slots, grpc_completion_queue *queue, void *tag) {
+    grpc_server *server, cgrpc_call_slots *slots, grpc_completion_queue *queue,
+    grpc_completion_queue *door, void *tag) {
   return grpc_server_request_call(
-      server, &slots->call, &slots->details, &slots->initial_metadata, queue, queue, tag);
+      server, &slots->call, &slots->details, &slots->initial_metadata, queue, door, tag);
 }
 
 static inline grpc_op cgrpc_op_send_initial_metadata(grpc_metadata *metadata, size_t count) {

@@ -10,7 +10,7 @@ internal import Support
 package class Call: CompletionTarget, @unchecked Sendable {  // confined to the poller's thread
   /// The operations of a call, and the sub-tags of its completions.
   enum Operation: UInt8 {
-    /// A server's accept; a client's initial metadata going out.
+    /// A client's initial metadata going out.
     case open
     case receiveInitialMetadata
     case receiveMessage
@@ -18,6 +18,8 @@ package class Call: CompletionTarget, @unchecked Sendable {  // confined to the 
     case endWriting
     /// A server's RECV_CLOSE; a client's status.
     case end
+    /// A server's call comes to its poller.
+    case handOver = 15  // Poller.foreignOperation
   }
 
   package let poller: Poller
@@ -98,6 +100,7 @@ package class Call: CompletionTarget, @unchecked Sendable {  // confined to the 
   override final func completed(_ operation: UInt8, success: Bool) {
     switch Operation(rawValue: operation) {
     case .open: openingCompleted(.open, success: success)
+    case .handOver: openingCompleted(.handOver, success: success)
     case .receiveInitialMetadata: openingCompleted(.receiveInitialMetadata, success: success)
     case .receiveMessage: receiveCompleted(success: success)
     case .sendMessage:

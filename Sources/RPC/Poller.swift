@@ -101,17 +101,27 @@ extension Poller {
   /// The tag of an operation about to be posted, holding a reference to its target.
   func tag(_ target: CompletionTarget, _ operation: UInt8) -> UnsafeMutableRawPointer {
     preconditionOnPoller()
-    check(operation < 16, "operation numbers have four bits")
+    check(operation < Self.foreignOperation, "operation numbers have four bits")
     pendingOperationCount += 1
     return Unmanaged.passRetained(target).toOpaque() + Int(operation)
+  }
+
+  /// The number of the one operation that another thread may post.
+  static let foreignOperation: UInt8 = 15
+
+  /// The tag of `foreignOperation`, on any thread. It is not counted: whoever posts it sees to it
+  /// that the poller is not stopped meanwhile.
+  func foreignTag(_ target: CompletionTarget) -> UnsafeMutableRawPointer {
+    Unmanaged.passRetained(target).toOpaque() + Int(Self.foreignOperation)
   }
 
   private func complete(_ tag: UnsafeMutableRawPointer, success: Bool) {
     let bits = UInt(bitPattern: tag)
     guard let address = UnsafeRawPointer(bitPattern: bits & ~15) else { return }
-    pendingOperationCount -= 1
+    let operation = UInt8(bits & 15)
+    if operation != Self.foreignOperation { pendingOperationCount -= 1 }
     let target = Unmanaged<CompletionTarget>.fromOpaque(address).takeRetainedValue()
-    target.completed(UInt8(bits & 15), success: success)
+    target.completed(operation, success: success)
   }
 }
 

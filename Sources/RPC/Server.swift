@@ -14,6 +14,8 @@ package final class Server: @unchecked Sendable {  // fixed at start, but for th
 
   /// Created with the server, so that kick handlers can be in place before the first call.
   package let pollers: [Poller]
+  /// For each poller, those on the same CPUs, itself among them.
+  private var companions: [ObjectIdentifier: [Poller]] = [:]
   /// Bound addresses with their real ports, in the order of the configuration; empty before start.
   package private(set) var addresses: [Address] = []
 
@@ -24,6 +26,8 @@ package final class Server: @unchecked Sendable {  // fixed at start, but for th
   /// Accepts posted or about to be; C-core returns them when it shuts down. The server's handle
   /// is valid while there is one.
   private let openAccepts = Atomic<Int>(0)
+  /// Accepts posted so far: whose turn it is to get the next call.
+  private let acceptTurn = Atomic<Int>(0)
   private let isShuttingDown = Atomic<Bool>(false)
   /// Notified during the shut-down when a call or an accept has ended, and when C-core is done.
   private let drained = WakeSignal()
@@ -35,6 +39,10 @@ package final class Server: @unchecked Sendable {  // fixed at start, but for th
       Poller(name: "poller-\(number)", cpus: cpus, limits: configuration.limits)
     }
     check(!pollers.isEmpty, "a server needs a poller")
+    for (door, cpus) in zip(pollers, configuration.pollerCPUs) {
+      companions[ObjectIdentifier(door)] = zip(pollers, configuration.pollerCPUs)
+        .filter { $0.1 == cpus }.map(\.0)
+    }
   }
 
   /// Calls accepted and not ended. Any thread.
@@ -58,7 +66,7 @@ package final class Server: @unchecked Sendable {  // fixed at start, but for th
     for poller in pollers {
       openAccepts.add(acceptCount, ordering: .acquiringAndReleasing)
       let isSubmitted = poller.submit { [self] in
-        for _ in 0..<acceptCount { postAccept(on: poller) }
+        for _ in 0..<acceptCount { postAccept(at: poller) }
       }
       check(isSubmitted, "a poller refused its first job")
     }
@@ -77,12 +85,23 @@ package final class Server: @unchecked Sendable {  // fixed at start, but for th
 // MARK: - Accepting, on a poller
 
 extension Server {
-  func accepted(_ call: ServerCall) {
+  /// C-core has a call, and tells it on the poller `door`.
+  func accepted(_ call: ServerCall, at door: Poller) {
     let active = activeCalls.add(1, ordering: .acquiringAndReleasing).newValue
-    postAccept(on: call.poller)
+    call.isBeyondLimit = active > configuration.limits.callCountMax
+    postAccept(at: door)
+    if call.poller === door {
+      begin(call)
+    } else {
+      call.handOver()
+    }
+  }
+
+  /// Begins a call, on its own poller.
+  func begin(_ call: ServerCall) {
     call.begin()
-    let limit = configuration.limits.callCountMax
-    guard active <= limit else {
+    guard !call.isBeyondLimit else {
+      let limit = configuration.limits.callCountMax
       return call.finish(
         Status(.resourceExhausted, "the server has \(limit) calls open, its limit"))
     }
@@ -111,9 +130,14 @@ extension Server {
     if isShuttingDown.load(ordering: .acquiring) { drained.notify() }
   }
 
-  private func postAccept(on poller: Poller) {
+  /// Asks C-core for the next call of a client. It is told on `door`, which C-core chooses by the
+  /// connection, and belongs to each poller beside it in turn.
+  private func postAccept(at door: Poller) {
     guard let handle else { return }
-    ServerCall(server: self, poller: poller).requestAccept(from: handle)
+    let companions = companions[ObjectIdentifier(door)] ?? [door]
+    let turn = acceptTurn.add(1, ordering: .relaxed).oldValue % companions.count
+    let call = ServerCall(server: self, poller: companions[turn])
+    PendingAccept(call, at: door, of: self).post(to: handle)
   }
 }
 

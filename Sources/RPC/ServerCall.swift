@@ -16,6 +16,9 @@ package final class ServerCall: Call, @unchecked Sendable {  // confined to the 
   /// What `ServerConfiguration.admit` has learned of the client, for the handler.
   package var context: (any AnyObject & Sendable)?
 
+  /// Whether the server had as many calls as it may when this one came. Set before it begins.
+  var isBeyondLimit = false
+
   private unowned let server: Server
   private var handler: (any ServerCallHandler)?
   private var initialMetadata = Metadata()
@@ -49,16 +52,16 @@ package final class ServerCall: Call, @unchecked Sendable {  // confined to the 
 
   // MARK: Life
 
-  /// Asks C-core for the next call of a client. Answered with `openingCompleted`.
-  func requestAccept(from server: OpaquePointer) {
-    let tag = poller.tag(self, Operation.open.rawValue)
-    let code = cgrpc_server_request_call(server, slots, poller.queue, tag)
-    check(code == GRPC_CALL_OK, "C-core refused an accept: \(describe(code))")
+  /// Gives an accepted call to the thread of its poller, which begins it. On another poller.
+  func handOver() {
+    let tag = poller.foreignTag(self)
+    // An empty batch completes at once, as an event of the call's own queue.
+    let code = grpc_call_start_batch(slots.pointee.call, nil, 0, tag, nil)
+    check(code == GRPC_CALL_OK, "C-core refused a hand-over: \(describe(code))")
   }
 
   override func openingCompleted(_ operation: Operation, success: Bool) {
-    guard success else { return server.acceptReturned() }
-    server.accepted(self)
+    server.begin(self)
   }
 
   /// Learns who calls what, and posts RECV_CLOSE, so that a cancellation is seen at once.

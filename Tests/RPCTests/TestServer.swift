@@ -51,6 +51,8 @@ final class CallLog: Sendable {
   let accepted = Atomic<Int>(0)
   let sent = Atomic<Int>(0)
   let lastCall = Mutex<ServerCall?>(nil)
+  /// Calls accepted, by the name of their poller.
+  let pollers = Mutex<[String: Int]>([:])
 
   var endingCount: Int { endings.withLock { $0.count } }
 }
@@ -71,8 +73,9 @@ class TestHandler: ServerCallHandler {
 
   init(_ call: ServerCall, _ log: CallLog) {
     self.log = log
-    log.accepted.add(1, ordering: .relaxed)
     log.lastCall.withLock { $0 = call }
+    log.pollers.withLock { $0[call.poller.name, default: 0] += 1 }
+    log.accepted.add(1, ordering: .acquiringAndReleasing)
     call.read()
   }
 
