@@ -34,7 +34,7 @@ package final class InferenceServer: Sendable {
     self.aux = aux
     health = HealthService(services: Self.services) {
       HealthReport(
-        model.engine.load(), isDraining: drainState.isDraining.load(ordering: .acquiring),
+        model.engine.load(), isDraining: drainState.isAnnounced.load(ordering: .acquiring),
         stepTimeMax: limits.stepTimeMax, stageCount: model.engine.configuration.stages)
     }
     lanes = server.pollers.map { poller in
@@ -71,22 +71,21 @@ package final class InferenceServer: Sendable {
     if areAllTold { health.watchersAreTold() }
   }
 
-  /// Stops in the order that loses nothing: health says NOT_SERVING, sessions get `go_away`, new
-  /// generations are refused, running ones may finish within `grace`; what is left then ends with a
-  /// last frame of its own, and the server shuts down. Blocks; only the first call does something.
-  package func stop(grace: Duration) {
+  /// Stops in the order that loses nothing: health says NOT_SERVING, and for `delay` nothing else
+  /// changes; then sessions get `go_away`, new generations are refused, running ones may finish
+  /// within `grace`; what is left then ends with a last frame of its own, and the server shuts
+  /// down. Blocks; only the first call does something.
+  package func stop(grace: Duration, after delay: Duration = .zero) {
     guard !isStopped.exchange(true, ordering: .acquiringAndReleasing) else { return }
-    drainState.isDraining.store(true, ordering: .releasing)
+    drainState.isAnnounced.store(true, ordering: .releasing)
     refreshHealth()
+    wait(until: .now + delay) { false }
+    drainState.isDraining.store(true, ordering: .releasing)
     // After this nothing begins: a generation that was let in a moment ago has been counted.
     onEveryLane { $0.sessions.goAway("the server is shutting down", grace: grace) }
-    let end = ContinuousClock.now + grace
-    waitForGenerations(until: end)
-    let error = ServingError(
-      .unavailable, "the server has shut down before the generation was finished",
-      reason: "SHUT_DOWN")
+    wait(until: .now + grace) { !drainState.hasGenerations }
     onEveryLane { lane in
-      lane.sessions.endAll(error)
+      lane.sessions.endAll(DrainState.end)
       lane.resumable.endDetached()
       lane.watchers.endAll()
     }
@@ -94,11 +93,16 @@ package final class InferenceServer: Sendable {
     aux.stop()
   }
 
-  /// Time for the last frames to leave.
-  private static let lastFramesTime = Duration.seconds(2)
+  /// Time for the last frames to reach clients that read slowly. What a client that does not read
+  /// at all has not taken by then is lost to it.
+  private static let lastFramesTime = Duration.seconds(5)
 
-  private func waitForGenerations(until end: ContinuousClock.Instant) {
-    while drainState.hasGenerations, ContinuousClock.now < end { pause(milliseconds: 20) }
+  /// Waits for a condition, while health is kept up to date.
+  private func wait(until end: ContinuousClock.Instant, for condition: () -> Bool) {
+    while ContinuousClock.now < end, !condition() {
+      refreshHealth()
+      pause(milliseconds: 20)
+    }
   }
 
   private func pause(milliseconds: UInt64) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Engine
+import Foundation
 import Messages
 import RPC
 import Serving
@@ -53,6 +54,7 @@ import Wire
       let error = try ErrorDetails(try session.finish(key).failed)
       #expect(error.code == StatusCode.unavailable.rawValue)
       #expect(error.reason == "SHUT_DOWN")
+      #expect(error.retryMilliseconds ?? 0 > 0)
     }
     #expect(try session.close() == .ok)
     #expect(try running.finish().status.code == .unavailable)
@@ -60,6 +62,62 @@ import Wire
     stopper.join()
     server.gate.release()
     #expect(eventually { server.engine.load().running == 0 })
+  }
+
+  @Test func `calls that open while the server stops are told at once`() throws {
+    let server = try TestServer()
+    server.gate.hold()
+    let session = try SessionClient(server)
+    try session.start(1, .greedy(tokens: 5))
+    try session.read { $0.transcript(1).accepted != nil }
+    let stopper = PinnedThread(name: "stopper") { server.server.stop(grace: .seconds(20)) }
+    try session.read { !$0.goAways.isEmpty }
+    let late = try SessionClient(server)
+    try late.read { !$0.goAways.isEmpty }
+    #expect((10_000...20_000).contains(late.goAways.first?.graceMs ?? 0))
+    let refused = try ErrorDetails(try late.run(1, .greedy(tokens: 1)).failed)
+    #expect(refused.reason == "DRAINING" && refused.retryMilliseconds ?? 0 > 0)
+    let status = try server.generate(.greedy(tokens: 1)).status
+    #expect(try ErrorDetails(status).reason == "DRAINING")
+    server.gate.release()
+    #expect(try session.finish(1).tokens.count == 5)
+    #expect(try late.close() == .ok)
+    #expect(try session.close() == .ok)
+    stopper.join()
+  }
+
+  @Test func `a stopped server leaves none of its threads`() throws {
+    let before = try Self.threads()
+    let server = try TestServer()
+    #expect(try server.generate(.greedy(tokens: 3)).status == .ok)
+    let during = try Self.threads()
+    // Some may be those of a test beside this one; they go as well.
+    let started = during.keys.filter { before[$0] == nil }
+    for name in ["poller-0", "engine", "exec-0", "aux"] {
+      #expect(started.contains { during[$0] == name }, "\(name)")
+    }
+    server.stop()
+    #expect(
+      eventually(seconds: 60) {
+        ((try? Self.threads()) ?? during).allSatisfy { id, name in
+          during[id] != name || before[id] != nil || !Self.isOurs(name)
+        }
+      })
+  }
+
+  private static func isOurs(_ name: String) -> Bool {
+    ["poller", "engine", "exec", "aux"].contains { name.hasPrefix($0) }
+  }
+
+  /// The process's threads by number, with their names.
+  private static func threads() throws -> [String: String] {
+    var threads: [String: String] = [:]
+    for id in try FileManager.default.contentsOfDirectory(atPath: "/proc/self/task") {
+      // One that has ended meanwhile has no name.
+      let name = try? String(contentsOfFile: "/proc/self/task/\(id)/comm", encoding: .utf8)
+      threads[id] = name?.trimmingCharacters(in: .newlines)
+    }
+    return threads
   }
 
   @Test func `a broken device fails all generations, once each, and health says so`() throws {

@@ -21,8 +21,8 @@ final class GenerateHandler: ServerCallHandler, GenerationOwner, DrainableHandle
   init(call: ServerCall, lane: Lane) {
     self.call = call
     self.lane = lane
-    lane.sessions.add(self)
     call.read()
+    lane.sessions.add(self)
   }
 
   func received(_ message: RawSpan, on call: ServerCall) {

@@ -34,8 +34,8 @@ final class SessionHandler: ServerCallHandler, @unchecked Sendable {  // confine
     self.call = call
     self.lane = lane
     self.directory = directory
-    lane.sessions.add(self)
     readMore()
+    lane.sessions.add(self)
   }
 
   // MARK: The call

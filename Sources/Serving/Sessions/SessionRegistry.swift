@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import Step
 internal import Support
 internal import Synchronization
 
@@ -15,13 +16,22 @@ final class SessionRegistry: @unchecked Sendable {  // handlers are touched on t
   private var handlers: [ObjectIdentifier: any DrainableHandler] = [:]
   private let drain: DrainState
   private let statistics: LaneStatistics
+  /// What a call that opens while the server stops hears at once, as the others have.
+  private var goingAway: (reason: String, end: ContinuousClock.Instant)?
+  private var end: ServingError?
 
   init(drain: DrainState, statistics: LaneStatistics) {
     self.drain = drain
     self.statistics = statistics
   }
 
-  func add(_ handler: any DrainableHandler) { handlers[ObjectIdentifier(handler)] = handler }
+  /// The last act of a handler's `init`.
+  func add(_ handler: any DrainableHandler) {
+    handlers[ObjectIdentifier(handler)] = handler
+    if let (reason, end) = goingAway { handler.goAway(reason, grace: max(.zero, end - .now)) }
+    if let end { handler.endAll(end) }
+  }
+
   func remove(_ handler: any DrainableHandler) { handlers[ObjectIdentifier(handler)] = nil }
 
   func generationBegan() {
@@ -47,10 +57,12 @@ final class SessionRegistry: @unchecked Sendable {  // handlers are touched on t
   }
 
   func goAway(_ reason: String, grace: Duration) {
+    goingAway = (reason, .now + grace)
     for handler in handlers.values { handler.goAway(reason, grace: grace) }
   }
 
   func endAll(_ error: ServingError) {
+    end = error
     for handler in handlers.values { handler.endAll(error) }
   }
 }
@@ -58,11 +70,23 @@ final class SessionRegistry: @unchecked Sendable {  // handlers are touched on t
 /// Whether the server takes new generations, and how many run. Any thread.
 final class DrainState: Sendable {
   let isDraining = Atomic<Bool>(false)
+  /// Whether health says that it is about to stop; before `isDraining`, so that load balancers can
+  /// turn elsewhere first.
+  let isAnnounced = Atomic<Bool>(false)
   /// Generations begun and not ended, on all calls.
   let generationCount = Atomic<Int>(0)
 
   var hasGenerations: Bool { generationCount.load(ordering: .acquiring) > 0 }
 
+  /// When to try again: another server is there at once, this one's successor soon.
+  private static let retryDelay: Nanoseconds = 1_000_000_000
+
+  /// For what begins too late.
   static let refusal = ServingError(
-    .unavailable, "the server is shutting down; start on another one", reason: "DRAINING")
+    .unavailable, "the server is shutting down; start on another one", reason: "DRAINING",
+    retryDelay: retryDelay)
+  /// For what was not finished in time.
+  static let end = ServingError(
+    .unavailable, "the server has shut down before the generation was finished",
+    reason: "SHUT_DOWN", retryDelay: retryDelay)
 }

@@ -23,9 +23,9 @@ enum Serve: Subcommand {
   static let discussion = """
     When it is ready it prints one line to standard output for each address:
       silica: listening on HOST:PORT
-    SIGTERM and SIGINT drain: health turns NOT_SERVING, sessions are told to go away, running
-    generations finish within the grace time, and the rest end with a message of their own. A second
-    signal ends at once.
+    SIGTERM and SIGINT drain: health turns NOT_SERVING; after the drain delay sessions are told to
+    go away, new generations are refused, running ones finish within the grace time, and the rest
+    end with a message of their own. A second signal ends at once.
 
     Health comes from signs of life of the engine and its devices, not from traffic: ask
     grpc.health.v1 for "" or silica.v1.Inference (send work here?), for liveness, readiness or
@@ -57,7 +57,7 @@ enum Serve: Subcommand {
     let server = try model.server(
       security.configuration(at: addresses), name: arguments.string("--name"),
       pollerCount: pollerCount, limits: times.limits(), access: security.access)
-    defer { server.stop(grace: times.grace) }
+    defer { server.stop(grace: times.grace, after: times.drainDelay) }
     try server.start()
     try security.start()
     announce(server, model)

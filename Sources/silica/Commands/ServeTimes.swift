@@ -5,17 +5,22 @@ import Serving
 
 /// The options of `serve` that are times.
 struct ServeTimes {
-  /// For running generations after SIGTERM.
+  /// Between SIGTERM and the first refusal.
+  var drainDelay: Duration
+  /// For running generations after that.
   var grace: Duration
   /// What one step of a device may take.
   var stepLimit: Double
 
   static let options = [
-    Option("--grace", "SECONDS", "time for running generations after SIGTERM", default: "30"),
+    Option(
+      "--drain-delay", "SECONDS", "after SIGTERM, only health changes for so long", default: "0"),
+    Option("--grace", "SECONDS", "then, time for running generations", default: "30"),
     Option("--step-limit", "SECONDS", "a device's older step turns health bad", default: "30"),
   ]
 
   init(_ arguments: Arguments) throws(UsageError) {
+    drainDelay = .seconds(try arguments.seconds("--drain-delay", in: 0...86_400) ?? 0)
     grace = .seconds(try arguments.seconds("--grace", in: 0...86_400) ?? 30)
     stepLimit = try arguments.seconds("--step-limit", in: 0.1...86_400) ?? 30
   }
