@@ -42,6 +42,8 @@ let package = Package(
     .target(
       name: "CAccept", path: "CShims/CAccept", cSettings: [.unsafeFlags(["-Wall", "-Wextra"])]),
     .target(
+      name: "CSend", path: "CShims/CSend", cSettings: [.unsafeFlags(["-Wall", "-Wextra"])]),
+    .target(
       name: "CLinux", path: "CShims/CLinux", cSettings: [.unsafeFlags(["-Wall", "-Wextra"])]),
     .target(
       name: "CKernels", path: "CShims/CKernels", exclude: ["README.md"],
@@ -56,7 +58,7 @@ let package = Package(
       exclude: ["README.md", "Proto"], swiftSettings: settings),
     library("Messages", ["Wire"]),
     library("Secrets", ["Support", "COpenSSL"]),
-    library("RPC", ["Support", "Secrets", "CAccept", "CGRPC", "CZlib"]),
+    library("RPC", ["Support", "Secrets", "CAccept", "CGRPC", "CSend", "CZlib"]),
     library("Text", ["Support", "CPCRE2"]),
     library("Program", ["Support"]),
     library("Checkpoint", ["Support", "Program"]),
@@ -99,7 +101,7 @@ let package = Package(
       "WireTests", ["Support", "Wire", "Messages", "protoc-gen-silica"],
       exclude: ["Proto", "Python"]),
     tests("SecretsTests", ["Support", "Secrets"]),
-    tests("RPCTests", ["Support", "Secrets", "RPC"]),
+    tests("RPCTests", ["Support", "Secrets", "CSend", "RPC"]),
     tests("TextTests", ["Support", "Text"]),
     tests(
       "CheckpointTests", ["Support", "Program", "Checkpoint"], exclude: ["Goldens"]),

@@ -27,6 +27,8 @@ package class Call: CompletionTarget, @unchecked Sendable {  // confined to the 
   var machine: CallStateMachine
   private let receiveMessageBytesMax: Int
   private var messageInFlight: ByteBufferPointer?
+  /// Where messages are gathered with those of other calls; nil posts each at once.
+  var outbox: Outbox?
   /// Metadata on its way out.
   var metadataInFlight: [MetadataBuffer] = []
 
@@ -62,11 +64,13 @@ package class Call: CompletionTarget, @unchecked Sendable {  // confined to the 
       checkFailed("C-core gave no byte buffer", file: #fileID, line: #line)
     }
     messageInFlight = buffer
-    let message = cgrpc_op_send_message(buffer)
     if withInitialMetadata {
-      start([initialMetadataOperation(), message], as: .sendMessage)
+      start([initialMetadataOperation(), cgrpc_op_send_message(buffer)], as: .sendMessage)
+    } else if let outbox, let call = slots.pointee.call {
+      let tag = poller.tag(self, Operation.sendMessage.rawValue)
+      poller.post(OutgoingMessage(call: call, buffer: buffer, tag: tag), in: outbox)
     } else {
-      start(message, as: .sendMessage)
+      start(cgrpc_op_send_message(buffer), as: .sendMessage)
     }
   }
 

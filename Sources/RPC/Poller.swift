@@ -27,6 +27,7 @@ package final class Poller: @unchecked Sendable {  // confined state is named so
   private let thread = Mutex<PinnedThread?>(nil)
 
   // Confined to the poller's thread.
+  private var outboxes: OutboxTable
   private var kickHandlers: [Job] = []
   /// Operations posted whose event is still to come. A call has one for as long as it lives.
   private var pendingOperationCount = 0
@@ -37,6 +38,7 @@ package final class Poller: @unchecked Sendable {  // confined state is named so
   package init(name: String, cpus: [Int] = [], limits: RPCLimits = RPCLimits()) {
     grpc_init()
     self.name = name
+    outboxes = OutboxTable(limits: limits)
     jobs = MPSCRing(capacity: limits.pollerJobCountMax)
     let deadline = gpr_inf_future(GPR_CLOCK_MONOTONIC)
     guard
@@ -125,13 +127,34 @@ extension Poller {
   }
 }
 
+// MARK: - Sending
+
+extension Poller {
+  /// Where the messages of a connection are gathered; for one more call.
+  func openOutbox(peer: String) -> Outbox {
+    preconditionOnPoller()
+    return outboxes.open(peer: peer)
+  }
+
+  func closeOutbox(_ outbox: Outbox) {
+    preconditionOnPoller()
+    outboxes.close(outbox)
+  }
+
+  /// Posts a message soon, together with others of its connection.
+  func post(_ message: OutgoingMessage, in outbox: Outbox) { outboxes.append(message, to: outbox) }
+}
+
 // MARK: - The thread
 
 extension Poller {
   private func run() {
     threadID.store(UInt(pthread_self()), ordering: .relaxed)
+    let never = gpr_inf_future(GPR_CLOCK_MONOTONIC)
+    let atOnce = gpr_inf_past(GPR_CLOCK_MONOTONIC)
     while true {
-      let event = grpc_completion_queue_next(queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), nil)
+      // Messages are gathered while there are other events.
+      let event = grpc_completion_queue_next(queue, outboxes.isEmpty ? never : atOnce, nil)
       switch event.type {
       case GRPC_OP_COMPLETE:
         if let tag = event.tag {
@@ -143,6 +166,7 @@ extension Poller {
       case GRPC_QUEUE_SHUTDOWN:
         kickHandlers = []
         return
+      case GRPC_QUEUE_TIMEOUT: outboxes.flush()
       default: continue
       }
     }
@@ -158,6 +182,7 @@ extension Poller {
     }
     while let job = jobs.tryPop() { job() }
     for handler in kickHandlers { handler() }
+    outboxes.flush()
   }
 
   /// C-core aborts on an operation posted to a queue that is shut down, so it is shut down only

@@ -18,6 +18,8 @@ package struct RPCLimits: Hashable, Sendable {
   package var outstandingAcceptCount = 64
   /// Jobs waiting for one poller; `Poller.submit` refuses more.
   package var pollerJobCountMax = 8_192
+  /// Messages of one connection that are gathered before they are posted.
+  package var gatheredMessagesMax = 32
   /// Memory that C-core may hold for one server's connections before it slows reading.
   package var resourceQuotaBytes = 1 << 30
   /// Bytes that the peer may send on a stream before they are read; nil: C-core finds a window for

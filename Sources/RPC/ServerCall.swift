@@ -74,6 +74,7 @@ package final class ServerCall: Call, @unchecked Sendable {  // confined to the 
       peer = String(cString: name)
       gpr_free(name)
     }
+    outbox = poller.openOutbox(peer: peer)
   }
 
   func attach(_ handler: any ServerCallHandler) {
@@ -120,6 +121,7 @@ package final class ServerCall: Call, @unchecked Sendable {  // confined to the 
   override func deliverEnd() {
     handler?.ended(on: self, wasCancelled: slots.pointee.cancelled != 0)
     handler = nil
+    if let outbox { poller.closeOutbox(outbox) }
     server.ended(self)
   }
 }

@@ -8,9 +8,6 @@
 package struct Placement: Hashable, Sendable {
   /// Cores of a node from which one is kept for the engine and the pollers.
   package static let coresForFrontEndMin = 8
-  /// Pollers of a node with more than one CPU for them. Two that send on one connection let the
-  /// transport gather what they send; one by one it would write each message by itself.
-  package static let pollersPerNode = 2
 
   /// A thread, or several, on the CPUs of a node.
   package struct Seat: Hashable, Sendable {
@@ -28,7 +25,7 @@ package struct Placement: Hashable, Sendable {
   /// further worker.
   package var executors: [Seat]
   package var engine: Seat
-  /// `pollersPerNode` for each node with CPUs, or as many as asked for.
+  /// One for each node with CPUs, or as many as asked for.
   package var pollers: [Seat]
   /// Anywhere: tokenising, logging.
   package var auxiliary: Seat
@@ -38,7 +35,7 @@ package struct Placement: Hashable, Sendable {
   /// - Parameters:
   ///   - threadsPerDevice: compute threads of each device; nil takes its share of physical cores.
   ///     More than its cores use hardware siblings too, never two threads on one CPU.
-  ///   - pollerCount: nil is `pollersPerNode` for each node with CPUs.
+  ///   - pollerCount: nil is one for each node with CPUs.
   package init(
     topology: Topology, deviceCount: Int, threadsPerDevice: Int? = nil, pollerCount: Int? = nil
   ) {
@@ -56,10 +53,7 @@ package struct Placement: Hashable, Sendable {
     let engineHome = homes.first { $0.node == executors.first?.node } ?? homes[0]
     self.executors = executors
     engine = engineHome.frontSeat
-    let perNode = homes.allSatisfy { $0.frontSeat.cpus.count > 1 } ? Self.pollersPerNode : 1
-    pollers = (0..<(pollerCount ?? homes.count * perNode)).map {
-      homes[$0 % homes.count].frontSeat
-    }
+    pollers = (0..<(pollerCount ?? homes.count)).map { homes[$0 % homes.count].frontSeat }
     auxiliary = Seat(node: engineHome.node, cpus: topology.cpus.map(\.id))
   }
 

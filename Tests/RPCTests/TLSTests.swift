@@ -52,6 +52,14 @@ import Testing
     }
   }
 
+  @Test func `messages of many calls are gathered, and come in order`() throws {
+    try withServer { server, _ in
+      try withChannel(to: server.address, credentials: credentials()) { channel in
+        try GatheringTests.expectAllMessages(channel)
+      }
+    }
+  }
+
   @Test func `calls are carried, large ones too`() throws {
     try withServer { server, _ in
       try withChannel(to: server.address, credentials: credentials()) { channel in

@@ -16,7 +16,7 @@ struct PlacementTests {
       topology: try read(.uniform(nodes: 1, coresPerNode: 2)), deviceCount: 1)
     #expect(placement.executors.map(\.cpus) == [[0, 1]])
     #expect(placement.engine.cpus == [0, 1])
-    #expect(placement.pollers.map(\.cpus) == [[0, 1], [0, 1]])
+    #expect(placement.pollers.map(\.cpus) == [[0, 1]])
   }
 
   @Test func aLargeNodeKeepsOneCoreForTheFrontEnd() throws {
@@ -25,7 +25,7 @@ struct PlacementTests {
     #expect(placement.executors.map(\.node) == [0, 1])
     #expect(placement.executors.map(\.cpus) == [Array(0..<7), Array(8..<15)])
     #expect(placement.engine.cpus == [7, 23])
-    #expect(placement.pollers.map(\.cpus) == [[7, 23], [15, 31], [7, 23], [15, 31]])
+    #expect(placement.pollers.map(\.cpus) == [[7, 23], [15, 31]])
   }
 
   @Test func oneDeviceStaysOnOneNode() throws {
@@ -57,7 +57,7 @@ struct PlacementTests {
     let placement = Placement(
       topology: try read(machine), deviceCount: 2)
     #expect(placement.executors.map(\.node) == [0, 0])
-    #expect(placement.pollers.count == 2)
+    #expect(placement.pollers.count == 1)
   }
 
   @Test func moreDevicesThanCoresTakeTurns() throws {

@@ -17,7 +17,7 @@ enum Serve: Subcommand {
         "--listen", "HOST:PORT", "where to listen; port 0 picks a free one",
         default: "127.0.0.1:50051", repeatable: true),
       Option("--name", "NAME", "the model's name for clients", default: "the folder's"),
-      Option("--pollers", "N", "threads that carry calls", default: "two for each NUMA node"),
+      Option("--pollers", "N", "threads that carry calls", default: "one for each NUMA node"),
     ] + ServeTimes.options + ServeSecurity.options + SyntheticOptions.options
 
   static let discussion = """

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CGRPC
+internal import CSend
+internal import Support
+
+/// Messages of one connection on their way to C-core, gathered so that they are written together.
+///
+/// C-core writes a message while it is posted, with a system call of its own, unless the connection
+/// is busy at that moment; then the message waits there, and a thread of C-core's writes all that
+/// wait at once. So the first one is posted, and the others from within its `sendmsg`, while the
+/// connection is busy with it. If there is no such call (the connection was busy with something
+/// else, or the client does not read), they are posted after it.
+///
+/// Confined to its poller, which posts what is there before it sleeps.
+final class Outbox {
+  /// As C-core names the client.
+  let peer: String
+  /// Calls that use it.
+  var callCount = 0
+  private let messages: UnsafeMutableBufferPointer<OutgoingMessage>
+  private(set) var count = 0
+
+  /// - Parameter capacity: messages that are gathered, at most.
+  init(peer: String, capacity: Int) {
+    self.peer = peer
+    messages = .allocate(capacity: capacity)
+  }
+
+  deinit {
+    check(count == 0, "messages were left behind")
+    messages.deallocate()
+  }
+
+  var isEmpty: Bool { count == 0 }
+  var isFull: Bool { count == messages.count }
+
+  func append(_ message: OutgoingMessage) {
+    messages.initializeElement(at: count, to: message)
+    count += 1
+  }
+
+  /// Posts what is there.
+  func flush() {
+    guard count > 0 else { return }
+    if count >= Self.togetherMin {
+      csend_arm(
+        { context in
+          guard let context else { return }
+          Unmanaged<Outbox>.fromOpaque(context).takeUnretainedValue().postRest()
+        }, Unmanaged.passUnretained(self).toOpaque())
+      messages[0].post()
+      if csend_disarm() == 0 { postRest() }
+    } else {
+      messages[0].post()
+      postRest()
+    }
+    count = 0
+  }
+
+  /// With fewer, writing each by itself costs less than waking the thread that writes them at once.
+  private static let togetherMin = 3
+
+  private func postRest() {
+    for index in 1..<max(1, count) { messages[index].post() }
+  }
+}
+
+/// A message that C-core is to be given. Plain pointers: its call keeps them, and the tag the call.
+struct OutgoingMessage {
+  let call: OpaquePointer
+  let buffer: ByteBufferPointer
+  let tag: UnsafeMutableRawPointer
+
+  func post() {
+    let operation = cgrpc_op_send_message(buffer)
+    let code = withUnsafePointer(to: operation) { grpc_call_start_batch(call, $0, 1, tag, nil) }
+    // The state machine and the size of the message leave no way to refuse.
+    check(code == GRPC_CALL_OK, "C-core refused a message: \(describe(code))")
+  }
+}
+
+/// The outboxes of a poller; confined to it.
+struct OutboxTable {
+  private let capacity: Int
+  private var byPeer: [String: Outbox] = [:]
+  /// Those with messages.
+  private var waiting: [Outbox] = []
+
+  init(limits: RPCLimits) { capacity = limits.gatheredMessagesMax }
+
+  var isEmpty: Bool { waiting.isEmpty }
+
+  /// The outbox of a client's connection, for one more call.
+  mutating func open(peer: String) -> Outbox {
+    let outbox = byPeer[peer] ?? Outbox(peer: peer, capacity: capacity)
+    outbox.callCount += 1
+    byPeer[peer] = outbox
+    return outbox
+  }
+
+  /// A call has ended.
+  mutating func close(_ outbox: Outbox) {
+    outbox.callCount -= 1
+    if outbox.callCount == 0 { byPeer[outbox.peer] = nil }
+  }
+
+  mutating func append(_ message: OutgoingMessage, to outbox: Outbox) {
+    if outbox.isEmpty { waiting.append(outbox) }
+    outbox.append(message)
+    if outbox.isFull { flush() }
+  }
+
+  mutating func flush() {
+    for outbox in waiting { outbox.flush() }
+    waiting.removeAll(keepingCapacity: true)
+  }
+}
