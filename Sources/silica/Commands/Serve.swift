@@ -54,8 +54,10 @@ enum Serve: Subcommand {
     let model = try LoadedModel(options)
     defer { model.engine.shutdown() }
     let signals = StopSignals()
+    var configuration = security.configuration(at: addresses)
+    times.apply(to: &configuration.limits)
     let server = try model.server(
-      security.configuration(at: addresses), name: arguments.string("--name"),
+      configuration, name: arguments.string("--name"),
       pollerCount: pollerCount, limits: times.limits(), access: security.access)
     defer { server.stop(grace: times.grace, after: times.drainDelay) }
     try server.start()

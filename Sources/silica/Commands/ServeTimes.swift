@@ -11,18 +11,38 @@ struct ServeTimes {
   var grace: Duration
   /// What one step of a device may take.
   var stepLimit: Double
+  /// Quiet time of a connection before the client is pinged, and for the answer.
+  var keepaliveInterval: Double
+  var keepaliveTimeout: Double
 
   static let options = [
     Option(
       "--drain-delay", "SECONDS", "after SIGTERM, only health changes for so long", default: "0"),
     Option("--grace", "SECONDS", "then, time for running generations", default: "30"),
     Option("--step-limit", "SECONDS", "a device's older step turns health bad", default: "30"),
+    Option(
+      "--keepalive-interval", "SECONDS", "ping a client that is quiet for so long", default: "60"),
+    Option(
+      "--keepalive-timeout", "SECONDS", "without an answer the client is gone", default: "20"),
   ]
 
   init(_ arguments: Arguments) throws(UsageError) {
     drainDelay = .seconds(try arguments.seconds("--drain-delay", in: 0...86_400) ?? 0)
     grace = .seconds(try arguments.seconds("--grace", in: 0...86_400) ?? 30)
     stepLimit = try arguments.seconds("--step-limit", in: 0.1...86_400) ?? 30
+    let limits = RPCLimits()
+    keepaliveInterval =
+      try arguments.seconds("--keepalive-interval", in: 0.1...86_400)
+      ?? Double(limits.keepaliveIntervalMilliseconds) / 1_000
+    keepaliveTimeout =
+      try arguments.seconds("--keepalive-timeout", in: 0.1...86_400)
+      ?? Double(limits.keepaliveTimeoutMilliseconds) / 1_000
+  }
+
+  /// Sets the times of the transport.
+  func apply(to limits: inout RPCLimits) {
+    limits.keepaliveIntervalMilliseconds = Int(keepaliveInterval * 1_000)
+    limits.keepaliveTimeoutMilliseconds = Int(keepaliveTimeout * 1_000)
   }
 
   /// The limits of the services with these times.
