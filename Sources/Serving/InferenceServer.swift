@@ -18,6 +18,7 @@ package final class InferenceServer: Sendable {
   private let health: HealthService
   private let drainState = DrainState()
   private let resumeDirectory = ResumeDirectory()
+  private let loadClock: LoadClock
   private let isStopped = Atomic<Bool>(false)
 
   package init(
@@ -32,6 +33,7 @@ package final class InferenceServer: Sendable {
     self.server = server
     self.model = model
     self.aux = aux
+    loadClock = LoadClock(interval: limits.loadInterval)
     health = HealthService(services: Self.services) {
       HealthReport(
         model.engine.load(), isDraining: drainState.isAnnounced.load(ordering: .acquiring),
@@ -54,10 +56,12 @@ package final class InferenceServer: Sendable {
   /// Calls that are open now.
   package var activeCallCount: Int { server.activeCallCount }
 
-  /// Looks how the engine is, and tells those who watch health of a change; ends generations that
-  /// were not resumed in time. Call it about twice a second. Does not wait for anybody.
+  /// Looks how the engine is, tells those who watch health of a change and sessions of the load;
+  /// ends generations that were not resumed in time. Call it about twice a second. It waits for
+  /// nobody.
   package func refreshHealth() {
     let now = Clock.nowNanoseconds
+    if loadClock.isDue(now: now) { tellLoad() }
     for lane in lanes where lane.dispatcher.statistics.hasDetached {
       // A poller with a full ring of jobs ends them at the next look.
       _ = lane.poller.submit { lane.resumable.expire(now: now) }
@@ -69,6 +73,14 @@ package final class InferenceServer: Sendable {
       areAllTold = lane.poller.submit { lane.watchers.notify() } && areAllTold
     }
     if areAllTold { health.watchersAreTold() }
+  }
+
+  private func tellLoad() {
+    let listening = lanes.filter { !$0.loadListeners.isEmpty }
+    guard !listening.isEmpty else { return }
+    let load = Silica_V1_Load(model.engine.load())
+    // A poller with a full ring of jobs hears of the next one.
+    for lane in listening { _ = lane.poller.submit { lane.loadListeners.tell(load) } }
   }
 
   /// Stops in the order that loses nothing: health says NOT_SERVING, and for `delay` nothing else

@@ -10,6 +10,7 @@ final class Lane: Sendable {
   let dispatcher: Dispatcher
   let sessions: SessionRegistry
   let watchers = HealthWatchers()
+  let loadListeners = LoadListeners()
   let resumable: ResumableGenerations
 
   init(

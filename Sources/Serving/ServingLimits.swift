@@ -36,6 +36,8 @@ package struct ServingLimits: Hashable, Sendable {
   package var waitingPrompts = 1_024
   /// What one step of one device may take. With an older one, health says that the server hangs.
   package var stepTimeMax: Nanoseconds = 30_000_000_000
+  /// Sessions are told of a changed load this often at most; nil: never.
+  package var loadInterval: Nanoseconds? = 1_000_000_000
 
   package init() {}
 }

@@ -12,6 +12,7 @@ final class SessionClient {
   private(set) var transcripts: [UInt32: Transcript] = [:]
   private(set) var pongs: [UInt64] = []
   private(set) var goAways: [Silica_V1_GoAway] = []
+  private(set) var loads: [Silica_V1_Load] = []
   /// Refusals about the whole stream.
   private(set) var streamFailures: [Silica_V1_Failed] = []
   private var frameCounts: [UInt32: UInt64] = [:]
@@ -119,7 +120,8 @@ final class SessionClient {
     case .failed(let message): take(message, about: key)
     case .pong(let message): pongs.append(message.nonce)
     case .goAway(let message): goAways.append(message)
-    case .load, nil: Issue.record("a frame that this server does not send: \(frame)")
+    case .load(let message): loads.append(message)
+    case nil: Issue.record("a frame that this server does not send: \(frame)")
     }
   }
 

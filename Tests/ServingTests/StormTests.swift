@@ -100,8 +100,8 @@ import Wire
       case "UNKNOWN_GENERATION": count.frames[key] = nil
       default: count.end(key)
       }
-    case .pong: break
-    case .goAway, .load, nil: Issue.record("\(frame)")
+    case .pong, .load: break
+    case .goAway, nil: Issue.record("\(frame)")
     }
     return true
   }

@@ -22,6 +22,7 @@ final class SessionHandler: ServerCallHandler, @unchecked Sendable {  // confine
   /// pauses.
   private var streamFrames = FIFO<Silica_V1_ServerFrame>()
   private var streamFrameCount: UInt64 = 0
+  private var loadReport = LoadReport()
   /// Numbers of generations that are on their way from another poller.
   private var claims: Set<UInt32> = []
   private var isReading = false
@@ -35,6 +36,7 @@ final class SessionHandler: ServerCallHandler, @unchecked Sendable {  // confine
     self.lane = lane
     self.directory = directory
     readMore()
+    lane.loadListeners.add(self)
     lane.sessions.add(self)
   }
 
@@ -71,6 +73,7 @@ final class SessionHandler: ServerCallHandler, @unchecked Sendable {  // confine
     }
     running = [:]
     ready = FIFO()
+    lane.loadListeners.remove(self)
     lane.sessions.remove(self)
   }
 
@@ -267,10 +270,27 @@ final class SessionHandler: ServerCallHandler, @unchecked Sendable {  // confine
     streamFrames.append(frame)
   }
 
+  /// Tells the client how busy the server is, as soon as it reads.
+  func tell(_ load: Silica_V1_Load) {
+    loadReport.note(load)
+    pump()
+  }
+
+  /// A frame about the load that is so when it is sent; not queued, so it has its number now.
+  private func loadFrame() -> Silica_V1_ServerFrame? {
+    // The end of the last generation is the last frame of a stream that closes.
+    guard !hasSaidAll, let load = loadReport.take() else { return nil }
+    streamFrameCount += 1
+    return .with { frame in
+      frame.sequence = streamFrameCount
+      frame.load = load
+    }
+  }
+
   func pump() {
     guard !isOver else { return }
     while call.isReadyToSend {
-      if let frame = streamFrames.popFirst() {
+      if let frame = streamFrames.popFirst() ?? loadFrame() {
         call.send(frame)
       } else if let generation = ready.popFirst() {
         // It may have left since it was queued.
@@ -279,10 +299,14 @@ final class SessionHandler: ServerCallHandler, @unchecked Sendable {  // confine
         break
       }
     }
-    if isClosing, running.isEmpty, claims.isEmpty, streamFrames.isEmpty {
+    if hasSaidAll {
       isOver = true
       call.finish(.ok)
     }
+  }
+
+  private var hasSaidAll: Bool {
+    isClosing && running.isEmpty && claims.isEmpty && streamFrames.isEmpty
   }
 
   private func send(_ generation: SessionGeneration) {

@@ -14,6 +14,8 @@ struct ServeTimes {
   /// Quiet time of a connection before the client is pinged, and for the answer.
   var keepaliveInterval: Double
   var keepaliveTimeout: Double
+  /// Between reports of the load; 0 for none.
+  var loadInterval: Double
 
   static let options = [
     Option(
@@ -24,12 +26,16 @@ struct ServeTimes {
       "--keepalive-interval", "SECONDS", "ping a client that is quiet for so long", default: "60"),
     Option(
       "--keepalive-timeout", "SECONDS", "without an answer the client is gone", default: "20"),
+    Option(
+      "--load-interval", "SECONDS", "tell sessions of a changed load this often; 0: never",
+      default: "1"),
   ]
 
   init(_ arguments: Arguments) throws(UsageError) {
     drainDelay = .seconds(try arguments.seconds("--drain-delay", in: 0...86_400) ?? 0)
     grace = .seconds(try arguments.seconds("--grace", in: 0...86_400) ?? 30)
     stepLimit = try arguments.seconds("--step-limit", in: 0.1...86_400) ?? 30
+    loadInterval = try arguments.seconds("--load-interval", in: 0...86_400) ?? 1
     let limits = RPCLimits()
     keepaliveInterval =
       try arguments.seconds("--keepalive-interval", in: 0.1...86_400)
@@ -49,6 +55,7 @@ struct ServeTimes {
   func limits() -> ServingLimits {
     var limits = ServingLimits()
     limits.stepTimeMax = UInt64(stepLimit * 1e9)
+    limits.loadInterval = loadInterval > 0 ? UInt64(loadInterval * 1e9) : nil
     return limits
   }
 }
