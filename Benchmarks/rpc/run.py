@@ -35,8 +35,8 @@ TOKEN_BYTES = {"session": 51, "generate": 56}
 # Streams run at once and never wait for another: the default of 32 would queue the rest.
 SILICA_OPTIONS = ["--max-batch", "1024", "--max-waiting", "1024", "--prefill-chunk", "1024"]
 DELTA_TOKENS = {"messages": 1, "merging": 0}
-# A run has so many messages if it takes no more than so many repetitions.
-MESSAGES, REPEATS = 131_072, 64
+# Generations of a stream in one run, at most.
+REPEATS = 64
 
 
 class Failure(Exception):
@@ -115,7 +115,7 @@ def measure(arguments, server, mode, method):
         options = ["--method", method, "--server-pid", str(process.pid)]
         for streams in arguments.streams:
             connections = min(arguments.connections, streams)
-            repeat = min(REPEATS, max(1, MESSAGES // (streams * 256)))
+            repeat = min(REPEATS, max(1, arguments.messages // (streams * 256)))
             record = run_client(
                 target, streams, options + ["--connections", str(connections)], repeat=repeat,
                 delta_tokens=DELTA_TOKENS[mode])
@@ -211,10 +211,11 @@ def run(arguments):
         print("  counting system calls and allocations", file=sys.stderr)
         results["details"] = details(arguments)
     print(report.table(results))
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "rpc.json").write_text(json.dumps(results, indent=1) + "\n")
-    (RESULTS / "rpc.svg").write_text(report.plot(results))
-    print(f"\nwritten: {RESULTS / 'rpc.json'} and rpc.svg")
+    output = pathlib.Path(arguments.output)
+    output.mkdir(exist_ok=True)
+    (output / "rpc.json").write_text(json.dumps(results, indent=1) + "\n")
+    (output / "rpc.svg").write_text(report.plot(results))
+    print(f"\nwritten: {output / 'rpc.json'} and rpc.svg")
 
 
 def main():
@@ -224,6 +225,8 @@ def main():
     parser.add_argument("--streams", default="1,16,64,256,1000")
     parser.add_argument("--connections", type=int, default=1, help="that the streams share")
     parser.add_argument("--methods", default="session", help="session, generate or both")
+    parser.add_argument("--messages", type=int, default=131_072, help="of one run, about")
+    parser.add_argument("--output", default=str(RESULTS), help="folder for the results")
     parser.add_argument("--detail-streams", type=int, default=64)
     parser.add_argument("--no-details", action="store_true",
                         help="do not count system calls and allocations")
