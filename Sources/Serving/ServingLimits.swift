@@ -26,7 +26,7 @@ package struct ServingLimits: Hashable, Sendable {
   /// Tokens of one choice that wait to be sent before its sequence is paused.
   package var unsentTokens = 1_024
   /// Bytes of frames that are kept of a generation that can be resumed; the oldest go first.
-  package var replayBytes = 1 << 20
+  package var replayBytes = 256 << 10
   /// `limits.resume_ms`.
   package var resumeMilliseconds: UInt32 = 600_000
   /// Generations that wait for `resume` on each poller; of those over it, the one with the least
