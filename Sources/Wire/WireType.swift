@@ -8,6 +8,12 @@ public enum WireType {
   public static let startGroup: UInt32 = 3
   public static let endGroup: UInt32 = 4
   public static let fixed32: UInt32 = 5
+
+  /// What stands before a field.
+  @inlinable
+  public static func tag(_ fieldNumber: UInt32, _ type: UInt32) -> UInt32 {
+    fieldNumber << 3 | type
+  }
 }
 
 /// The bytes of a varint: one for each 7 bits, at least one.

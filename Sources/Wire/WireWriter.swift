@@ -19,10 +19,10 @@ public struct WireWriter {
   public var isFull: Bool { position == memory.count }
 
   @inlinable
-  mutating func tag(_ tag: UInt32) { varint(UInt64(tag)) }
+  public mutating func tag(_ tag: UInt32) { varint(UInt64(tag)) }
 
   @inlinable
-  mutating func varint(_ value: UInt64) {
+  public mutating func varint(_ value: UInt64) {
     var rest = value
     while rest >= 0x80 {
       byte(UInt8(truncatingIfNeeded: rest) | 0x80)
@@ -40,7 +40,7 @@ public struct WireWriter {
 
   /// The length and the bytes.
   @inlinable
-  mutating func lengthDelimited(_ bytes: UnsafeBufferPointer<UInt8>) {
+  public mutating func lengthDelimited(_ bytes: UnsafeBufferPointer<UInt8>) {
     varint(UInt64(bytes.count))
     reserve(bytes.count)
     UnsafeMutableRawBufferPointer(rebasing: memory[position..<position + bytes.count])

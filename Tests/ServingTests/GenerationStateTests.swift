@@ -6,6 +6,7 @@ import Step
 import Support
 import Testing
 import Text
+import Wire
 
 /// A generation by itself: what it says when the client takes its time.
 @Suite struct GenerationStateTests {
@@ -57,6 +58,43 @@ import Text
     #expect(text == server.model.tokenizer.decode(tokens, skippingControlTokens: true))
     #expect(finished?.timings.sendBlockedUs == 4_000, "from the first note to the sending")
     #expect(generation.isOver && !generation.hasEvent)
+  }
+
+  @Test func `a delta written from its buffers has the bytes of the generated code`() throws {
+    for (count, sendsIDs, choice) in [(1, true, 0), (3, false, 1), (1_024, true, 1), (9, true, 0)] {
+      let change: (inout Silica_V1_Start) -> Void = {
+        $0.output.n = 2
+        $0.output.tokenIds = sendsIDs
+      }
+      var (taken, lent) = (try generation(change), try generation(change))
+      for index in 0..<count {
+        let token = token(Int32(3 + index * 7 % 900), index: index)
+        #expect(taken.apply(token, choice: choice) == .none)
+        #expect(lent.apply(token, choice: choice) == .none)
+      }
+      guard case .delta(let delta, count)? = taken.takeEvent(now: 0) else {
+        Issue.record("no delta of \(count) tokens")
+        return
+      }
+      let frame = Silica_V1_ServerFrame.with {
+        $0.generation = 300
+        $0.sequence = 70_000
+        $0.delta = delta
+      }
+      let response = Silica_V1_GenerateResponse.with { $0.delta = delta }
+      for (head, bytes) in [
+        (DeltaFrame.Head(generation: 300, sequence: 70_000), frame.encoded()),
+        (nil, response.encoded()),
+      ] {
+        var copy = lent
+        let tokenCount = copy.takeDeltaFrame(now: 0) { delta in
+          var written = [UInt8](repeating: 0, count: delta.encodedSize(head))
+          written.withUnsafeMutableBytes { delta.encode(head, into: $0) }
+          #expect(written == bytes)
+        }
+        #expect(tokenCount == count && !copy.hasEvent)
+      }
+    }
   }
 
   @Test func `progress is told until there is a token, and only the latest`() throws {

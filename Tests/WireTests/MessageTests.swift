@@ -76,7 +76,10 @@ import Wire
       Silica_V1_Inference.session
     #expect(session.path == "/silica.v1.Inference/Session")
     #expect(session.clientStreaming && session.serverStreaming)
-    #expect(Silica_V1_Inference.methods.map(\.method) == ["Session", "Generate", "GetModel"])
+    #expect(
+      Silica_V1_Inference.methods.map(\.method) == [
+        "Session", "Generate", "GetModel", "GetStatistics",
+      ])
     #expect(!Silica_V1_Inference.generate.clientStreaming)
     #expect(Grpc_Health_V1_Health.serviceName == "grpc.health.v1.Health")
   }

@@ -114,6 +114,14 @@ struct Choice {
     return (delta, count)
   }
 
+  /// The same, lent as it is to be written; nil if it can only be taken.
+  mutating func takeDeltaFrame(_ body: (DeltaFrame) -> Void) -> Int? {
+    let count = unsent.takeFrame(
+      request.deltaTokensMax, index: index, sendsTokenIDs: request.sendsTokenIDs, body)
+    if let count { window.noteSent(count) }
+    return count
+  }
+
   /// The end of the choice, once, after its last delta.
   mutating func takeFinished(sendBlocked: Nanoseconds) -> Silica_V1_Finished? {
     guard let (reason, account) = end, unsent.isEmpty else { return nil }

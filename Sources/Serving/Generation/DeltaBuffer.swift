@@ -8,7 +8,7 @@ internal import Step
 /// Holds plain arrays that are reused, so that a token costs no allocation while the client keeps
 /// up. Bounded by the window of unsent tokens.
 struct DeltaBuffer {
-  private struct Token {
+  struct Token {
     /// Negative: text that came with no token.
     var id: Int32
     /// Where the text that it completed ends in `text`.
@@ -40,6 +40,29 @@ struct DeltaBuffer {
     } else {
       tokens[tokens.count - 1].textEnd = text.count
     }
+  }
+
+  /// Lends up to `count` tokens as a frame's delta, and lets go of them then. nil if there are
+  /// log-probabilities, which `take` knows.
+  mutating func takeFrame(
+    _ count: Int, index: UInt32, sendsTokenIDs: Bool, _ body: (DeltaFrame) -> Void
+  ) -> Int? {
+    guard logprobs.isEmpty else { return nil }
+    let end = min(tokenStart + count, tokens.count)
+    let textEnd = tokens[end - 1].textEnd
+    let tokenCount = text.withUnsafeBufferPointer { text in
+      tokens.withUnsafeBufferPointer { tokens in
+        let frame = DeltaFrame(
+          index: index, text: UnsafeBufferPointer(rebasing: text[textStart..<textEnd]),
+          tokens: UnsafeBufferPointer(rebasing: tokens[tokenStart..<end]),
+          sendsTokenIDs: sendsTokenIDs)
+        body(frame)
+        return frame.tokenCount
+      }
+    }
+    (tokenStart, textStart) = (end, textEnd)
+    if isEmpty { reset() }
+    return tokenCount
   }
 
   /// Takes up to `count` tokens as a delta. Returns it and how many tokens it accounts for.

@@ -185,12 +185,36 @@ package struct Generation {
     if blockedSince == nil { blockedSince = now }
   }
 
+  /// Takes the next event if that is a plain delta: lends it as it is to be written, and says how
+  /// many tokens it has. nil if it is another; `takeEvent` gives that.
+  package mutating func takeDeltaFrame(
+    now: Nanoseconds, _ body: (DeltaFrame) -> Void
+  ) -> Int? {
+    guard failure == nil, accepted == nil else { return nil }
+    for offset in 0..<choices.count {
+      let index = (turn + offset) % choices.count
+      guard choices[index].hasDelta else {
+        if choices[index].end != nil { return nil }
+        continue
+      }
+      guard let tokenCount = choices[index].takeDeltaFrame(body) else { return nil }
+      noteUnblocked(now: now)
+      turn = index + 1
+      mayHaveAllowance = true
+      return tokenCount
+    }
+    return nil
+  }
+
+  private mutating func noteUnblocked(now: Nanoseconds) {
+    guard let since = blockedSince else { return }
+    blockedTime += now - since
+    blockedSince = nil
+  }
+
   /// Takes the next event. After `.failed`, and after the last `.finished`, there is none.
   package mutating func takeEvent(now: Nanoseconds) -> Event? {
-    if let since = blockedSince {
-      blockedTime += now - since
-      blockedSince = nil
-    }
+    noteUnblocked(now: now)
     if let failure {
       guard unfinishedCount > 0 else { return nil }
       unfinishedCount = 0

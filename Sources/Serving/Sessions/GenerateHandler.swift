@@ -115,10 +115,20 @@ final class GenerateHandler: ServerCallHandler, GenerationOwner, DrainableHandle
 
   func pump() {
     guard !isOver else { return }
-    if call.isReadyToSend, let event = generation?.takeEvent(now: Clock.nowNanoseconds) {
+    if call.isReadyToSend, !sendDelta(),
+      let event = generation?.takeEvent(now: Clock.nowNanoseconds)
+    {
       send(event)
     }
     if generation?.hasEvent == true { generation?.noteBlocked(now: Clock.nowNanoseconds) }
+  }
+
+  /// Sends a delta straight from its buffers, if that is what comes next.
+  private func sendDelta() -> Bool {
+    let tokenCount = generation?.takeDeltaFrame(now: Clock.nowNanoseconds) { call.send($0, nil) }
+    guard let tokenCount else { return false }
+    noteSent(tokens: tokenCount)
+    return true
   }
 
   private func send(_ event: Generation.Event) {
@@ -131,12 +141,12 @@ final class GenerateHandler: ServerCallHandler, GenerationOwner, DrainableHandle
     case .failed(let error): return finish(error.rpcStatus)
     }
     call.send(response)
-    noteSent(event)
+    if case .delta(_, let tokenCount) = event { noteSent(tokens: tokenCount) }
     if generation?.isOver == true { finish(.ok) }
   }
 
-  private func noteSent(_ event: Generation.Event) {
-    if case .delta(_, let tokenCount) = event { lane.dispatcher.noteSent(tokens: tokenCount) }
+  private func noteSent(tokens count: Int) {
+    lane.dispatcher.noteSent(tokens: count)
     guard let work else { return }
     while let (choice, tokens) = generation?.takeAllowance() {
       lane.dispatcher.allow(work, choice: choice, tokens: tokens)

@@ -162,7 +162,9 @@ final class SessionGeneration: GenerationOwner, @unchecked Sendable {
       replayNumber = isLast ? nil : number + 1
       return call.send(generation: key, sent[number])
     }
-    guard let event = generation.takeEvent(now: Clock.nowNanoseconds) else { return }
+    let now = Clock.nowNanoseconds
+    if resumption == nil, sendDelta(on: call, now: now) { return }
+    guard let event = generation.takeEvent(now: now) else { return }
     var frame = Silica_V1_ServerFrame()
     frame.generation = key
     frame.sequence = takeNumber()
@@ -172,6 +174,17 @@ final class SessionGeneration: GenerationOwner, @unchecked Sendable {
     keep(frame)
     tellAllowances()
     if generation.isOver { work?.markAbandoned() }
+  }
+
+  /// Sends a delta straight from its buffers, if that is what comes next.
+  private func sendDelta(on call: ServerCall, now: Nanoseconds) -> Bool {
+    let head = DeltaFrame.Head(generation: key, sequence: frameCount + 1)
+    let tokenCount = generation.takeDeltaFrame(now: now) { call.send($0, head) }
+    guard let tokenCount else { return false }
+    frameCount += 1
+    dispatcher.noteSent(tokens: tokenCount)
+    tellAllowances()
+    return true
   }
 
   // MARK: Streams
@@ -235,6 +248,11 @@ extension Generation.Event {
 }
 
 extension ServerCall {
+  /// Encodes a delta, as a frame if it has a head, else as a response.
+  func send(_ delta: DeltaFrame, _ head: DeltaFrame.Head?) {
+    send(byteCount: delta.encodedSize(head)) { delta.encode(head, into: $0) }
+  }
+
   /// Sends a `ServerFrame` that was encoded without its generation: a field that comes before
   /// others, so that in front of them is its place.
   fileprivate func send(generation key: UInt32, _ rest: [UInt8]) {
