@@ -184,10 +184,11 @@ final class EngineLoop: @unchecked Sendable {
     let events = scheduler.takeEvents()
     // There are few sinks, one for each poller and each job.
     var deliveries: [(sink: any SequenceSink, events: [SequenceEvent])] = []
+    var endCount = 0
     for event in events {
       guard let record = records[event.id] else { continue }
       let sink = record.sink
-      note(event, record)
+      endCount += note(event, record)
       if let index = deliveries.firstIndex(where: { $0.sink === sink }) {
         deliveries[index].events.append(event)
       } else {
@@ -195,20 +196,21 @@ final class EngineLoop: @unchecked Sendable {
       }
     }
     for delivery in deliveries { delivery.sink.deliver(delivery.events, stepEnd: stepEnd) }
+    // Last, so that who waits for the end of all has heard of each.
+    if endCount > 0 { gate.end(sequences: endCount) }
     return !events.isEmpty
   }
 
-  /// Keeps gate and records up to date.
-  private func note(_ event: SequenceEvent, _ record: Record) {
-    if case .queued = event { return }
+  /// Keeps gate and records up to date. Returns how many sequences have ended.
+  private func note(_ event: SequenceEvent, _ record: Record) -> Int {
+    if case .queued = event { return 0 }
     if record.isQueued {
       gate.start(sequences: 1, promptTokens: record.promptCount)
       record.isQueued = false
     }
-    if case .finished = event {
-      records[event.id] = nil
-      gate.end(sequences: 1)
-    }
+    guard case .finished = event else { return 0 }
+    records[event.id] = nil
+    return 1
   }
 
   /// At shutdown: ends what the devices did not give back in time.
@@ -217,8 +219,9 @@ final class EngineLoop: @unchecked Sendable {
       failure ?? SequenceError(.unavailable, "a device did not come back from a step"))
     for (id, record) in records {
       let event = SequenceEvent.finished(id, reason, SequenceAccount())
-      note(event, record)
+      let endCount = note(event, record)
       record.sink.deliver([event], stepEnd: stepEnd)
+      gate.end(sequences: endCount)
     }
     publish()
   }
