@@ -68,7 +68,8 @@ package class Call: CompletionTarget, @unchecked Sendable {  // confined to the 
       start([initialMetadataOperation(), cgrpc_op_send_message(buffer)], as: .sendMessage)
     } else if let outbox, let call = slots.pointee.call {
       let tag = poller.tag(self, Operation.sendMessage.rawValue)
-      poller.post(OutgoingMessage(call: call, buffer: buffer, tag: tag), in: outbox)
+      poller.post(
+        OutgoingMessage(call: call, buffer: buffer, tag: tag, cause: poller.cause), in: outbox)
     } else {
       start(cgrpc_op_send_message(buffer), as: .sendMessage)
     }

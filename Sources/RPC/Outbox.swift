@@ -19,11 +19,13 @@ final class Outbox {
   /// Calls that use it.
   var callCount = 0
   private let messages: UnsafeMutableBufferPointer<OutgoingMessage>
+  private let latency: HandOverLatency
   private(set) var count = 0
 
   /// - Parameter capacity: messages that are gathered, at most.
-  init(peer: String, capacity: Int) {
+  init(peer: String, capacity: Int, latency: HandOverLatency) {
     self.peer = peer
+    self.latency = latency
     messages = .allocate(capacity: capacity)
   }
 
@@ -49,10 +51,10 @@ final class Outbox {
           guard let context else { return }
           Unmanaged<Outbox>.fromOpaque(context).takeUnretainedValue().postRest()
         }, Unmanaged.passUnretained(self).toOpaque())
-      messages[0].post()
+      post(0)
       if csend_disarm() == 0 { postRest() }
     } else {
-      messages[0].post()
+      post(0)
       postRest()
     }
     count = 0
@@ -62,7 +64,12 @@ final class Outbox {
   private static let togetherMin = 3
 
   private func postRest() {
-    for index in 1..<max(1, count) { messages[index].post() }
+    for index in 1..<max(1, count) { post(index) }
+  }
+
+  private func post(_ index: Int) {
+    messages[index].post()
+    latency.notePosted(cause: messages[index].cause)
   }
 }
 
@@ -71,6 +78,8 @@ struct OutgoingMessage {
   let call: OpaquePointer
   let buffer: ByteBufferPointer
   let tag: UnsafeMutableRawPointer
+  /// When what it tells of happened, on `Clock`; 0 if that is not measured.
+  let cause: UInt64
 
   func post() {
     let operation = cgrpc_op_send_message(buffer)
@@ -83,17 +92,21 @@ struct OutgoingMessage {
 /// The outboxes of a poller; confined to it.
 struct OutboxTable {
   private let capacity: Int
+  private let latency: HandOverLatency
   private var byPeer: [String: Outbox] = [:]
   /// Those with messages.
   private var waiting: [Outbox] = []
 
-  init(limits: RPCLimits) { capacity = limits.gatheredMessagesMax }
+  init(limits: RPCLimits, latency: HandOverLatency) {
+    capacity = limits.gatheredMessagesMax
+    self.latency = latency
+  }
 
   var isEmpty: Bool { waiting.isEmpty }
 
   /// The outbox of a client's connection, for one more call.
   mutating func open(peer: String) -> Outbox {
-    let outbox = byPeer[peer] ?? Outbox(peer: peer, capacity: capacity)
+    let outbox = byPeer[peer] ?? Outbox(peer: peer, capacity: capacity, latency: latency)
     outbox.callCount += 1
     byPeer[peer] = outbox
     return outbox

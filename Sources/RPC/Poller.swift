@@ -2,7 +2,7 @@
 
 internal import CGRPC
 internal import Glibc
-internal import Support
+package import Support
 internal import Synchronization
 
 /// A completion queue and the one thread that drains it. Every call belongs to one poller and is
@@ -26,8 +26,13 @@ package final class Poller: @unchecked Sendable {  // confined state is named so
   private let threadID = Atomic<UInt>(0)
   private let thread = Mutex<PinnedThread?>(nil)
 
+  private let latency = HandOverLatency()
+
   // Confined to the poller's thread.
   private var outboxes: OutboxTable
+  /// When what is being told happened, on `Clock`, if it is to be measured how long the messages
+  /// that are sent now take from then to C-core; else 0.
+  package var cause: UInt64 = 0
   private var kickHandlers: [Job] = []
   /// Operations posted whose event is still to come. A call has one for as long as it lives.
   private var pendingOperationCount = 0
@@ -38,7 +43,7 @@ package final class Poller: @unchecked Sendable {  // confined state is named so
   package init(name: String, cpus: [Int] = [], limits: RPCLimits = RPCLimits()) {
     grpc_init()
     self.name = name
-    outboxes = OutboxTable(limits: limits)
+    outboxes = OutboxTable(limits: limits, latency: latency)
     jobs = MPSCRing(capacity: limits.pollerJobCountMax)
     let deadline = gpr_inf_future(GPR_CLOCK_MONOTONIC)
     guard
@@ -130,6 +135,9 @@ extension Poller {
 // MARK: - Sending
 
 extension Poller {
+  /// From a `cause` to the moment at which C-core had the message. Any thread.
+  package var handOverLatency: LatencyHistogram { latency.value }
+
   /// Where the messages of a connection are gathered; for one more call.
   func openOutbox(peer: String) -> Outbox {
     preconditionOnPoller()

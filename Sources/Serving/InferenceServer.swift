@@ -194,10 +194,10 @@ extension InferenceServer {
 
   private func registerStatistics() {
     let (server, engine) = (server, model.engine)
-    let statistics = self.lanes.map(\.dispatcher.statistics)
+    let lanes = self.lanes
     register(Silica_V1_Inference.getStatistics) { _ in
       Silica_V1_GetStatisticsResponse(
-        statistics, load: engine.load(), callsOpen: server.activeCallCount)
+        lanes, load: engine.load(), callsOpen: server.activeCallCount)
     }
   }
 

@@ -18,15 +18,15 @@ final class Dispatcher: @unchecked Sendable {  // all but the immutable is confi
   let limits: ServingLimits
   let statistics = LaneStatistics()
   let mailbox: Mailbox
+  private let poller: Poller
   private let aux: AuxThread
   private var routes: [SequenceID: Route] = [:]
-  /// When the step ended whose events are being passed on; nil when several have gathered.
-  private var stepEnd: Nanoseconds?
 
   /// A dispatcher lives as long as its poller.
   init(model: ServedModel, limits: ServingLimits, poller: Poller, aux: AuxThread) {
     self.model = model
     self.limits = limits
+    self.poller = poller
     self.aux = aux
     mailbox = Mailbox(poller: poller)
     let isAdded = poller.addKickHandler { [self] in receive(mailbox.takeAll()) }
@@ -126,7 +126,8 @@ final class Dispatcher: @unchecked Sendable {  // all but the immutable is confi
       case .prompt(let prompt): if !prompt.work.isAbandoned { admit(prompt) }
       case .job(let job): job()
       case .events(let events, let end):
-        stepEnd = isBehind ? nil : end
+        // Of several steps that go out together, the time of the oldest.
+        poller.cause = isBehind && poller.cause != 0 ? poller.cause : end
         for event in events {
           guard let owner = pass(on: event) else { continue }
           if isBehind { touched[ObjectIdentifier(owner)] = owner } else { owner.pump() }
@@ -134,7 +135,7 @@ final class Dispatcher: @unchecked Sendable {  // all but the immutable is confi
       }
     }
     for owner in touched.values { owner.pump() }
-    stepEnd = nil
+    poller.cause = 0
   }
 
   /// Returns who was told.
@@ -147,15 +148,13 @@ final class Dispatcher: @unchecked Sendable {  // all but the immutable is confi
       owner?.received(event, choice: choice)
       return owner
     case .elsewhere(let mailbox):
-      mailbox.deliver(.events([event], stepEnd: stepEnd ?? Clock.nowNanoseconds))
+      mailbox.deliver(.events([event], stepEnd: Clock.nowNanoseconds))
       return nil
     }
   }
 
   /// Tokens of one message have been handed to the transport.
-  func noteSent(tokens: Int) {
-    statistics.noteSent(tokens: tokens, latency: stepEnd.map { Clock.nowNanoseconds &- $0 })
-  }
+  func noteSent(tokens: Int) { statistics.noteSent(tokens: tokens) }
 
   // MARK: Admission
 

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import Step
-internal import Support
 internal import Synchronization
 
 /// What one poller has sent. Counted on its thread, read by any.
@@ -13,14 +11,10 @@ final class LaneStatistics: Sendable {
   /// Generations that wait to be resumed now.
   let generationsDetached = Atomic<Int>(0)
   var hasDetached: Bool { generationsDetached.load(ordering: .relaxed) > 0 }
-  private let sendLatency = Mutex(LatencyHistogram())
 
-  /// Tokens went out in one message; `latency` after their step, if they did not have to wait.
-  func noteSent(tokens count: Int, latency: Nanoseconds?) {
+  /// Tokens went out in one message.
+  func noteSent(tokens count: Int) {
     tokens.add(UInt64(count), ordering: .relaxed)
     messages.add(1, ordering: .relaxed)
-    if let latency { sendLatency.withLock { $0.add(latency) } }
   }
-
-  var sendLatencies: LatencyHistogram { sendLatency.withLock { $0 } }
 }

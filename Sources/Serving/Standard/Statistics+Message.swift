@@ -2,12 +2,13 @@
 
 internal import Engine
 internal import Messages
+internal import RPC
 internal import Support
 internal import Synchronization
 
 extension Silica_V1_GetStatisticsResponse {
   /// The counts of all pollers, and the engine's.
-  init(_ lanes: [LaneStatistics], load: EngineLoad, callsOpen: Int) {
+  init(_ lanes: [Lane], load: EngineLoad, callsOpen: Int) {
     self.init()
     self.load = Silica_V1_Load(load)
     kvBlocksUsed = UInt64(load.kvBlocksUsed)
@@ -16,12 +17,13 @@ extension Silica_V1_GetStatisticsResponse {
     self.callsOpen = UInt64(callsOpen)
     var latencies = LatencyHistogram()
     for lane in lanes {
+      latencies.add(lane.poller.handOverLatency)
+      let lane = lane.dispatcher.statistics
       generationsBegun += lane.generationsBegun.load(ordering: .relaxed)
       generationsEnded += lane.generationsEnded.load(ordering: .relaxed)
       generationsDetached += UInt64(lane.generationsDetached.load(ordering: .relaxed))
       tokens += lane.tokens.load(ordering: .relaxed)
       tokenMessages += lane.messages.load(ordering: .relaxed)
-      latencies.add(lane.sendLatencies)
     }
     sendLatency = Silica_V1_Latency(latencies)
   }
