@@ -58,7 +58,8 @@ class SessionChecks(ServerChecks):
             self.assertEqual(len(ids), 24)
 
     def test_closing_the_sending_side_lets_generations_finish(self):
-        frames = list(self.stub.Session(iter([frame(1, start=greedy())]), timeout=30))
+        frames = self.stub.Session(iter([frame(1, start=greedy())]), timeout=30)
+        frames = [f for f in frames if not f.HasField("load")]
         self.assertEqual(frames[-1].finished.reason, pb.FINISH_REASON_LENGTH)
 
     def test_a_number_can_be_used_again_and_pings_are_answered(self):
@@ -74,6 +75,23 @@ class SessionChecks(ServerChecks):
                 finished += 1
                 outgoing.put(frame(5, start=greedy()) if finished == 1 else None)
         self.assertEqual((finished, nonces), (2, [42]))
+
+    def test_a_session_is_told_of_the_load(self):
+        outgoing = queue.Queue()
+        outgoing.put(frame(1, start=greedy(tokens=4000)))
+        loads = []
+        for received in self.stub.Session(iter(outgoing.get, None), timeout=30):
+            if received.HasField("load"):
+                self.assertEqual(received.generation, 0)
+                loads.append(received.load)
+                if len(loads) == 2:
+                    outgoing.put(frame(1, cancel=pb.Cancel()))
+                    outgoing.put(None)
+            if received.HasField("finished") and len(loads) < 2:
+                outgoing.put(frame(1, start=greedy(tokens=4000)))
+        self.assertGreaterEqual(len(loads), 2)
+        self.assertTrue(all(0 <= load.kv_used <= 1 for load in loads))
+        self.assertTrue(any(load.running > 0 for load in loads))
 
     def test_generate_gives_n_choices_and_an_account(self):
         start = greedy()

@@ -1745,7 +1745,8 @@ package struct Silica_V1_Failed: Message {
   }
 }
 
-/// How busy the server is.
+/// How busy the server is. A session hears of it soon after it opens, and then when it has changed, at
+/// most once in an interval that the server sets; a client that does not read finds the latest only.
 package struct Silica_V1_Load: Message {
   /// Sequences in the batch.
   package var running: UInt32 = 0
