@@ -101,7 +101,7 @@ let package = Package(
       "WireTests", ["Support", "Wire", "Messages", "protoc-gen-silica"],
       exclude: ["Proto", "Python"]),
     tests("SecretsTests", ["Support", "Secrets"]),
-    tests("RPCTests", ["Support", "Secrets", "CSend", "RPC"]),
+    tests("RPCTests", ["Support", "Secrets", "CGRPC", "CSend", "RPC"]),
     tests("TextTests", ["Support", "Text"]),
     tests(
       "CheckpointTests", ["Support", "Program", "Checkpoint"], exclude: ["Goldens"]),
