@@ -158,11 +158,20 @@ extension Server {
     while !notification.hasBegun { drained.wait() }
     let deadline = Clock.nowNanoseconds + nanoseconds(grace)
     while !isQuiet, Clock.nowNanoseconds < deadline { drained.wait(until: deadline) }
+    // Connections without calls close now that they were told to go away. One that is closed by
+    // force while its client writes is reset, and what the client has not read is lost.
+    let closing = Clock.nowNanoseconds + Self.closingNanosecondsMax
+    while isQuiet, !notification.hasCome, Clock.nowNanoseconds < closing {
+      drained.wait(until: closing)
+    }
     // Also when no call is left: this closes connections that idle or never said what they want.
     grpc_server_cancel_all_calls(handle)
     while !isQuiet || !notification.hasCome { drained.wait() }
     grpc_server_destroy(handle)
   }
+
+  /// Time for clients to answer that they go.
+  private static let closingNanosecondsMax: UInt64 = 500_000_000
 
   /// Whether no call runs and none can come.
   private var isQuiet: Bool {

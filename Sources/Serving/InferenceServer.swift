@@ -101,7 +101,11 @@ package final class InferenceServer: Sendable {
       lane.resumable.endDetached()
       lane.watchers.endAll()
     }
-    server.shutdown(grace: Self.lastFramesTime)
+    // Before connections are told to go away: C-core then closes each with its last call, and a
+    // client may drop what it reads together with a close.
+    let end = ContinuousClock.now + Self.lastFramesTime
+    wait(until: end) { server.activeCallCount == 0 }
+    server.shutdown(grace: max(.zero, end - .now))
     aux.stop()
   }
 

@@ -86,6 +86,37 @@ import Wire
     stopper.join()
   }
 
+  @Test func `no stream is cut whose generations move to it while the server ends`() throws {
+    for round in 0..<12 {
+      let server = try TestServer(pollerCount: 2)
+      server.gate.hold()
+      let broken = try SessionClient(server)
+      for key in 1...32 as ClosedRange<UInt32> {
+        try broken.start(key, .greedy(tokens: 500) { $0.limits.resumeMs = 60_000 })
+      }
+      try broken.read { client in
+        (1...32).allSatisfy { client.transcript($0).accepted != nil }
+      }
+      try broken.call.cancel()
+      #expect(eventually { (try? server.statistics().generationsDetached) == 32 })
+      // One of them is on the other poller.
+      let sessions = try [SessionClient(server), SessionClient(server)]
+      for session in sessions {
+        try session.ping(1)
+        try session.read { !$0.pongs.isEmpty }
+      }
+      for key in 1...32 as ClosedRange<UInt32> {
+        try sessions[Int(key) % 2].resume(key, of: broken, as: key)
+      }
+      usleep(UInt32(round) * 100)
+      server.server.stop(grace: .zero)
+      for session in sessions {
+        let status = try session.close()
+        #expect(status == .ok, "round \(round)")
+      }
+    }
+  }
+
   @Test func `a stopped server leaves none of its threads`() throws {
     let before = try Self.threads()
     let server = try TestServer()

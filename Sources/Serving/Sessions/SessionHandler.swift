@@ -200,6 +200,8 @@ final class SessionHandler: ServerCallHandler, @unchecked Sendable {  // confine
         _ = lane.resumable.detach(generation)
       } else {
         attach(generation, key, after: number)
+        // The server has ended all others while it was on its way.
+        if let end = lane.sessions.end { generation.fail(end) }
       }
     }
     pump()

@@ -18,7 +18,7 @@ final class SessionRegistry: @unchecked Sendable {  // handlers are touched on t
   private let statistics: LaneStatistics
   /// What a call that opens while the server stops hears at once, as the others have.
   private var goingAway: (reason: String, end: ContinuousClock.Instant)?
-  private var end: ServingError?
+  private(set) var end: ServingError?
 
   init(drain: DrainState, statistics: LaneStatistics) {
     self.drain = drain
