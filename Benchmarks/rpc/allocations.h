@@ -16,4 +16,5 @@
 struct allocation_counts {
   ATOMIC_U64 count; /* calls that allocate: malloc, calloc, realloc, aligned_alloc and so on */
   ATOMIC_U64 bytes; /* what they asked for */
+  ATOMIC_U64 held;  /* bytes of blocks not yet freed; may start a little below 0 */
 };

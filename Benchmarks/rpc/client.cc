@@ -10,20 +10,18 @@
 // tokens that is not counted. With --server-pid, the server's CPU time in that span is told; with
 // --allocations, what allocations.so counted in it.
 #include <fcntl.h>
-#include <grpc/grpc_security.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "allocations.h"
+#include "arguments.h"
 #include "stream.h"
 
 namespace {
@@ -31,43 +29,35 @@ namespace {
 struct Options {
   std::string target;
   Method method = Method::kSession;
-  int streams = 1;
-  int connections = 1;
-  uint32_t warm_up = 16;
-  int repeat = 1;
+  int streams = 0;
+  int connections = 0;
+  uint32_t warm_up = 0;
+  int repeat = 0;
   pid_t server = 0;
   std::string allocations;
   Request request;
 };
 
-[[noreturn]] void Usage(const std::string& problem) {
-  std::fprintf(stderr, "client: %s\n", problem.c_str());
-  std::exit(2);
-}
-
-Options Parse(int argc, char** argv) {
+Options Read(const Arguments& arguments) {
   Options options;
-  for (int i = 1; i < argc; i += 2) {
-    const std::string name = argv[i];
-    if (i + 1 == argc) Usage(name + " needs a value");
-    const char* value = argv[i + 1];
-    const int number = std::atoi(value);
-    if (name == "--target") options.target = value;
-    else if (name == "--method") options.method = strcmp(value, "generate") == 0
-                                                      ? Method::kGenerate : Method::kSession;
-    else if (name == "--streams") options.streams = number;
-    else if (name == "--connections") options.connections = number;
-    else if (name == "--tokens") options.request.tokens = static_cast<uint32_t>(number);
-    else if (name == "--delta-tokens") options.request.delta_tokens_max = number;
-    else if (name == "--prompt-tokens") options.request.prompt_tokens = number;
-    else if (name == "--warm-up") options.warm_up = static_cast<uint32_t>(number);
-    else if (name == "--repeat") options.repeat = number;
-    else if (name == "--server-pid") options.server = number;
-    else if (name == "--allocations") options.allocations = value;
-    else Usage("unknown option " + name);
+  const std::string& method = arguments.text("method");
+  if (method != "session" && method != "generate") {
+    Arguments::Usage("--method is '" + method + "'; expected session or generate");
   }
-  if (options.target.empty()) Usage("--target is required");
-  if (options.streams < 1 || options.connections < 1) Usage("expected at least one stream");
+  options.target = arguments.target();
+  options.method = method == "generate" ? Method::kGenerate : Method::kSession;
+  options.streams = static_cast<int>(arguments["streams"]);
+  options.connections = static_cast<int>(arguments["connections"]);
+  options.warm_up = static_cast<uint32_t>(arguments["warm-up"]);
+  options.repeat = static_cast<int>(arguments["repeat"]);
+  options.server = static_cast<pid_t>(arguments["server-pid"]);
+  options.allocations = arguments.text("allocations");
+  options.request.tokens = static_cast<uint32_t>(arguments["tokens"]);
+  options.request.delta_tokens_max = static_cast<uint32_t>(arguments["delta-tokens"]);
+  options.request.prompt_tokens = static_cast<uint32_t>(arguments["prompt-tokens"]);
+  if (options.streams < 1 || options.connections < 1) {
+    Arguments::Usage("expected at least one stream");
+  }
   return options;
 }
 
@@ -87,7 +77,7 @@ class Allocations {
     if (path.empty()) return;
     const int file = open(path.c_str(), O_RDONLY);
     void* memory = mmap(nullptr, sizeof(allocation_counts), PROT_READ, MAP_SHARED, file, 0);
-    if (file < 0 || memory == MAP_FAILED) Usage("cannot map " + path);
+    if (file < 0 || memory == MAP_FAILED) Arguments::Usage("cannot map " + path);
     counts_ = static_cast<const volatile allocation_counts*>(memory);
   }
 
@@ -97,13 +87,6 @@ class Allocations {
  private:
   const volatile allocation_counts* counts_ = nullptr;
 };
-
-uint32_t Percentile(std::vector<uint32_t>& values, double part) {
-  if (values.empty()) return 0;
-  const auto rank = static_cast<size_t>(part * static_cast<double>(values.size() - 1) + 0.5);
-  std::nth_element(values.begin(), values.begin() + static_cast<long>(rank), values.end());
-  return values[rank];
-}
 
 // What the span of the measurement took.
 struct Span {
@@ -119,7 +102,9 @@ class Load {
   explicit Load(const Options& options) : options_(options), allocations_(options.allocations) {
     grpc_init();
     queue_ = grpc_completion_queue_create_for_next(nullptr);
-    OpenChannels();
+    for (int i = 0; i < options.connections; ++i) {
+      channels_.push_back(OpenChannel(options.target));
+    }
     for (int i = 0; i < options.streams; ++i) {
       streams_.push_back(std::make_unique<Stream>(
           options.method, channels_[static_cast<size_t>(i % options.connections)], queue_, i));
@@ -129,11 +114,7 @@ class Load {
   ~Load() {
     streams_.clear();
     for (grpc_channel* channel : channels_) grpc_channel_destroy(channel);
-    grpc_completion_queue_shutdown(queue_);
-    while (grpc_completion_queue_next(queue_, gpr_inf_future(GPR_CLOCK_MONOTONIC), nullptr).type !=
-           GRPC_QUEUE_SHUTDOWN) {
-    }
-    grpc_completion_queue_destroy(queue_);
+    Destroy(queue_);
     grpc_shutdown();
   }
 
@@ -142,7 +123,7 @@ class Load {
     Request request = options_.request;
     request.tokens = options_.warm_up;
     if (request.tokens > 0) RunOnce(request, &warm);
-    if (warm.errors > 0) Usage("warm-up: " + warm.error);
+    if (warm.errors > 0) Arguments::Usage("warm-up: " + warm.error);
     // So that measuring allocates nothing.
     const size_t count = static_cast<size_t>(options_.streams) * options_.repeat;
     tally_.first_us.reserve(count);
@@ -181,23 +162,6 @@ class Load {
   bool has_failed() const { return tally_.errors > 0; }
 
  private:
-  void OpenChannels() {
-    for (int i = 0; i < options_.connections; ++i) {
-      grpc_channel_credentials* credentials = grpc_insecure_credentials_create();
-      // A connection of its own for each channel, and no proxy for loopback.
-      grpc_arg arguments[2] = {};
-      arguments[0].type = GRPC_ARG_INTEGER;
-      arguments[0].key = const_cast<char*>(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL);
-      arguments[0].value.integer = 1;
-      arguments[1].type = GRPC_ARG_INTEGER;
-      arguments[1].key = const_cast<char*>(GRPC_ARG_ENABLE_HTTP_PROXY);
-      arguments[1].value.integer = 0;
-      grpc_channel_args list = {2, arguments};
-      channels_.push_back(grpc_channel_create(options_.target.c_str(), credentials, &list));
-      grpc_channel_credentials_release(credentials);
-    }
-  }
-
   void Measure() {
     const uint64_t server = CPUNanoseconds(options_.server);
     const uint64_t client = CPUNanoseconds(getpid());
@@ -226,16 +190,8 @@ class Load {
       if (done == streams_.size()) return;
       const grpc_event event =
           grpc_completion_queue_next(queue_, gpr_inf_future(GPR_CLOCK_MONOTONIC), nullptr);
-      if (event.type == GRPC_OP_COMPLETE) Stream::Complete(event);
+      if (event.type == GRPC_OP_COMPLETE) Call::Complete(event);
     }
-  }
-
-  // Fit for JSON.
-  static std::string Plain(std::string text) {
-    for (char& c : text) {
-      if (c == '"' || c == '\\' || static_cast<unsigned char>(c) < 32) c = '\'';
-    }
-    return text;
   }
 
   const Options options_;
@@ -250,7 +206,13 @@ class Load {
 }  // namespace
 
 int main(int argc, char** argv) {
-  Load load(Parse(argc, argv));
+  const Request request;
+  Load load(Read(Arguments(argc, argv,
+                           {{"streams", 1}, {"connections", 1}, {"tokens", request.tokens},
+                            {"delta-tokens", request.delta_tokens_max},
+                            {"prompt-tokens", request.prompt_tokens}, {"warm-up", 16},
+                            {"repeat", 1}, {"server-pid", 0}},
+                           {{"method", "session"}, {"allocations", ""}})));
   load.Run();
   load.Print();
   return load.has_failed() ? 1 : 0;

@@ -5,6 +5,11 @@
 
 using namespace silica::v1;
 
+const char* PathOf(Method method) {
+  return method == Method::kSession ? "/silica.v1.Inference/Session"
+                                    : "/silica.v1.Inference/Generate";
+}
+
 std::string EncodeStart(Method method, const Request& request, uint32_t generation, uint32_t salt) {
   Start start;
   for (uint32_t i = 0; i < request.prompt_tokens; ++i) {
@@ -18,6 +23,7 @@ std::string EncodeStart(Method method, const Request& request, uint32_t generati
   if (request.delta_tokens_max > 0) {
     start.mutable_output()->set_delta_tokens_max(request.delta_tokens_max);
   }
+  if (request.resume_ms > 0) start.mutable_limits()->set_resume_ms(request.resume_ms);
   if (method == Method::kGenerate) {
     GenerateRequest message;
     *message.mutable_start() = start;

@@ -13,7 +13,12 @@ struct Request {
   uint32_t prompt_tokens = 1;
   // `output.delta_tokens_max`; 0 leaves it unset.
   uint32_t delta_tokens_max = 0;
+  // `limits.resume_ms`; 0 leaves it unset.
+  uint32_t resume_ms = 0;
 };
+
+// The method's name on the wire.
+const char* PathOf(Method method);
 
 // A `ClientFrame` or a `GenerateRequest` that starts a generation. `salt` makes prompts differ.
 std::string EncodeStart(Method method, const Request& request, uint32_t generation, uint32_t salt);

@@ -25,13 +25,14 @@ def add_options(parser):
 class Server:
     """`silica serve` on a free port, ended when the block ends."""
 
-    def __init__(self, silica, model, *options):
+    def __init__(self, silica, model, *options, environment=None):
         self.output = tempfile.TemporaryFile("w+")
         self.errors = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             [silica, "serve", "--model", model, "--listen", "127.0.0.1:0", *options],
             stdout=self.output, stderr=self.errors, stdin=subprocess.DEVNULL,
-            env={k: v for k, v in os.environ.items() if k != "GRPC_VERBOSITY"})
+            env={k: v for k, v in os.environ.items() if k != "GRPC_VERBOSITY"}
+            | (environment or {}))
         try:
             self.target = self.wait_until_ready()
         except BaseException:
