@@ -5,7 +5,7 @@ SHELL := /bin/bash
 SILICA := .build/release/silica
 DEMO_MODEL := Models/tiny-deepseek-v3
 
-.PHONY: help demo test serve bench bench-rpc proto goldens release format build
+.PHONY: help demo test serve bench bench-model bench-rpc proto goldens release format build
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,9 +23,12 @@ serve: build ## serve a checkpoint: make serve MODEL=DIR [ARGS="--listen 0.0.0.0
 	@test -n "$(MODEL)" || { echo 'usage: make serve MODEL=DIR [ARGS="..."]' >&2; exit 2; }
 	$(SILICA) serve --model "$(MODEL)" $(ARGS)
 
-bench: build ## measure a model: a table, JSON and a plot in Benchmarks/results
+bench: build ## Silica against llama.cpp on random weights (some 30 minutes, 15 GB): tables, JSON, plots
+	@Tools/setup.sh bench-llama
+	@.venv/bin/python Benchmarks/llama/run.py $(SILICA) $(ARGS)
+
+bench-model: build ## measure a model: make bench-model MODEL=DIR: a table, JSON and a plot
 	@python3 Benchmarks/bench.py $(SILICA) $(or $(MODEL),$(DEMO_MODEL)) $(ARGS)
-	@echo "make bench-rpc measures the door alone, against a C++ server"
 
 bench-rpc: build ## the door against a C++ callback server: a table, JSON and a plot in Benchmarks/results
 	@Tools/setup.sh bench

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs `silica bench` in f32 and bf16 by turns and shows the medians.
+"""Runs `silica bench` in each precision by turns and shows the medians.
 
   bench.py SILICA MODEL [--rounds N] [--batch 1,4,16,32]
 
@@ -14,7 +14,7 @@ import subprocess
 import sys
 
 RESULTS = pathlib.Path(__file__).resolve().parent / "results"
-PRECISIONS = ["f32", "bf16"]
+PRECISIONS = ["f32", "bf16", "w8", "w4"]
 FIGURES = ["prefill_tokens_per_s", "decode_tokens_per_s", "step_ms_p50",
            "fraction_of_memory_bandwidth"]
 
@@ -79,7 +79,7 @@ def plot(results):
         parts.append(f'<line x1="{left}" y1="{y:.0f}" x2="{width - 20}" y2="{y:.0f}" '
                      'stroke="#ddd"/>')
         parts.append(f'<text x="{left - 6}" y="{y + 4:.0f}" text-anchor="end">{value:.0f}</text>')
-    for colour, precision in zip(["#1f77b4", "#d62728"], PRECISIONS):
+    for colour, precision in zip(["#1f77b4", "#d62728", "#2ca02c", "#9467bd"], PRECISIONS):
         points = [point(r) for r in results if r["precision"] == precision]
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')

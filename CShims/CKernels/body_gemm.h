@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Matrix products over panels. Every element is one chain of multiply-adds over k = 0, 1, 2, …:
 // neither tiles nor cuts of k (partial sums wait in the output as they are) change its bits.
+#include "body_codes.h"
 #include "kernels.h"
 #include "vector.h"
 
@@ -137,8 +138,11 @@ static void run_gemms(const void *arguments, const ck_step *step, ck_worker *wor
     const int64_t units = (panels + phase->unit_panels - 1) / phase->unit_panels;
     for (; unit < first + units; unit = ck_claim(worker)) {
       const int64_t panel = (unit - first) * phase->unit_panels;
-      const int64_t end = panel + phase->unit_panels;
-      multiply_unit(g, panel, end < panels ? end : panels);
+      const int64_t end = panel + phase->unit_panels < panels ? panel + phase->unit_panels : panels;
+      if (g->type == CK_W8 || g->type == CK_W4)
+        multiply_code_unit(g, panel, end);
+      else
+        multiply_unit(g, panel, end);
     }
     first += units;
   }

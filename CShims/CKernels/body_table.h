@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kernels of one level; included once by each level, after its macros:
-// CK_HAS_FMA, CK_ROWS (rows of a register tile), CK_PANELS(rows) (panels of it), CK_KEYS (keys that
-// attention multiplies at once).
+// CK_HAS_FMA; of f32 products CK_ROWS (rows of a register tile) and CK_PANELS(rows) (panels of it).
+// Of products of codes: CK_DOT (how four bytes are multiplied); CK_CODE_ROWS, CK_CODE_PANELS(rows)
+// as above; CK_CODE_TILE, the most accumulators that these make; CK_NIBBLE_ROWS, the most rows for
+// which W4 is multiplied as stored; CK_BLOCK_ROWS, rows of a tile where one tile is not enough.
+// CK_KEYS: keys that attention multiplies at once.
 #include "body_gemm.h"
 #include "body_attention.h"
+#include "body_quantize.h"
 #include "body_rows.h"
 #include "levels.h"
 
 const ck_kernels CK_LEVEL_TABLE = {
   .name = CK_LEVEL_NAME,
   .gemms = run_gemms,
+  .quantize = run_quantize,
   .norm = run_norm,
   .attention = run_attention,
   .swiglu = run_swiglu,

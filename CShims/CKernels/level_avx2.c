@@ -5,6 +5,12 @@
 #define CK_HAS_FMA 1
 #define CK_ROWS 6
 #define CK_PANELS(rows) ((rows) == 1 ? 4 : (rows) <= 3 ? 2 : 1)
+#define CK_DOT CK_DOT_PAIRS_256
+#define CK_CODE_ROWS 2
+#define CK_CODE_TILE 2
+#define CK_CODE_PANELS(rows) 1
+#define CK_NIBBLE_ROWS 2
+#define CK_BLOCK_ROWS 2
 #define CK_KEYS 1
 #define CK_LEVEL_NAME "avx2"
 #define CK_LEVEL_TABLE ck_kernels_avx2

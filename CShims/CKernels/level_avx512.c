@@ -7,6 +7,12 @@
 #define CK_HAS_FMA 1
 #define CK_ROWS 6
 #define CK_PANELS(rows) 4
+#define CK_DOT CK_DOT_PAIRS_512
+#define CK_CODE_ROWS 4
+#define CK_CODE_TILE 8
+#define CK_CODE_PANELS(rows) 2
+#define CK_NIBBLE_ROWS 4
+#define CK_BLOCK_ROWS 4
 #define CK_KEYS 4
 #define CK_LEVEL_NAME "avx512"
 #define CK_LEVEL_TABLE ck_kernels_avx512

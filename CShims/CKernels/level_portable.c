@@ -8,6 +8,12 @@
 #define CK_ROWS 2
 #endif
 #define CK_PANELS(rows) 1
+#define CK_DOT CK_DOT_PLAIN
+#define CK_CODE_ROWS 2
+#define CK_CODE_TILE 2
+#define CK_CODE_PANELS(rows) 1
+#define CK_NIBBLE_ROWS 2
+#define CK_BLOCK_ROWS 2
 #define CK_KEYS 1
 #define CK_LEVEL_NAME "portable"
 #define CK_LEVEL_TABLE ck_kernels_portable

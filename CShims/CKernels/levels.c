@@ -11,6 +11,7 @@ enum {
   FMA = 1 << 12, OSXSAVE = 1 << 27, F16C = 1 << 29,           // leaf 1, ecx
   AVX2 = 1 << 5, AVX512F = 1 << 16, AVX512DQ = 1 << 17,       // leaf 7, ebx
   AVX512BW = 1 << 30,
+  AVX512VNNI = 1 << 11,                                       // leaf 7, ecx
   STATE_AVX = 0x06, STATE_AVX512 = 0xE6                       // XCR0
 };
 static const unsigned AVX512VL = 1u << 31;
@@ -31,7 +32,7 @@ static ck_level best_level(void) {
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & AVX2)) return CK_PORTABLE;
   const unsigned wide = AVX512F | AVX512DQ | AVX512BW | AVX512VL;
   if ((b & wide) != wide || (state & STATE_AVX512) != STATE_AVX512) return CK_AVX2;
-  return CK_AVX512;
+  return c & AVX512VNNI ? CK_AVX512_VNNI : CK_AVX512;
 }
 #endif
 
@@ -40,6 +41,7 @@ const ck_kernels *ck_kernels_of(ck_level level) {
   if (level > best_level()) return NULL;
   if (level == CK_AVX2) return &ck_kernels_avx2;
   if (level == CK_AVX512) return &ck_kernels_avx512;
+  if (level == CK_AVX512_VNNI) return &ck_kernels_avx512vnni;
 #endif
   return level == CK_PORTABLE ? &ck_kernels_portable : NULL;
 }

@@ -9,6 +9,12 @@
 // Vectors are passed between inlined functions only: no calling convention is involved.
 #pragma clang diagnostic ignored "-Wpsabi"
 
+// How a level multiplies bytes; see dot.h.
+#define CK_DOT_PLAIN 0
+#define CK_DOT_PAIRS_256 1
+#define CK_DOT_PAIRS_512 2
+#define CK_DOT_VNNI 3
+
 #define INLINE static inline __attribute__((always_inline))
 
 typedef float v16f __attribute__((ext_vector_type(16)));

@@ -6,19 +6,23 @@ internal import Glibc
 internal import Support
 internal import Topology
 
-/// How a CPU device keeps the matrices it multiplies with. Activations, keys, values, norms, biases
-/// and routers are 32-bit floats always.
+/// How a CPU device keeps the matrices it multiplies with. Keys, values, norms, biases and routers
+/// are 32-bit floats always; so are activations, but where they are multiplied with `w8` or `w4`.
 package enum CPUPrecision: String, Hashable, Sendable, CaseIterable {
   /// Each matrix as wide as it is stored: f32 where stored as f32, bf16 where stored in bf16, f16
   /// (loses 3 bits) or fp8. Decided matrix by matrix, so that a stage decides as the whole model.
   case auto
   case f32
   case bf16
+  /// 8-bit integers, 128 neighbouring inner indices sharing a scale; activations as well.
+  case w8
+  /// 4-bit integers, 32 sharing a scale; activations as in `w8`.
+  case w4
 }
 
 /// Which vector instructions the kernels use.
 package enum CPULevel: String, Hashable, Sendable, CaseIterable {
-  case portable, avx2, avx512
+  case portable, avx2, avx512, avx512vnni
 
   /// The levels that this machine runs, the best last.
   package static var available: [CPULevel] { allCases.filter { $0.kernels != nil } }
@@ -28,6 +32,7 @@ package enum CPULevel: String, Hashable, Sendable, CaseIterable {
     case .portable: ck_kernels_of(CK_PORTABLE)
     case .avx2: ck_kernels_of(CK_AVX2)
     case .avx512: ck_kernels_of(CK_AVX512)
+    case .avx512vnni: ck_kernels_of(CK_AVX512_VNNI)
     }
   }
 

@@ -14,12 +14,11 @@ extension Lowering {
       try packer.floats(weight)
     }
     let rows = rows(of: op.output)
-    try multiply([
-      product(
-        matrix, from: values.columns(Columns(op.input, width: 0)),
-        to: ck_columns(data: logits, stride: Int64(experts), group: 0, count: 1, width: 0),
-        rows: rows)
-    ])
+    let product = try product(
+      matrix, from: values.columns(Columns(op.input, width: 0)),
+      to: ck_columns(data: logits, stride: Int64(experts), group: 0, count: 1, width: 0),
+      rows: rows)
+    try multiply(gemms([product]), rows: rows)
     // Scores, candidates, marks, and the groups' scores and marks.
     reserveScratch(5 * experts)
     try append(
@@ -47,13 +46,13 @@ extension Lowering {
         counts: counts, slots: memory.slots, slot_rows: memory.slotRows,
         gate_up: UnsafeMutablePointer(mutating: gateUp.products),
         down: UnsafeMutablePointer(mutating: down.products)))
-    try append(kernels.gemms, gateUp)
+    try multiply(gateUp, rows: rows)
     try append(
       kernels.swiglu,
       ck_binary(
         rows: rows, repeat: Int64(topK), width: Int64(op.intermediateWidth), left: memory.gates,
         right: memory.ups, output: memory.gates))
-    try append(kernels.gemms, down)
+    try multiply(down, rows: rows, repeat: topK)
     try append(
       kernels.combine,
       ck_combine(
@@ -74,66 +73,16 @@ extension Lowering {
     for (index, expert) in op.experts.enumerated() {
       let rows = UnsafePointer(counts + index)
       gateUp.append(
-        product(
+        try product(
           try packer.matrix(expert.gate), from: input, to: place(memory.gates, inner), rows: rows))
       gateUp.append(
-        product(
+        try product(
           try packer.matrix(expert.up), from: input, to: place(memory.ups, inner), rows: rows))
       down.append(
-        product(
+        try product(
           try packer.matrix(expert.down), from: place(memory.gates, inner),
           to: place(memory.parts, Int64(program[op.output].width)), rows: rows))
     }
     return (try gemms(gateUp[...]), try gemms(down[...]))
-  }
-}
-
-/// Memory between the phases of routed experts, shared by all layers.
-struct ExpertScratch {
-  /// `[slots, intermediate]`
-  var gates: UnsafeMutablePointer<Float>
-  var ups: UnsafeMutablePointer<Float>
-  /// `[slots, hidden]`
-  var parts: UnsafeMutablePointer<Float>
-  var slots: UnsafeMutablePointer<Int32>
-  var slotRows: UnsafeMutablePointer<Int32>
-}
-
-/// Allocates at first use, large enough for every layer.
-final class LayerScratch {
-  private var routingLogits: UnsafeMutablePointer<Float>?
-  private var expertScratch: ExpertScratch?
-
-  /// `[rows, experts]`
-  func routing(in lowering: Lowering) throws(DeviceError) -> UnsafeMutablePointer<Float> {
-    if let routingLogits { return routingLogits }
-    var experts = 0
-    for case .route(let op) in lowering.program.operations {
-      experts = max(experts, op.weight.rows)
-    }
-    let logits = try lowering.arena.allocate(
-      Float.self, count: experts * lowering.capacity.rowCountMax)
-    routingLogits = logits
-    return logits
-  }
-
-  func experts(in lowering: Lowering) throws(DeviceError) -> ExpertScratch {
-    if let expertScratch { return expertScratch }
-    var (topK, intermediate, hidden) = (0, 0, 0)
-    for case .experts(let op) in lowering.program.operations {
-      let slotsPerRow = lowering.program[op.routing].width
-      topK = max(topK, slotsPerRow)
-      intermediate = max(intermediate, slotsPerRow * op.intermediateWidth)
-      hidden = max(hidden, slotsPerRow * lowering.program[op.output].width)
-    }
-    let (arena, rows) = (lowering.arena, lowering.capacity.rowCountMax)
-    let made = ExpertScratch(
-      gates: try arena.allocate(Float.self, count: rows * intermediate),
-      ups: try arena.allocate(Float.self, count: rows * intermediate),
-      parts: try arena.allocate(Float.self, count: rows * hidden),
-      slots: try arena.allocate(Int32.self, count: rows * topK),
-      slotRows: try arena.allocate(Int32.self, count: rows * topK))
-    expertScratch = made
-    return made
   }
 }

@@ -31,11 +31,11 @@ extension Lowering {
       let output = Columns(op.output, offset: head * outputWidth, width: 0)
       input.offset += head * input.stride
       products.append(
-        product(
+        try product(
           matrix, from: values.columns(input), to: values.columns(output),
           rows: rows(of: op.output)))
     }
-    try multiply(products)
+    try multiply(gemms(products[...]), rows: rows(of: op.output))
   }
 
   mutating func rope(_ op: Rope) throws(DeviceError) {

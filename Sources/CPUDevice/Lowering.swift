@@ -69,7 +69,7 @@ struct Lowering {
     switch operation {
     case .embed(let op): try embed(op)
     case .rmsNorm(let op): try rmsNorm(op)
-    case .linear(let op): try multiply([linear(op)])
+    case .linear(let op): try multiply(gemms([linear(op)]), rows: rows(of: op.output))
     case .headwiseLinear(let op): try headwiseLinear(op)
     case .rope(let op): try rope(op)
     case .attention(let op): try attention(op)
@@ -122,24 +122,51 @@ struct Lowering {
       guard case .linear(let op) = program.operations[index] else { continue }
       products.append(try linear(op))
       phases.beginOperation()
-      phases.append(try phase(kernels.gemms, gemms(products.suffix(1))))
+      try append(gemms(products.suffix(1)), to: &phases)
     }
     fusedPhases.beginOperation()
-    fusedPhases.append(try phase(kernels.gemms, gemms(products[...])))
+    try append(gemms(products[...]), to: &fusedPhases)
     for _ in group.dropFirst() { fusedPhases.continueOperation() }
   }
 
+  private func append(_ products: ck_gemms, to list: inout PhaseList) throws(DeviceError) {
+    if let quantization = try quantization(for: products, rows: products.products[0].rows) {
+      list.append(quantization)
+    }
+    list.append(try phase(kernels.gemms, products))
+  }
+
   private mutating func linear(_ op: Linear) throws(DeviceError) -> ck_gemm {
-    var product = product(
+    var product = try product(
       try packer.matrix(op.weight), from: values.columns(Columns(op.input, width: 0)),
       to: values.columns(Columns(op.output, width: 0)), rows: rows(of: op.output))
     if let bias = op.bias { product.bias = try packer.floats(bias) }
     return product
   }
 
-  /// One phase of independent products.
-  mutating func multiply(_ products: [ck_gemm]) throws(DeviceError) {
-    try append(kernels.gemms, gemms(products[...]))
+  /// One phase of independent products, of one input where they take codes. Its rows are
+  /// `rows * count`.
+  mutating func multiply(
+    _ products: ck_gemms, rows: UnsafePointer<Int64>, repeat count: Int = 1
+  ) throws(DeviceError) {
+    if let quantization = try quantization(for: products, rows: rows, repeat: count) {
+      phases.append(quantization)
+      fusedPhases.append(quantization)
+    }
+    try append(kernels.gemms, products)
+  }
+
+  /// What turns the input of products into the codes that some of them take, if any does.
+  private func quantization(
+    for products: ck_gemms, rows: UnsafePointer<Int64>, repeat count: Int = 1
+  ) throws(DeviceError) -> ck_phase? {
+    let all = UnsafeBufferPointer(start: products.products, count: Int(products.count))
+    guard let product = all.first(where: { $0.codes.codes != nil }) else { return nil }
+    return try phase(
+      kernels.quantize,
+      ck_quantize(
+        rows: rows, repeat: Int64(count), input: product.input,
+        input_stride: product.input_stride, width: product.inner, codes: product.codes))
   }
 
   func gemms(_ products: ArraySlice<ck_gemm>) throws(DeviceError) -> ck_gemms {
@@ -147,7 +174,7 @@ struct Lowering {
     for (index, product) in products.enumerated() { place[index] = product }
     let panels = products.reduce(0) { $0 + PackedMatrix.panelCount(Int($1.columns)) }
     // Large enough for full register tiles, small enough that threads end together.
-    let unit = min(4, max(1, panels / (4 * threadCount)))
+    let unit = min(Int(CK_UNIT_PANELS), max(1, panels / (4 * threadCount)))
     return ck_gemms(
       products: UnsafePointer(place), count: Int64(products.count), unit_panels: Int64(unit))
   }
@@ -155,14 +182,19 @@ struct Lowering {
   func product(
     _ matrix: PackedMatrix, from input: ck_columns, to output: ck_columns,
     rows: UnsafePointer<Int64>
-  ) -> ck_gemm {
+  ) throws(DeviceError) -> ck_gemm {
     var product = ck_gemm()
+    if matrix.takesCodes {
+      product.codes = try scratch.codes(in: self)
+      product.codes.group_count = Int64(LayerScratch.codeGroupCount(matrix.inner))
+    }
     product.rows = rows
     product.input = UnsafePointer(input.data)
     product.input_stride = input.stride
     product.output = output.data
     product.output_stride = output.stride
     product.panels = matrix.panels
+    product.scales = matrix.scales
     product.type = matrix.type
     product.inner = Int64(matrix.inner)
     product.columns = Int64(matrix.columns)

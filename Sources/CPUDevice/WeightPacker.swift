@@ -5,25 +5,14 @@ internal import Device
 internal import Program
 internal import Support
 
-/// A matrix `[inner, columns]` in panels of 16 columns: what a product streams through.
-struct PackedMatrix {
-  var panels: UnsafeRawPointer
-  var type: ck_type
-  var inner: Int
-  var columns: Int
-
-  static func panelCount(_ columns: Int) -> Int { (columns + Int(CK_PANEL) - 1) / Int(CK_PANEL) }
-}
-
 /// Brings weights into the forms that kernels use, with all threads.
 struct WeightPacker {
   let source: any WeightSource
   let precision: CPUPrecision
   let arena: Arena
   let pool: WorkerPool
-  /// Whether any matrix is kept as f32, and as bf16.
-  private(set) var hasFloat32 = false
-  private(set) var hasBFloat16 = false
+  /// How the matrices so far are kept, but routers.
+  private var typesInUse = PackedTypes()
   /// What keeps mapped tensors.
   private(set) var owners: [any AnyObject & Sendable] = []
   private(set) var loadedBytes = 0
@@ -37,13 +26,7 @@ struct WeightPacker {
   }
 
   /// What a person reads.
-  var precisionInUse: String {
-    switch (hasFloat32, hasBFloat16) {
-    case (true, true): "f32 and bf16"
-    case (false, true): "bf16"
-    default: "f32"
-    }
-  }
+  var precisionInUse: String { typesInUse.description }
 
   /// A whole weight as `input · weightᵀ` needs it.
   mutating func matrix(
@@ -58,7 +41,7 @@ struct WeightPacker {
   /// The matrices of all heads, in order.
   mutating func headMatrices(_ op: HeadwiseLinear) throws(DeviceError) -> [PackedMatrix] {
     let tensor = try tensor(op.weight)
-    let type = Self.type(of: tensor, precision)
+    let type = Self.headType(of: tensor, precision)
     var matrices: [PackedMatrix] = []
     for head in 0..<op.input.count {
       let first = head * op.rowsPerHead + op.rows.lowerBound
@@ -85,12 +68,22 @@ struct WeightPacker {
     return try description(tensor)
   }
 
+  /// How linears and experts are kept.
   static func type(of tensor: StoredTensor, _ precision: CPUPrecision) -> ck_type {
     switch precision {
     case .f32: CK_F32
     case .bf16: CK_BF16
+    case .w8: CK_W8
+    case .w4: CK_W4
     case .auto: tensor.type == .float32 ? CK_F32 : CK_BF16
     }
+  }
+
+  /// How the small matrices of single heads are kept: never as codes, which would cost accuracy
+  /// between two products and save little.
+  static func headType(of tensor: StoredTensor, _ precision: CPUPrecision) -> ck_type {
+    let codes = precision == .w8 || precision == .w4
+    return type(of: tensor, codes ? .auto : precision)
   }
 
   private mutating func tensor(_ weight: Weight) throws(DeviceError) -> StoredTensor {
@@ -108,19 +101,19 @@ struct WeightPacker {
   ) throws(DeviceError) -> PackedMatrix {
     let (inner, columns) =
       transposed ? (rows.count, tensor.weight.columns) : (tensor.weight.columns, rows.count)
-    let size = type == CK_BF16 ? 2 : 4
-    let byteCount = PackedMatrix.panelCount(columns) * Int(CK_PANEL) * inner * size
-    let panels = UnsafeMutableRawPointer(try arena.allocate(UInt8.self, count: byteCount))
+    let panels = UnsafeMutableRawPointer(
+      try arena.allocate(
+        UInt8.self, count: PackedMatrix.panelBytes(type, inner: inner, columns: columns)))
+    let scales = try arena.allocate(
+      UInt16.self, count: PackedMatrix.scaleCount(type, inner: inner, columns: columns))
     let arguments = ck_pack(
       source: try description(tensor), first_row: Int64(rows.lowerBound),
       transposed: transposed ? 1 : 0, inner: Int64(inner), columns: Int64(columns), type: type,
-      panels: panels)
+      panels: panels, scales: scales)
     pool.run(ck_run_pack, arguments)
-    if countAs {
-      hasFloat32 = hasFloat32 || type == CK_F32
-      hasBFloat16 = hasBFloat16 || type == CK_BF16
-    }
-    return PackedMatrix(panels: panels, type: type, inner: inner, columns: columns)
+    if countAs { typesInUse.insert(type) }
+    return PackedMatrix(
+      panels: panels, scales: scales, type: type, inner: inner, columns: columns)
   }
 
   private func description(_ tensor: StoredTensor) throws(DeviceError) -> ck_tensor {

@@ -25,7 +25,8 @@ package struct WeightTraffic: Hashable, Sendable {
       case .linear(let op):
         denseBytes += try Self.bytes(op.weight, source, precision)
       case .headwiseLinear(let op):
-        let whole = try Self.bytes(op.weight, source, precision)
+        let type = WeightPacker.headType(of: try source.tensor(op.weight), precision)
+        let whole = op.weight.elementCount * (type == CK_BF16 ? 2 : 4)
         denseBytes += whole * op.rows.count / op.rowsPerHead
       case .route(let op):
         denseBytes += op.weight.elementCount * 4
@@ -56,6 +57,8 @@ package struct WeightTraffic: Hashable, Sendable {
     _ weight: Weight, _ source: any WeightSource, _ precision: CPUPrecision
   ) throws(WeightError) -> Int {
     let type = WeightPacker.type(of: try source.tensor(weight), precision)
-    return weight.elementCount * (type == CK_BF16 ? 2 : 4)
+    let (inner, columns) = (weight.columns, weight.rows)
+    return PackedMatrix.panelBytes(type, inner: inner, columns: columns)
+      + 2 * PackedMatrix.scaleCount(type, inner: inner, columns: columns)
   }
 }

@@ -8,7 +8,8 @@
 
 // MARK: Tensors
 
-typedef enum { CK_F32, CK_F16, CK_BF16, CK_FP8 } ck_type;
+/// The last two are forms of packed matrices only: codes with scales (see `ck_gemm`).
+typedef enum { CK_F32, CK_F16, CK_BF16, CK_FP8, CK_W8, CK_W4 } ck_type;
 
 /// A stored matrix, row-major. `scales` may be NULL; else one scale for each block.
 typedef struct {
@@ -22,8 +23,40 @@ typedef struct {
 /// Converts `count` elements of a row to f32, exactly but for the product with the block's scale.
 void ck_convert(const ck_tensor *tensor, int64_t row, int64_t column, int64_t count, float *out);
 
-/// Columns of output that lie side by side in a panel.
-enum { CK_PANEL = 16 };
+/// Columns of output that lie side by side in a panel; panels of a unit of work, at most.
+enum { CK_PANEL = 16, CK_UNIT_PANELS = 4 };
+
+// MARK: Codes
+
+/// Inner indices that share a scale: of activations and W8, and of W4. Panels of codes are padded
+/// to whole `CK_INNER_PADDING` inner indices.
+enum { CK_CODE_GROUP = 128, CK_W4_GROUP = 32, CK_INNER_PADDING = 32 };
+
+static inline int64_t ck_padded_inner(int64_t inner) {
+  return (inner + CK_INNER_PADDING - 1) / CK_INNER_PADDING * CK_INNER_PADDING;
+}
+
+/// Groups of weights that share a scale, of so many inner indices.
+static inline int64_t ck_scale_groups(ck_type type, int64_t inner) {
+  const int64_t group = type == CK_W8 ? CK_CODE_GROUP : CK_W4_GROUP;
+  return (inner + group - 1) / group;
+}
+
+/// A group of activations: x = scale * code. The sums of its codes, all and each 32.
+typedef struct {
+  float scale;
+  int32_t sum;
+  int32_t parts[4];
+} ck_code_group;
+
+/// Rows of activations as signed bytes.
+typedef struct {
+  /// `[rows][group_count * CK_CODE_GROUP]`; zeros behind the width of a row.
+  int8_t *codes;
+  /// `[rows][group_count]`
+  ck_code_group *groups;
+  int64_t group_count;
+} ck_codes;
 
 // MARK: A step
 
@@ -79,7 +112,10 @@ int64_t ck_claim(ck_worker *worker);
 
 // MARK: Arguments of kernels
 
-/// Packs a matrix into panels `[k][16 columns]`, missing columns being 0.
+/// Packs a matrix into panels, missing columns being 0: `[k][16 columns]` of f32 or bf16 (rounded
+/// to nearest, ties to even); `[k / 4][16 columns][4]` bytes of W8; `[k / 8][16 columns][4]` bytes
+/// of W4, those of k … k + 3 in the low, those of k + 4 … k + 7 in the high half. A weight is its
+/// group's scale times (byte - 128), or (nibble - 8).
 typedef struct {
   ck_tensor source;
   /// The first of the stored rows used.
@@ -88,9 +124,11 @@ typedef struct {
   /// transposed, row `first_row + k`, column `n`.
   int transposed;
   int64_t inner, columns;
-  /// CK_F32 or CK_BF16 (rounded to nearest, ties to even).
+  /// CK_F32, CK_BF16, CK_W8 or CK_W4.
   ck_type type;
   void *panels;
+  /// Of codes: bf16, `[panel][group][16 columns]`.
+  uint16_t *scales;
 } ck_pack;
 
 /// `output[r] = input[r] · W + bias`, W being `inner × columns` in panels.
@@ -99,12 +137,16 @@ typedef struct {
   const int64_t *rows;
   const float *input;
   int64_t input_stride;
+  /// The input where W is of codes.
+  ck_codes codes;
   /// Which rows of input and output row `r` is; NULL: `r` itself.
   const int32_t *input_rows;
   float *output;
   int64_t output_stride;
   const int32_t *output_rows;
   const void *panels;
+  /// As in `ck_pack`.
+  const uint16_t *scales;
   const float *bias;
   int64_t inner, columns;
   ck_type type;
@@ -116,6 +158,15 @@ typedef struct {
   int64_t count;
   int64_t unit_panels;
 } ck_gemms;
+
+/// Turns `rows * repeat` rows, `width` wide, into codes.
+typedef struct {
+  const int64_t *rows;
+  int64_t repeat;
+  const float *input;
+  int64_t input_stride, width;
+  ck_codes codes;
+} ck_quantize;
 
 /// Groups of columns of a value: group `g` of row `r` begins at `data + r * stride + g * group`.
 typedef struct {
@@ -233,10 +284,10 @@ typedef struct {
 
 typedef struct {
   const char *name;
-  ck_kernel gemms, norm, attention, swiglu, add, rope, combine, read;
+  ck_kernel gemms, quantize, norm, attention, swiglu, add, rope, combine, read;
 } ck_kernels;
 
-typedef enum { CK_PORTABLE, CK_AVX2, CK_AVX512, CK_LEVELS } ck_level;
+typedef enum { CK_PORTABLE, CK_AVX2, CK_AVX512, CK_AVX512_VNNI, CK_LEVELS } ck_level;
 
 /// The kernels of a level; NULL where this machine (or its operating system) lacks it.
 const ck_kernels *ck_kernels_of(ck_level level);

@@ -29,7 +29,7 @@ struct ModelOptions {
       "--model", "DIR",
       "Hugging Face checkpoint: config.json, tokenizer.json, *.safetensors; or 'synthetic'"),
     Option("--device", "NAME", "auto, cpu or reference", default: "auto"),
-    Option("--precision", "NAME", "auto, f32 or bf16", default: "auto: as stored"),
+    Option("--precision", "NAME", "auto, f32, bf16, w8 or w4", default: "auto: as stored"),
     Option("--stages", "N", "run ranges of layers on N executors", default: "1"),
     Option("--context-slices", "N", "split every sequence's keys over N executors", default: "1"),
     Option("--threads", "N", "compute threads of each device", default: "its share of the cores"),
@@ -45,8 +45,9 @@ struct ModelOptions {
     synthetic = try SyntheticOptions.read(arguments)
     device = try Self.device(arguments.string("--device") ?? "auto")
     cpuPrecision = try Self.precision(arguments)
-    if device == .reference, cpuPrecision == .bf16 {
-      throw UsageError("--precision is 'bf16'; the reference device runs f32")
+    if device == .reference, ![.auto, .f32].contains(cpuPrecision) {
+      throw UsageError(
+        "--precision is '\(cpuPrecision.rawValue)'; the reference device runs f32")
     }
     stages = try arguments.integer("--stages", in: 1...1_024) ?? 1
     contextSlices = try arguments.integer("--context-slices", in: 1...64) ?? 1
@@ -71,10 +72,10 @@ struct ModelOptions {
 
   private static func precision(_ arguments: Arguments) throws(UsageError) -> CPUPrecision {
     let precision = arguments.string("--precision") ?? "auto"
-    if ["w8", "w4", "fp8"].contains(precision) {
+    if precision == "fp8" {
       throw UsageError(
-        "--precision is '\(precision)'; this build runs auto, f32 and bf16 (FP8 checkpoints load "
-          + "in either)")
+        "--precision is 'fp8'; this build runs auto, f32, bf16, w8 and w4 (FP8 checkpoints load in "
+          + "each)")
     }
     let word = try arguments.choice("--precision", of: CPUPrecision.allCases.map(\.rawValue))
     return word.flatMap(CPUPrecision.init) ?? .auto

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+// Matrix products of 8-bit activations and 8- or 4-bit weights. Within a group of inner indices the
+// sum is one of integers, exact in any order; groups are added in order in f32. So neither tiles,
+// nor cuts of k, nor how a weight lies in memory change a bit.
+//
+// With activations x = s · a and weights w = t · (u - o) in a group (a signed, u unsigned, o the
+// offset that makes codes unsigned):  Σ x w = s t (Σ a u - o Σ a).  The quantiser counted Σ a.
+#pragma once
+#include "dot.h"
+#include "kernels.h"
+#include "vector.h"
+
+/// Inner indices of one pass, whole groups: the weights of a unit stay in L1 and L2.
+/// `CODE_TILE` is the number of accumulators of the largest register tile.
+enum { CODE_BLOCK = 512, CODE_ROWS = CK_CODE_ROWS, CODE_TILE = CK_CODE_TILE };
+
+/// How far ahead of a product its weights are asked for.
+enum { PREFETCH_BYTES = 2048 };
+
+/// What a tile reads its weights from.
+typedef enum {
+  BYTES,    // W8 as stored: `[k / 4][16 columns][4]`, groups of 128
+  NIBBLES,  // W4 as stored: `[k / 8][16 columns][4]`, low k … k + 3, high the next; groups of 32
+  UNPACKED, // W4 in bytes like those of W8; groups of 32
+} code_source;
+
+typedef struct {
+  const int8_t *codes[CODE_ROWS];
+  const ck_code_group *groups[CODE_ROWS];
+  float *outputs[CODE_ROWS];
+  /// How many bytes before they are needed weights are asked for.
+  int64_t prefetch;
+} code_tile;
+
+INLINE int source_group(const code_source source) {
+  return source == BYTES ? CK_CODE_GROUP : CK_W4_GROUP;
+}
+
+INLINE int32_t load_word(const int8_t *codes) {
+  int32_t word;
+  memcpy(&word, codes, sizeof word);
+  return word;
+}
+
+/// Four inner indices of `rows` × `panels`.
+INLINE void multiply_words(
+    const code_tile *t, const int rows, const int panels, const v64u *w, int64_t k,
+    v16i *sums) {
+  weight_words words[4];
+#pragma clang loop unroll(full)
+  for (int p = 0; p < panels; p++) words[p] = prepare_weights(w[p]);
+#pragma clang loop unroll(full)
+  for (int r = 0; r < rows; r++) {
+    const code_words x = prepare_codes(load_word(t->codes[r] + k));
+#pragma clang loop unroll(full)
+    for (int p = 0; p < panels; p++) sums[r * panels + p] = dot4(sums[r * panels + p], words[p], x);
+  }
+}
+
+/// The integer sums of inner indices `from ..< to` of one group. `weights` are those of `from`.
+INLINE void multiply_group(
+    const code_tile *t, const int rows, const int panels, const code_source source,
+    const uint8_t *weights, int64_t stride, int64_t from, int64_t to,
+    v16i *sums) {
+  const int step = source == NIBBLES ? 8 : 4;
+  for (int64_t k = from; k < to; k += step, weights += 64) {
+    v64u w[4];
+#pragma clang loop unroll(full)
+    for (int p = 0; p < panels; p++) {
+      w[p] = load_bytes(weights + p * stride);
+      if (source != UNPACKED) __builtin_prefetch(weights + p * stride + t->prefetch);
+    }
+    if (source != NIBBLES) {
+      multiply_words(t, rows, panels, w, k, sums);
+      continue;
+    }
+    v64u low[4], high[4];
+#pragma clang loop unroll(full)
+    for (int p = 0; p < panels; p++) {
+      low[p] = low_nibbles(w[p]);
+      high[p] = high_nibbles(w[p]);
+    }
+    multiply_words(t, rows, panels, low, k, sums);
+    multiply_words(t, rows, panels, high, k + 4, sums);
+  }
+}
+
+/// One register tile over the inner indices `from ..< to`, whole groups but the last. `weights` are
+/// those of the first panel and `from`, `stride` bytes before those of the next panel.
+INLINE void multiply_codes(
+    const ck_gemm *g, const code_tile *t, const int rows, const int panels,
+    const code_source source, const uint8_t *weights, int64_t stride, int64_t panel, int64_t from,
+    int64_t to) {
+  const int group = source_group(source), offset = source == BYTES ? 128 : 8;
+  const int bytes = source == NIBBLES ? CK_PANEL / 2 : CK_PANEL;  // of one inner index
+  const int64_t scale_stride = ck_scale_groups(g->type, g->inner) * CK_PANEL;
+  const uint16_t *scales = g->scales + panel * scale_stride;
+  v16f totals[CODE_TILE];
+#pragma clang loop unroll(full)
+  for (int r = 0; r < rows; r++)
+#pragma clang loop unroll(full)
+    for (int p = 0; p < panels; p++) {
+      const int64_t column = (panel + p) * CK_PANEL;
+      totals[r * panels + p] =
+          from == 0 ? splat(0) : load_some(t->outputs[r] + column, g->columns - column);
+    }
+  for (int64_t k = from; k < to; k += group) {
+    const int64_t end = k + group < to ? k + group : to;
+    v16i sums[CODE_TILE];
+#pragma clang loop unroll(full)
+    for (int r = 0; r < rows; r++) {
+      const ck_code_group *codes = &t->groups[r][k / CK_CODE_GROUP];
+      const int32_t sum = source == BYTES ? codes->sum : codes->parts[k % CK_CODE_GROUP / group];
+#pragma clang loop unroll(full)
+      for (int p = 0; p < panels; p++) sums[r * panels + p] = (v16i)(-offset * sum);
+    }
+    multiply_group(t, rows, panels, source, weights + (k - from) * bytes, stride, k, end, sums);
+    v16f scale[4];
+#pragma clang loop unroll(full)
+    for (int p = 0; p < panels; p++)
+      scale[p] = load_bf16(scales + p * scale_stride + k / group * CK_PANEL);
+#pragma clang loop unroll(full)
+    for (int r = 0; r < rows; r++) {
+      const v16f x = splat(t->groups[r][k / CK_CODE_GROUP].scale);
+#pragma clang loop unroll(full)
+      for (int p = 0; p < panels; p++) {
+        const v16f sum = __builtin_convertvector(sums[r * panels + p], v16f);
+        totals[r * panels + p] = fma16(sum, x * scale[p], totals[r * panels + p]);
+      }
+    }
+  }
+  const int with_bias = g->bias != NULL && to >= g->inner;
+#pragma clang loop unroll(full)
+  for (int r = 0; r < rows; r++)
+#pragma clang loop unroll(full)
+    for (int p = 0; p < panels; p++) {
+      const int64_t column = (panel + p) * CK_PANEL, left = g->columns - column;
+      if (with_bias) totals[r * panels + p] += load_some(g->bias + column, left);
+      store_some(t->outputs[r] + column, totals[r * panels + p], left);
+    }
+}
+
+/// `rows` rows by the panels `panel ..< end`.
+INLINE void multiply_code_rows(
+    const ck_gemm *g, const code_tile *t, const int rows, const code_source source,
+    const uint8_t *weights, int64_t stride, int64_t panel, int64_t end, int64_t from, int64_t to) {
+  const int wide = CK_CODE_PANELS(rows);
+  for (; panel + wide <= end; panel += wide, weights += wide * stride)
+    multiply_codes(g, t, rows, wide, source, weights, stride, panel, from, to);
+  for (; panel < end; panel++, weights += stride)
+    multiply_codes(g, t, rows, 1, source, weights, stride, panel, from, to);
+}
+
+typedef void (*multiply_code_kernel)(
+    const ck_gemm *, const code_tile *, const uint8_t *, int64_t, int64_t, int64_t, int64_t,
+    int64_t);
+
+/// Kept apart from each other, one for each shape, so that registers are assigned to each alone.
+#define DEFINE_CODE_ROWS(rows, source)                                                       \
+  static __attribute__((noinline)) void multiply_##rows##_##source(                          \
+      const ck_gemm *g, const code_tile *t, const uint8_t *weights, int64_t stride,          \
+      int64_t panel, int64_t end, int64_t from, int64_t to) {                                \
+    multiply_code_rows(g, t, rows, source, weights, stride, panel, end, from, to);           \
+  }
+#define DEFINE_CODE_SOURCES(rows) \
+  DEFINE_CODE_ROWS(rows, BYTES) DEFINE_CODE_ROWS(rows, NIBBLES) DEFINE_CODE_ROWS(rows, UNPACKED)
+
+DEFINE_CODE_SOURCES(1)
+DEFINE_CODE_SOURCES(2)
+#if CK_CODE_ROWS >= 4
+DEFINE_CODE_SOURCES(3)
+DEFINE_CODE_SOURCES(4)
+#endif
+#if CK_CODE_ROWS >= 12
+DEFINE_CODE_SOURCES(5)
+DEFINE_CODE_SOURCES(6)
+DEFINE_CODE_SOURCES(7)
+DEFINE_CODE_SOURCES(8)
+DEFINE_CODE_SOURCES(9)
+DEFINE_CODE_SOURCES(10)
+DEFINE_CODE_SOURCES(11)
+DEFINE_CODE_SOURCES(12)
+#endif
+#if CK_CODE_ROWS >= 20
+DEFINE_CODE_SOURCES(13)
+DEFINE_CODE_SOURCES(14)
+DEFINE_CODE_SOURCES(15)
+DEFINE_CODE_SOURCES(16)
+DEFINE_CODE_SOURCES(17)
+DEFINE_CODE_SOURCES(18)
+DEFINE_CODE_SOURCES(19)
+DEFINE_CODE_SOURCES(20)
+#endif
+
+#define CODE_TABLE_2(source) multiply_1_##source, multiply_2_##source
+#define CODE_TABLE_4(source) CODE_TABLE_2(source), multiply_3_##source, multiply_4_##source
+#define CODE_TABLE_12(source)                                                            \
+  CODE_TABLE_4(source), multiply_5_##source, multiply_6_##source, multiply_7_##source,   \
+      multiply_8_##source, multiply_9_##source, multiply_10_##source,                    \
+      multiply_11_##source, multiply_12_##source
+#define CODE_TABLE_20(source)                                                            \
+  CODE_TABLE_12(source), multiply_13_##source, multiply_14_##source,                     \
+      multiply_15_##source, multiply_16_##source, multiply_17_##source,                  \
+      multiply_18_##source, multiply_19_##source, multiply_20_##source
+#define CODE_TABLE_OF(rows, source) CODE_TABLE_##rows(source)
+#define CODE_TABLE(rows, source) {CODE_TABLE_OF(rows, source)}
+static const multiply_code_kernel code_kernels[3][CODE_ROWS] = {
+  CODE_TABLE(CK_CODE_ROWS, BYTES), CODE_TABLE(CK_CODE_ROWS, NIBBLES),
+  CODE_TABLE(CK_CODE_ROWS, UNPACKED)};
+
+/// Nibbles to bytes, so that many rows need not do it again. `from` and `to` are multiples of 8.
+static void unpack_nibbles(
+    const uint8_t *packed, int64_t packed_stride, int64_t panels, int64_t indices, uint8_t *out,
+    int64_t stride) {
+  for (int64_t p = 0; p < panels; p++, packed += packed_stride, out += stride)
+    for (int64_t k = 0; k < indices; k += 8) {
+      const v64u w = load_bytes(packed + k * (CK_PANEL / 2));
+      __builtin_prefetch(packed + (k + CODE_BLOCK) * (CK_PANEL / 2));
+      store_bytes(out + k * CK_PANEL, low_nibbles(w));
+      store_bytes(out + (k + 4) * CK_PANEL, high_nibbles(w));
+    }
+}
+
+/// All rows by some panels over the inner indices `from ..< to`, in tiles of at most `most` rows.
+static void multiply_code_block(
+    const ck_gemm *g, const code_source source, int64_t most, const uint8_t *weights,
+    int64_t stride, int64_t panel, int64_t end, int64_t from, int64_t to) {
+  const int64_t rows = *g->rows, width = g->codes.group_count * CK_CODE_GROUP;
+  // Tiles of almost one size: a remainder of few rows would cost nearly as much as a full tile.
+  const int64_t tiles = (rows + most - 1) / most;
+  for (int64_t i = 0, row = 0, count; i < tiles; i++, row += count) {
+    count = (rows - row + tiles - i - 1) / (tiles - i);
+    code_tile tile;
+    // The first tile brings the block, the second already the next one.
+    tile.prefetch = i == 0 ? PREFETCH_BYTES : i == 1 ? CODE_BLOCK * CK_PANEL : 0;
+    for (int64_t r = 0; r < count; r++) {
+      const int64_t in = g->input_rows ? g->input_rows[row + r] : row + r;
+      const int64_t out = g->output_rows ? g->output_rows[row + r] : row + r;
+      tile.codes[r] = g->codes.codes + in * width;
+      tile.groups[r] = g->codes.groups + in * g->codes.group_count;
+      tile.outputs[r] = g->output + out * g->output_stride;
+    }
+    code_kernels[source][count - 1](g, &tile, weights, stride, panel, end, from, to);
+  }
+}
+
+/// Panels that many rows are multiplied by at once: a block of them fits into half of L1.
+enum { BLOCK_PANELS = 2 };
+
+/// More rows than one register tile has: block by block, so that tiles find the weights in L1.
+static void multiply_code_panels(const ck_gemm *g, int64_t panel, int64_t end) {
+  _Alignas(64) uint8_t unpacked[BLOCK_PANELS * CODE_BLOCK * CK_PANEL];
+  const int64_t inner = ck_padded_inner(g->inner);
+  const int bytes = g->type == CK_W4 ? CK_PANEL / 2 : CK_PANEL;
+  const int64_t stride = inner * bytes, unpacked_stride = CODE_BLOCK * CK_PANEL;
+  for (int64_t from = 0; from < inner; from += CODE_BLOCK) {
+    const int64_t to = from + CODE_BLOCK < inner ? from + CODE_BLOCK : inner;
+    const uint8_t *weights = (const uint8_t *)g->panels + panel * stride + from * bytes;
+    if (g->type == CK_W4) {
+      unpack_nibbles(weights, stride, end - panel, to - from, unpacked, unpacked_stride);
+      multiply_code_block(
+          g, UNPACKED, CK_BLOCK_ROWS, unpacked, unpacked_stride, panel, end, from, to);
+    } else {
+      multiply_code_block(g, BYTES, CK_BLOCK_ROWS, weights, stride, panel, end, from, to);
+    }
+  }
+}
+
+/// All rows by the panels of one unit, which are read from memory once.
+static void multiply_code_unit(const ck_gemm *g, int64_t panel, int64_t end) {
+  const int is_w4 = g->type == CK_W4;
+  if (*g->rows <= (is_w4 ? CK_NIBBLE_ROWS : CODE_ROWS)) {
+    const int64_t inner = ck_padded_inner(g->inner);
+    const int64_t stride = inner * (is_w4 ? CK_PANEL / 2 : CK_PANEL);
+    multiply_code_block(
+        g, is_w4 ? NIBBLES : BYTES, CODE_ROWS, (const uint8_t *)g->panels + panel * stride,
+        stride, panel, end, 0, inner);
+    return;
+  }
+  for (; panel < end; panel += BLOCK_PANELS)
+    multiply_code_panels(g, panel, panel + BLOCK_PANELS < end ? panel + BLOCK_PANELS : end);
+}
