@@ -41,9 +41,11 @@ package final class WakeSignal: @unchecked Sendable {  // the C objects are made
   package func notify() {
     let previous = state.exchange(State.notified, ordering: .acquiringAndReleasing)
     guard previous == State.sleeping else { return }
+    // Once we had the lock, the sleeper has seen the notification or waits on the condition. It is
+    // woken without the lock: it would run at once, often in our place, only to sleep for that.
     pthread_mutex_lock(mutex)
-    pthread_cond_signal(condition)
     pthread_mutex_unlock(mutex)
+    pthread_cond_signal(condition)
   }
 
   /// Sleeps until notified or, if given, until `deadline` on `Clock`. Returns whether notified.
