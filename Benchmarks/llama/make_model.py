@@ -30,11 +30,12 @@ DENSE = dict(
     tie_word_embeddings=False, hidden_act="silu", torch_dtype="bfloat16",
     bos_token_id=0, eos_token_id=1)
 
-# DeepSeek-V2-Lite made smaller: 1.7 billion weights, about 0.3 billion read for a token.
+# DeepSeek-V2 made smaller: 1.7 billion weights, about 0.3 billion read for a token. With a compressed
+# query, because llama.cpp expects one in any number of layers but those of V2-Lite.
 MOE = dict(
     architectures=["DeepseekV2ForCausalLM"], model_type="deepseek_v2", hidden_size=1024,
     intermediate_size=5632, moe_intermediate_size=704, num_hidden_layers=12,
-    num_attention_heads=16, num_key_value_heads=16, q_lora_rank=None, kv_lora_rank=512,
+    num_attention_heads=16, num_key_value_heads=16, q_lora_rank=512, kv_lora_rank=512,
     qk_nope_head_dim=128, qk_rope_head_dim=64, v_head_dim=128, n_routed_experts=64,
     n_shared_experts=2, num_experts_per_tok=6, first_k_dense_replace=1, moe_layer_freq=1,
     n_group=1, topk_group=1, topk_method="greedy", scoring_func="softmax", norm_topk_prob=False,
@@ -82,8 +83,11 @@ def moe_tensors(c):
     yield from ends(c)
     for i in range(c["num_hidden_layers"]):
         attention = f"model.layers.{i}.self_attn"
-        yield (f"{attention}.q_proj.weight", f"blk.{i}.attn_q.weight",
-               (heads * (nope + rope), hidden))
+        rank = c["q_lora_rank"]
+        yield f"{attention}.q_a_proj.weight", f"blk.{i}.attn_q_a.weight", (rank, hidden)
+        yield f"{attention}.q_a_layernorm.weight", f"blk.{i}.attn_q_a_norm.weight", (rank,)
+        yield (f"{attention}.q_b_proj.weight", f"blk.{i}.attn_q_b.weight",
+               (heads * (nope + rope), rank))
         yield (f"{attention}.kv_a_proj_with_mqa.weight", f"blk.{i}.attn_kv_a_mqa.weight",
                (latent + rope, hidden))
         yield f"{attention}.kv_a_layernorm.weight", f"blk.{i}.attn_kv_a_norm.weight", (latent,)
@@ -160,6 +164,7 @@ def metadata(writer, c):
     writer.add_value_length(latent)
     writer.add_key_length_mla(nope + rope)
     writer.add_value_length_mla(c["v_head_dim"])
+    writer.add_q_lora_rank(c["q_lora_rank"])
     writer.add_kv_lora_rank(latent)
     writer.add_rope_dimension_count(rope)
     writer.add_leading_dense_block_count(c["first_k_dense_replace"])

@@ -63,12 +63,14 @@ INLINE void multiply_group(
     const uint8_t *weights, int64_t stride, int64_t from, int64_t to,
     v16i *sums) {
   const int step = source == NIBBLES ? 8 : 4;
+  // Few rows are as fast as memory, and the processor's own prefetching serves them best.
+  const int prefetches = source == BYTES ? rows > 6 : source == NIBBLES && rows > 3;
   for (int64_t k = from; k < to; k += step, weights += 64) {
     v64u w[4];
 #pragma clang loop unroll(full)
     for (int p = 0; p < panels; p++) {
       w[p] = load_bytes(weights + p * stride);
-      if (source != UNPACKED) __builtin_prefetch(weights + p * stride + t->prefetch);
+      if (prefetches) __builtin_prefetch(weights + p * stride + t->prefetch);
     }
     if (source != NIBBLES) {
       multiply_words(t, rows, panels, w, k, sums);

@@ -10,7 +10,7 @@
 #define CK_DOT CK_DOT_VNNI
 #define CK_CODE_ROWS 20
 #define CK_CODE_TILE 20
-#define CK_CODE_PANELS(rows) ((rows) <= 2 ? 4 : (rows) <= 6 ? 2 : 1)
+#define CK_CODE_PANELS(rows) ((rows) <= 2 ? 4 : (rows) <= 10 ? 2 : 1)
 #define CK_NIBBLE_ROWS 12
 #define CK_BLOCK_ROWS 6
 #define CK_KEYS 4
