@@ -30,8 +30,8 @@ DENSE = dict(
     tie_word_embeddings=False, hidden_act="silu", torch_dtype="bfloat16",
     bos_token_id=0, eos_token_id=1)
 
-# DeepSeek-V2 made smaller: 1.7 billion weights, about 0.3 billion read for a token. With a compressed
-# query, because llama.cpp expects one in any number of layers but those of V2-Lite.
+# DeepSeek-V2 made smaller: 1.7 billion weights, about 0.3 billion read for a token. With a
+# compressed query, because llama.cpp expects one in any number of layers but those of V2-Lite.
 MOE = dict(
     architectures=["DeepseekV2ForCausalLM"], model_type="deepseek_v2", hidden_size=1024,
     intermediate_size=5632, moe_intermediate_size=704, num_hidden_layers=12,
