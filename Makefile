@@ -23,7 +23,7 @@ serve: build ## serve a checkpoint: make serve MODEL=DIR [ARGS="--listen 0.0.0.0
 	@test -n "$(MODEL)" || { echo 'usage: make serve MODEL=DIR [ARGS="..."]' >&2; exit 2; }
 	$(SILICA) serve --model "$(MODEL)" $(ARGS)
 
-bench: build ## Silica against llama.cpp on random weights (some 30 minutes, 15 GB): tables, JSON, plots
+bench: build ## Silica against llama.cpp on random weights (long; 13 GB): tables, JSON, plots
 	@Tools/setup.sh bench-llama
 	@.venv/bin/python Benchmarks/llama/run.py $(SILICA) $(ARGS)
 

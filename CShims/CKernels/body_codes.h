@@ -28,8 +28,6 @@ typedef struct {
   const int8_t *codes[CODE_ROWS];
   const ck_code_group *groups[CODE_ROWS];
   float *outputs[CODE_ROWS];
-  /// How many bytes before they are needed weights are asked for.
-  int64_t prefetch;
 } code_tile;
 
 INLINE int source_group(const code_source source) {
@@ -70,7 +68,7 @@ INLINE void multiply_group(
 #pragma clang loop unroll(full)
     for (int p = 0; p < panels; p++) {
       w[p] = load_bytes(weights + p * stride);
-      if (prefetches) __builtin_prefetch(weights + p * stride + t->prefetch);
+      if (prefetches) __builtin_prefetch(weights + p * stride + PREFETCH_BYTES);
     }
     if (source != NIBBLES) {
       multiply_words(t, rows, panels, w, k, sums);
@@ -164,53 +162,33 @@ typedef void (*multiply_code_kernel)(
       int64_t panel, int64_t end, int64_t from, int64_t to) {                                \
     multiply_code_rows(g, t, rows, source, weights, stride, panel, end, from, to);           \
   }
-#define DEFINE_CODE_SOURCES(rows) \
-  DEFINE_CODE_ROWS(rows, BYTES) DEFINE_CODE_ROWS(rows, NIBBLES) DEFINE_CODE_ROWS(rows, UNPACKED)
+#define NAME_CODE_ROWS(rows, source) multiply_##rows##_##source,
 
-DEFINE_CODE_SOURCES(1)
-DEFINE_CODE_SOURCES(2)
-#if CK_CODE_ROWS >= 4
-DEFINE_CODE_SOURCES(3)
-DEFINE_CODE_SOURCES(4)
-#endif
-#if CK_CODE_ROWS >= 12
-DEFINE_CODE_SOURCES(5)
-DEFINE_CODE_SOURCES(6)
-DEFINE_CODE_SOURCES(7)
-DEFINE_CODE_SOURCES(8)
-DEFINE_CODE_SOURCES(9)
-DEFINE_CODE_SOURCES(10)
-DEFINE_CODE_SOURCES(11)
-DEFINE_CODE_SOURCES(12)
-#endif
-#if CK_CODE_ROWS >= 20
-DEFINE_CODE_SOURCES(13)
-DEFINE_CODE_SOURCES(14)
-DEFINE_CODE_SOURCES(15)
-DEFINE_CODE_SOURCES(16)
-DEFINE_CODE_SOURCES(17)
-DEFINE_CODE_SOURCES(18)
-DEFINE_CODE_SOURCES(19)
-DEFINE_CODE_SOURCES(20)
-#endif
+// `X(rows, source)` for 1 up to so many rows: the numbers that levels may choose.
+#define CODE_ROWS_2(X, source) X(1, source) X(2, source)
+#define CODE_ROWS_4(X, source) CODE_ROWS_2(X, source) X(3, source) X(4, source)
+#define CODE_ROWS_6(X, source) CODE_ROWS_4(X, source) X(5, source) X(6, source)
+#define CODE_ROWS_12(X, source)                                                   \
+  CODE_ROWS_6(X, source) X(7, source) X(8, source) X(9, source) X(10, source)     \
+  X(11, source) X(12, source)
+#define CODE_ROWS_20(X, source)                                                   \
+  CODE_ROWS_12(X, source) X(13, source) X(14, source) X(15, source) X(16, source) \
+  X(17, source) X(18, source) X(19, source) X(20, source)
+#define CODE_ROWS_TO(count, X, source) CODE_ROWS_##count(X, source)
+#define EACH_CODE_ROWS(count, X, source) CODE_ROWS_TO(count, X, source)
 
-#define CODE_TABLE_2(source) multiply_1_##source, multiply_2_##source
-#define CODE_TABLE_4(source) CODE_TABLE_2(source), multiply_3_##source, multiply_4_##source
-#define CODE_TABLE_12(source)                                                            \
-  CODE_TABLE_4(source), multiply_5_##source, multiply_6_##source, multiply_7_##source,   \
-      multiply_8_##source, multiply_9_##source, multiply_10_##source,                    \
-      multiply_11_##source, multiply_12_##source
-#define CODE_TABLE_20(source)                                                            \
-  CODE_TABLE_12(source), multiply_13_##source, multiply_14_##source,                     \
-      multiply_15_##source, multiply_16_##source, multiply_17_##source,                  \
-      multiply_18_##source, multiply_19_##source, multiply_20_##source
-#define CODE_TABLE_OF(rows, source) CODE_TABLE_##rows(source)
-#define CODE_TABLE(rows, source) {CODE_TABLE_OF(rows, source)}
+EACH_CODE_ROWS(CK_CODE_ROWS, DEFINE_CODE_ROWS, BYTES)
+EACH_CODE_ROWS(CK_NIBBLE_ROWS, DEFINE_CODE_ROWS, NIBBLES)
+EACH_CODE_ROWS(CK_BLOCK_ROWS, DEFINE_CODE_ROWS, UNPACKED)
+
+/// By source, and rows less one: as many as the level multiplies at once from there.
 static const multiply_code_kernel code_kernels[3][CODE_ROWS] = {
-  CODE_TABLE(CK_CODE_ROWS, BYTES), CODE_TABLE(CK_CODE_ROWS, NIBBLES),
-  CODE_TABLE(CK_CODE_ROWS, UNPACKED)};
+  [BYTES] = {EACH_CODE_ROWS(CK_CODE_ROWS, NAME_CODE_ROWS, BYTES)},
+  [NIBBLES] = {EACH_CODE_ROWS(CK_NIBBLE_ROWS, NAME_CODE_ROWS, NIBBLES)},
+  [UNPACKED] = {EACH_CODE_ROWS(CK_BLOCK_ROWS, NAME_CODE_ROWS, UNPACKED)},
+};
 
-/// Nibbles to bytes, so that many rows need not do it again. `from` and `to` are multiples of 8.
+/// Nibbles to bytes, so that many rows need not do it again. `indices` is a multiple of 8.
 static void unpack_nibbles(
     const uint8_t *packed, int64_t packed_stride, int64_t panels, int64_t indices, uint8_t *out,
     int64_t stride) {
@@ -233,8 +211,6 @@ static void multiply_code_block(
   for (int64_t i = 0, row = 0, count; i < tiles; i++, row += count) {
     count = (rows - row + tiles - i - 1) / (tiles - i);
     code_tile tile;
-    // The first tile brings the block, the second already the next one.
-    tile.prefetch = i == 0 ? PREFETCH_BYTES : i == 1 ? CODE_BLOCK * CK_PANEL : 0;
     for (int64_t r = 0; r < count; r++) {
       const int64_t in = g->input_rows ? g->input_rows[row + r] : row + r;
       const int64_t out = g->output_rows ? g->output_rows[row + r] : row + r;

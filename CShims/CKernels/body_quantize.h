@@ -39,6 +39,7 @@ static void quantize_group(const float *x, int64_t count, int8_t *codes, ck_code
   }
 }
 
+/// Groups of a unit of work.
 enum { QUANTIZE_GROUPS = 16 };
 
 static void run_quantize(const void *arguments, const ck_step *step, ck_worker *worker) {

@@ -18,7 +18,7 @@ extension Lowering {
       matrix, from: values.columns(Columns(op.input, width: 0)),
       to: ck_columns(data: logits, stride: Int64(experts), group: 0, count: 1, width: 0),
       rows: rows)
-    try multiply(gemms([product]), rows: rows)
+    try multiply(gemms([product]))
     // Scores, candidates, marks, and the groups' scores and marks.
     reserveScratch(5 * experts)
     try append(

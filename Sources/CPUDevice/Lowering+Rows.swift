@@ -35,7 +35,7 @@ extension Lowering {
           matrix, from: values.columns(input), to: values.columns(output),
           rows: rows(of: op.output)))
     }
-    try multiply(gemms(products[...]), rows: rows(of: op.output))
+    try multiply(gemms(products[...]))
   }
 
   mutating func rope(_ op: Rope) throws(DeviceError) {

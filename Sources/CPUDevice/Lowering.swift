@@ -69,7 +69,7 @@ struct Lowering {
     switch operation {
     case .embed(let op): try embed(op)
     case .rmsNorm(let op): try rmsNorm(op)
-    case .linear(let op): try multiply(gemms([linear(op)]), rows: rows(of: op.output))
+    case .linear(let op): try multiply(gemms([linear(op)]))
     case .headwiseLinear(let op): try headwiseLinear(op)
     case .rope(let op): try rope(op)
     case .attention(let op): try attention(op)
@@ -122,18 +122,11 @@ struct Lowering {
       guard case .linear(let op) = program.operations[index] else { continue }
       products.append(try linear(op))
       phases.beginOperation()
-      try append(gemms(products.suffix(1)), to: &phases)
+      phases.append(contentsOf: try productPhases(gemms(products.suffix(1))))
     }
     fusedPhases.beginOperation()
-    try append(gemms(products[...]), to: &fusedPhases)
+    fusedPhases.append(contentsOf: try productPhases(gemms(products[...])))
     for _ in group.dropFirst() { fusedPhases.continueOperation() }
-  }
-
-  private func append(_ products: ck_gemms, to list: inout PhaseList) throws(DeviceError) {
-    if let quantization = try quantization(for: products, rows: products.products[0].rows) {
-      list.append(quantization)
-    }
-    list.append(try phase(kernels.gemms, products))
   }
 
   private mutating func linear(_ op: Linear) throws(DeviceError) -> ck_gemm {
@@ -144,29 +137,27 @@ struct Lowering {
     return product
   }
 
-  /// One phase of independent products, of one input where they take codes. Its rows are
-  /// `rows * count`.
+  /// Adds the phases of independent products to both lists; see `productPhases`.
   mutating func multiply(
-    _ products: ck_gemms, rows: UnsafePointer<Int64>, repeat count: Int = 1
+    _ products: ck_gemms, rows: UnsafePointer<Int64>? = nil, repeat count: Int = 1
   ) throws(DeviceError) {
-    if let quantization = try quantization(for: products, rows: rows, repeat: count) {
-      phases.append(quantization)
-      fusedPhases.append(quantization)
-    }
-    try append(kernels.gemms, products)
+    let added = try productPhases(products, rows: rows, repeat: count)
+    phases.append(contentsOf: added)
+    fusedPhases.append(contentsOf: added)
   }
 
-  /// What turns the input of products into the codes that some of them take, if any does.
-  private func quantization(
-    for products: ck_gemms, rows: UnsafePointer<Int64>, repeat count: Int = 1
-  ) throws(DeviceError) -> ck_phase? {
+  /// One phase of independent products and, where some take codes, one before it that makes these
+  /// of the input. They have one input then, of `rows * count` rows; nil: of the products' rows.
+  private func productPhases(
+    _ products: ck_gemms, rows: UnsafePointer<Int64>? = nil, repeat count: Int = 1
+  ) throws(DeviceError) -> [ck_phase] {
+    let phases = [try phase(kernels.gemms, products)]
     let all = UnsafeBufferPointer(start: products.products, count: Int(products.count))
-    guard let product = all.first(where: { $0.codes.codes != nil }) else { return nil }
-    return try phase(
-      kernels.quantize,
-      ck_quantize(
-        rows: rows, repeat: Int64(count), input: product.input,
-        input_stride: product.input_stride, width: product.inner, codes: product.codes))
+    guard let product = all.first(where: { $0.codes.codes != nil }) else { return phases }
+    let quantization = ck_quantize(
+      rows: rows ?? product.rows, repeat: Int64(count), input: product.input,
+      input_stride: product.input_stride, width: product.inner, codes: product.codes)
+    return [try phase(kernels.quantize, quantization)] + phases
   }
 
   func gemms(_ products: ArraySlice<ck_gemm>) throws(DeviceError) -> ck_gemms {

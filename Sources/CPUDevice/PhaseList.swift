@@ -16,6 +16,8 @@ struct PhaseList {
 
   mutating func append(_ phase: ck_phase) { phases.append(phase) }
 
+  mutating func append(contentsOf more: [ck_phase]) { phases += more }
+
   /// The phases of some operations; nil where a border lies inside a fused group.
   func range(_ operations: Range<Int>) -> Range<Int>? {
     guard let start = starts[operations.lowerBound], let end = starts[operations.upperBound]

@@ -79,8 +79,8 @@ struct WeightPacker {
     }
   }
 
-  /// How the small matrices of single heads are kept: never as codes, which would cost accuracy
-  /// between two products and save little.
+  /// How the small matrices of single heads are kept: never as codes. All heads read parts of one
+  /// value, and codes are made of one input for all products of a phase.
   static func headType(of tensor: StoredTensor, _ precision: CPUPrecision) -> ck_type {
     let codes = precision == .w8 || precision == .w4
     return type(of: tensor, codes ? .auto : precision)
