@@ -4,11 +4,12 @@
 //
 //   client --target HOST:PORT [--method session|generate] [--streams N] [--connections N]
 //          [--tokens N] [--delta-tokens N] [--prompt-tokens N] [--warm-up N] [--repeat N]
-//          [--server-pid PID] [--allocations FILE]
+//          [--server-pid PID] [--allocations FILE] [--statistics 1]
 //
 // All streams start a generation of --tokens tokens at once, --repeat times, after one of --warm-up
 // tokens that is not counted. With --server-pid, the server's CPU time in that span is told; with
-// --allocations, what allocations.so counted in it.
+// --allocations, what allocations.so counted in it. With --statistics, the server is asked at the
+// end how long its messages took from the end of their step to C-core, all since its start.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -22,6 +23,7 @@
 
 #include "allocations.h"
 #include "arguments.h"
+#include "statistics.h"
 #include "stream.h"
 
 namespace {
@@ -35,6 +37,7 @@ struct Options {
   int repeat = 0;
   pid_t server = 0;
   std::string allocations;
+  bool statistics = false;
   Request request;
 };
 
@@ -52,6 +55,7 @@ Options Read(const Arguments& arguments) {
   options.repeat = static_cast<int>(arguments["repeat"]);
   options.server = static_cast<pid_t>(arguments["server-pid"]);
   options.allocations = arguments.text("allocations");
+  options.statistics = arguments["statistics"] > 0;
   options.request.tokens = static_cast<uint32_t>(arguments["tokens"]);
   options.request.delta_tokens_max = static_cast<uint32_t>(arguments["delta-tokens"]);
   options.request.prompt_tokens = static_cast<uint32_t>(arguments["prompt-tokens"]);
@@ -133,6 +137,7 @@ class Load {
       for (const auto& stream : streams_) stream->Close();
     }
     DrainUntil([](const Stream& stream) { return stream.is_over(); });
+    if (options_.statistics) latency_ = AskSendLatency(channels_.front(), queue_);
   }
 
   void Print() {
@@ -145,7 +150,9 @@ class Load {
         "\"server_cpu_us_per_token\": %.4f, \"client_cpu_us_per_message\": %.4f, "
         "\"first_p50_us\": %u, \"first_p90_us\": %u, \"first_p99_us\": %u, "
         "\"gap_p50_us\": %u, \"gap_p99_us\": %u, \"allocations_per_token\": %.4f, "
-        "\"allocated_bytes_per_token\": %.1f, \"errors\": %lu, \"error\": \"%s\"}\n",
+        "\"allocated_bytes_per_token\": %.1f, \"send_count\": %lu, \"send_p50_us\": %lu, "
+        "\"send_p90_us\": %lu, \"send_p99_us\": %lu, \"send_max_us\": %lu, "
+        "\"errors\": %lu, \"error\": \"%s\"}\n",
         options_.streams, options_.connections, tally_.messages, tally_.tokens, span_.seconds,
         messages / span_.seconds, tokens / span_.seconds,
         static_cast<double>(tally_.bytes) / messages,
@@ -155,7 +162,8 @@ class Load {
         Percentile(tally_.first_us, 0.9), Percentile(tally_.first_us, 0.99),
         Percentile(tally_.gap_us, 0.5), Percentile(tally_.gap_us, 0.99),
         static_cast<double>(span_.allocations) / tokens,
-        static_cast<double>(span_.allocated_bytes) / tokens, tally_.errors,
+        static_cast<double>(span_.allocated_bytes) / tokens, latency_.count, latency_.p50_us,
+        latency_.p90_us, latency_.p99_us, latency_.max_us, tally_.errors,
         Plain(tally_.error).c_str());
   }
 
@@ -201,6 +209,7 @@ class Load {
   std::vector<std::unique_ptr<Stream>> streams_;
   Tally tally_;
   Span span_;
+  SendLatency latency_;
 };
 
 }  // namespace
@@ -211,7 +220,7 @@ int main(int argc, char** argv) {
                            {{"streams", 1}, {"connections", 1}, {"tokens", request.tokens},
                             {"delta-tokens", request.delta_tokens_max},
                             {"prompt-tokens", request.prompt_tokens}, {"warm-up", 16},
-                            {"repeat", 1}, {"server-pid", 0}},
+                            {"repeat", 1}, {"server-pid", 0}, {"statistics", 0}},
                            {{"method", "session"}, {"allocations", ""}})));
   load.Run();
   load.Print();

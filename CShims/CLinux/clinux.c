@@ -6,6 +6,8 @@
 #include <pthread.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 void clinux_set_thread_name(const char *name) { pthread_setname_np(pthread_self(), name); }
 
@@ -16,4 +18,23 @@ int clinux_set_thread_cpus(const uint64_t *bits, size_t words) {
 int clinux_get_thread_cpus(uint64_t *bits, size_t words) {
   memset(bits, 0, words * sizeof *bits);
   return sched_getaffinity(0, words * sizeof *bits, (cpu_set_t *)bits) == 0 ? 0 : errno;
+}
+
+// `struct sched_attr`, first version: older C libraries do not have it.
+struct thread_scheduling {
+  uint32_t size;
+  uint32_t policy;
+  uint64_t flags;
+  int32_t nice;
+  uint32_t priority;
+  uint64_t runtime;
+  uint64_t deadline;
+  uint64_t period;
+};
+
+int clinux_set_thread_slice(uint64_t nanoseconds) {
+  struct thread_scheduling thread = {0};
+  if (syscall(SYS_sched_getattr, 0, &thread, sizeof thread, 0) != 0) return errno;
+  thread.runtime = nanoseconds;
+  return syscall(SYS_sched_setattr, 0, &thread, 0) == 0 ? 0 : errno;
 }

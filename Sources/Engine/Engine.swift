@@ -62,7 +62,9 @@ package final class Engine: Sendable {
     let loop = EngineLoop(
       scheduler: scheduler, pipeline: pipeline, commands: commands, wake: wake, gate: gate,
       vitals: vitals)
-    thread = PinnedThread(name: "engine", cpus: placement.engine.cpus) { loop.run() }
+    thread = PinnedThread(
+      name: "engine", cpus: placement.engine.cpus, takesShortTurns: true
+    ) { loop.run() }
   }
 
   // MARK: Sequences

@@ -6,12 +6,14 @@ internal import Sampling
 internal import Scheduler
 internal import Step
 internal import Support
+internal import Synchronization
 
-/// The step loop: results in, commands in, next steps out, then events to their sinks while the
-/// devices work.
+/// The step loop: results in, commands in, next steps out, events to their sinks.
 ///
-/// Confined to the engine's thread once that runs.
-final class EngineLoop: @unchecked Sendable {
+/// The engine's thread goes round it. With one stage, the thread of its executor does so too, at
+/// the end of each step, so that a step costs no thread switch; the engine's then sees to what
+/// comes while a step is under way, and to the clock.
+final class EngineLoop: @unchecked Sendable {  // `turns` guards all that changes
   /// What the loop knows of a sequence beside the scheduler. An object, so that looking it up moves
   /// nothing.
   final class Record {
@@ -41,6 +43,8 @@ final class EngineLoop: @unchecked Sendable {
   var workspace = SamplingWorkspace()
   private let wake: WakeSignal
   private let vocabularySize: Int
+  /// Held by the thread that goes round.
+  private let turns = Mutex(())
   /// When the newest step that has come back was done.
   private var stepEnd: Nanoseconds = 0
   private var nextQueueReport: Nanoseconds = 0
@@ -48,6 +52,8 @@ final class EngineLoop: @unchecked Sendable {
   var failure: SequenceError?
   /// When to stop waiting for devices; set by the order to shut down.
   var stopDeadline: Nanoseconds?
+  /// Whether every sequence has ended, for ever.
+  private var isOver = false
 
   init(
     scheduler: Scheduler, pipeline: Pipeline, commands: MPSCRing<EngineCommand>, wake: WakeSignal,
@@ -62,33 +68,54 @@ final class EngineLoop: @unchecked Sendable {
     vocabularySize = scheduler.configuration.vocabularyCount
   }
 
+  /// What the engine's thread does after a turn.
+  private enum Next {
+    case goRound
+    case sleep(until: Nanoseconds)
+    case end
+  }
+
   /// The body of the engine's thread: returns after the order to shut down.
   func run() {
     while true {
-      var hasWorked = collectResults()
-      hasWorked = applyCommands() || hasWorked
-      hasWorked = dispatch() || hasWorked
-      reportQueue()
-      // First, so that who hears of an end finds it in the numbers.
-      publish()
-      hasWorked = deliverEvents() || hasWorked
-      if let stopDeadline {
-        let isLate = Clock.nowNanoseconds >= stopDeadline
-        if scheduler.planInFlightCount == 0 || isLate { break }
+      switch turns.withLock({ _ in next() }) {
+      case .goRound: continue
+      case .sleep(let time): wake.wait(until: time)
+      case .end: return
       }
-      if !hasWorked { sleep() }
     }
-    abandonRest()
   }
 
-  private func sleep() {
+  private func next() -> Next {
+    var hasWorked = collectResults()
+    hasWorked = applyCommands() || hasWorked
+    hasWorked = dispatch() || hasWorked
+    // After the dispatch: the devices work meanwhile.
+    hasWorked = tell() || hasWorked
+    if let stopDeadline, scheduler.planInFlightCount == 0 || Clock.nowNanoseconds >= stopDeadline {
+      abandonRest()
+      isOver = true
+      return .end
+    }
+    return hasWorked ? .goRound : .sleep(until: nextTime)
+  }
+
+  /// When the engine's thread goes round even if nothing has come.
+  private var nextTime: Nanoseconds {
     let nextBeat = Clock.nowNanoseconds + EngineLimits.beatInterval
     let queueReport = scheduler.load.waiting > 0 ? nextQueueReport : nil
     let deadlines = [scheduler.nextDeadline, queueReport, stopDeadline].compactMap { $0 }
-    wake.wait(until: min(nextBeat, deadlines.min() ?? .max))
+    return min(nextBeat, deadlines.min() ?? .max)
   }
 
-  /// Tells the waiting their places, now and then.
+  /// Publishes how it stands, then hands events to their sinks: who hears of an end finds it in the
+  /// numbers. Returns whether there were events.
+  private func tell() -> Bool {
+    publish()
+    return deliverEvents()
+  }
+
+  /// Asks the scheduler to tell the waiting their places, now and then.
   private func reportQueue() {
     guard scheduler.load.waiting > 0 else { return }
     let now = Clock.nowNanoseconds
@@ -113,10 +140,12 @@ final class EngineLoop: @unchecked Sendable {
     scheduler.expire(now: now)
     guard failure == nil else { return false }
     var hasDispatched = false
+    let observer = pipeline.hasOneStage ? self : nil
     while pipeline.hasRoom, let plan = scheduler.plan(now: now) {
-      pipeline.dispatch(plan)
+      pipeline.dispatch(plan, observer: observer)
       hasDispatched = true
     }
+    reportQueue()
     return hasDispatched
   }
 
@@ -224,5 +253,28 @@ final class EngineLoop: @unchecked Sendable {
       gate.end(sequences: endCount)
     }
     publish()
+  }
+}
+
+// MARK: - The executor's thread
+
+extension EngineLoop: StepObserver {
+  /// Goes round once, unless the engine's thread is doing so; that goes round again then.
+  func stepEnded() {
+    let isStopping = turns.withLockIfAvailable { _ in
+      if !isOver { turnOfExecutor() }
+      return stopDeadline != nil
+    }
+    // The end is for the engine's thread.
+    if isStopping ?? true { wake.notify() }
+  }
+
+  private func turnOfExecutor() {
+    _ = collectResults()
+    // Before the next step: its device waits for this thread, and others can work meanwhile.
+    _ = tell()
+    _ = applyCommands()
+    _ = dispatch()
+    _ = tell()
   }
 }

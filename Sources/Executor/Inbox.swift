@@ -16,8 +16,13 @@ struct Inbox<Element: Sendable>: Sendable {
 
   /// Writer: never blocks. A full ring is a bug, since its size is the most that can be on the way.
   func put(_ element: Element) {
-    check(ring.tryPush(element), "a ring of \(ring.capacity) has no room")
+    putSilently(element)
     wake.notify()
+  }
+
+  /// Writer: the same, when the reader learns of it in another way.
+  func putSilently(_ element: Element) {
+    check(ring.tryPush(element), "a ring of \(ring.capacity) has no room")
   }
 
   /// Reader: what is there, or nil.

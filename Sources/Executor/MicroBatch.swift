@@ -15,6 +15,8 @@ package final class MicroBatch: @unchecked Sendable {
   package internal(set) var endTime: Nanoseconds = 0
   /// Why the step was not computed; its logits mean nothing then.
   package internal(set) var failure: DeviceError?
+  /// Who is told on the executor's thread that the step is among the results.
+  var observer: (any StepObserver)?
 
   /// The hidden state between two stages: `[rows, hidden]`.
   let hidden: HostBuffer

@@ -9,10 +9,10 @@ internal import Topology
 /// All executors of an engine: stages in a row, each with its context slices, and a fixed number
 /// of micro-batches that go round.
 ///
-/// `dispatch`, `nextResult` and `recycle` belong to one thread, the engine's; so do `start` and
-/// `shutdown`, to whoever owns the engine.
+/// `hasRoom`, `dispatch`, `nextResult` and `recycle` belong to the engine: one thread at a time, as
+/// a lock of the engine orders it. `start` and `shutdown` belong to whoever owns the engine.
 package final class Pipeline: @unchecked Sendable {
-  // `free` is confined to the engine's thread; the rest is immutable or made for sharing.
+  // `free` is guarded by the engine's lock; the rest is immutable or made for sharing.
 
   private let first: Inbox<StageWork>
   private let results: Inbox<StageWork>
@@ -66,6 +66,7 @@ package final class Pipeline: @unchecked Sendable {
           vocabularySize: configuration.vocabularySize, node: seats[0].node))
     }
     (first, results) = (inboxes[0], inboxes[plan.stages.count])
+    hasOneStage = plan.stages.count == 1
     notes = Self.distinct(free.flatMap(\.notes) + exchanges.flatMap { $0?.notes ?? [] })
     // `loaded` or `failed`, and `ended`, of each.
     let reports = MPSCRing<ExecutorReport>(capacity: 2 * seats.count)
@@ -136,24 +137,32 @@ package final class Pipeline: @unchecked Sendable {
     }
   }
 
-  // MARK: Steps, on the engine's thread
+  // MARK: Steps, for the engine
+
+  /// Whether steps end on the thread that they begin on, so that this may do the engine's work
+  /// between them.
+  package let hasOneStage: Bool
 
   /// Whether another step may be dispatched now.
   package var hasRoom: Bool { !free.isEmpty }
 
   /// Sends a step on its way. There must be room.
-  package func dispatch(_ plan: StepPlan) {
+  ///
+  /// - Parameter observer: told of its end in place of `resultWake`.
+  package func dispatch(_ plan: StepPlan, observer: (any StepObserver)? = nil) {
     guard let batch = free.popLast() else {
       checkFailed("no micro-batch is free", file: #fileID, line: #line)
     }
     batch.plan = plan
     batch.failure = nil
+    batch.observer = observer
     first.put(.step(batch))
   }
 
   /// The oldest step that has come back, if any; in the order of dispatch. To be recycled.
   package func nextResult() -> MicroBatch? {
     guard case .step(let batch) = results.poll() else { return nil }
+    batch.observer = nil
     return batch
   }
 

@@ -40,10 +40,17 @@ struct StageRunner {
         }
       }
       batch.endTime = pulse.endStep()
-      outbox.put(.step(batch))
+      hand(on: batch)
     }
     exchange?.send(.stop)
     outbox.put(.stop)
+  }
+
+  private func hand(on batch: MicroBatch) {
+    // Taken before the batch is its reader's.
+    guard let observer = batch.observer else { return outbox.put(.step(batch)) }
+    outbox.putSilently(.step(batch))
+    observer.stepEnded()
   }
 
   private func run(_ batch: MicroBatch) throws(DeviceError) {

@@ -68,8 +68,8 @@ final class Outbox {
   }
 
   private func post(_ index: Int) {
+    latency.noteHandOver(cause: messages[index].cause)
     messages[index].post()
-    latency.notePosted(cause: messages[index].cause)
   }
 }
 

@@ -22,6 +22,8 @@ package final class Poller: @unchecked Sendable {  // confined state is named so
   private let wakeCall: OpaquePointer
   /// Set while a wake-up is on its way; once the poller stops, for ever.
   private let isKicked = Atomic<Bool>(false)
+  /// Set while work waits elsewhere; unlike the wake-up, it is seen between any two events.
+  private let hasWork = Atomic<Bool>(false)
   private let isStopping = Atomic<Bool>(false)
   private let threadID = Atomic<UInt>(0)
   private let thread = Mutex<PinnedThread?>(nil)
@@ -37,6 +39,8 @@ package final class Poller: @unchecked Sendable {  // confined state is named so
   /// Operations posted whose event is still to come. A call has one for as long as it lives.
   private var pendingOperationCount = 0
   private var isWakeCallIdle = false
+  /// When others' work comes before events, on `Clock`.
+  private var nextWorkTime: UInt64 = 0
   private var isQueueShutDown = false
 
   /// Starts the thread. `cpus` are the CPUs it may run on, all if empty. Must be stopped.
@@ -56,7 +60,9 @@ package final class Poller: @unchecked Sendable {  // confined state is named so
     self.queue = queue
     wakeChannel = channel
     wakeCall = call
-    thread.withLock { $0 = PinnedThread(name: name, cpus: cpus) { self.run() } }
+    thread.withLock {
+      $0 = PinnedThread(name: name, cpus: cpus, takesShortTurns: true) { self.run() }
+    }
   }
 
   /// Runs `job` on the poller's thread, soon. Returns false when the ring of jobs is full or the
@@ -69,6 +75,9 @@ package final class Poller: @unchecked Sendable {  // confined state is named so
 
   /// Makes the poller run its kick handlers and jobs, soon. Any thread; cheap when one is due.
   package func kick() {
+    hasWork.store(true, ordering: .releasing)
+    // The poller itself looks before it sleeps.
+    if isCurrent { return }
     guard !isKicked.exchange(true, ordering: .acquiringAndReleasing) else { return }
     let code = grpc_call_start_batch(wakeCall, nil, 0, nil, nil)
     check(code == GRPC_CALL_OK, "cannot wake \(name): \(describe(code))")
@@ -162,7 +171,8 @@ extension Poller {
     let atOnce = gpr_inf_past(GPR_CLOCK_MONOTONIC)
     while true {
       // Messages are gathered while there are other events.
-      let event = grpc_completion_queue_next(queue, outboxes.isEmpty ? never : atOnce, nil)
+      let isIdle = outboxes.isEmpty && !hasWork.load(ordering: .relaxed)
+      let event = grpc_completion_queue_next(queue, isIdle ? never : atOnce, nil)
       switch event.type {
       case GRPC_OP_COMPLETE:
         if let tag = event.tag {
@@ -170,13 +180,14 @@ extension Poller {
         } else {
           wokenUp()
         }
-        shutDownQueueIfDone()
+        if hasWork.load(ordering: .relaxed), Clock.nowNanoseconds >= nextWorkTime { takeWork() }
       case GRPC_QUEUE_SHUTDOWN:
         kickHandlers = []
         return
-      case GRPC_QUEUE_TIMEOUT: outboxes.flush()
+      case GRPC_QUEUE_TIMEOUT: takeWork()
       default: continue
       }
+      shutDownQueueIfDone()
     }
   }
 
@@ -188,15 +199,28 @@ extension Poller {
       // another thread was first, its wake-up is on its way and we come here once more.
       isWakeCallIdle = !isKicked.exchange(true, ordering: .acquiringAndReleasing)
     }
-    while let job = jobs.tryPop() { job() }
-    for handler in kickHandlers { handler() }
-    outboxes.flush()
   }
+
+  /// Does what others have for it, and posts what is gathered.
+  private func takeWork() {
+    if hasWork.exchange(false, ordering: .acquiring) {
+      while let job = jobs.tryPop() { job() }
+      for handler in kickHandlers { handler() }
+    }
+    outboxes.flush()
+    nextWorkTime = Clock.nowNanoseconds + Self.eventsTime
+  }
+
+  /// While there are events, this much time is theirs before others' work has its turn: so what a
+  /// step has made does not wait for all the events of a burst of calls, nor these for every step.
+  private static let eventsTime: UInt64 = 100_000
 
   /// C-core aborts on an operation posted to a queue that is shut down, so it is shut down only
   /// when no call is left that could post one.
   private func shutDownQueueIfDone() {
-    guard isWakeCallIdle, pendingOperationCount == 0, !isQueueShutDown else { return }
+    guard isWakeCallIdle, pendingOperationCount == 0, !isQueueShutDown,
+      !hasWork.load(ordering: .relaxed)
+    else { return }
     isQueueShutDown = true
     grpc_call_unref(wakeCall)
     grpc_completion_queue_shutdown(queue)

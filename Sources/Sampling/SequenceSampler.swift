@@ -132,9 +132,30 @@ package struct SequenceSampler: Sendable {
 
 /// The index of the largest value; of equals the first.
 func argmax(_ values: UnsafeBufferPointer<Float>) -> Int {
-  var best = 0
-  for index in 1..<max(1, values.count) where values[index] > values[best] { best = index }
-  return best
+  let peak = maximum(values)
+  let width = SIMD16<Float>.scalarCount
+  guard let base = values.baseAddress else { return 0 }
+  // The block that has it; then within that, or in what is left after whole blocks.
+  var start = 0
+  while start + width <= values.count {
+    let block = UnsafeRawPointer(base + start).loadUnaligned(as: SIMD16<Float>.self)
+    if any(block .== peak) { break }
+    start += width
+  }
+  return (start..<values.count).first { values[$0] == peak } ?? 0
+}
+
+/// The largest of values that are all numbers.
+private func maximum(_ values: UnsafeBufferPointer<Float>) -> Float {
+  let width = SIMD16<Float>.scalarCount
+  guard let base = values.baseAddress else { return -.infinity }
+  var peaks = SIMD16<Float>(repeating: -.infinity)
+  let whole = values.count / width * width
+  for start in stride(from: 0, to: whole, by: width) {
+    let block = UnsafeRawPointer(base + start).loadUnaligned(as: SIMD16<Float>.self)
+    peaks.replace(with: block, where: block .> peaks)
+  }
+  return values[whole...].reduce(peaks.max()) { $1 > $0 ? $1 : $0 }
 }
 
 extension TokenLogprobs {

@@ -12,3 +12,7 @@ int clinux_set_thread_cpus(const uint64_t *bits, size_t words);
 
 /// Fills in the CPUs that the calling thread may run on. Returns 0, or an errno.
 int clinux_get_thread_cpus(uint64_t *bits, size_t words);
+
+/// Asks for turns of that length for the calling thread, which come sooner the shorter they are.
+/// Returns 0, or an errno. Linux before 6.12 takes it and does nothing.
+int clinux_set_thread_slice(uint64_t nanoseconds);

@@ -40,7 +40,7 @@ final class Dispatcher: @unchecked Sendable {  // all but the immutable is confi
     _ request: GenerationRequest, tokenAllowance: Int, owner: any GenerationOwner
   ) throws(ServingError) -> EngineWork {
     let work = EngineWork(owner: owner)
-    let isQueued = aux.submit { [model, mailbox] in
+    let encode: @Sendable () -> Void = { [model, mailbox] in
       guard !work.isAbandoned else { return }
       let tokens = Result { () throws(ServingError) in
         try PromptEncoder(model: model).encode(request.prompt)
@@ -50,7 +50,12 @@ final class Dispatcher: @unchecked Sendable {  // all but the immutable is confi
           EncodedPrompt(
             request: request, tokens: tokens, tokenAllowance: tokenAllowance, work: work)))
     }
-    guard isQueued else {
+    if case .tokens = request.prompt {
+      // Nothing to tokenise: it would cost two thread switches.
+      encode()
+      return work
+    }
+    guard aux.submit(encode) else {
       throw ServingError(
         .resourceExhausted, "\(limits.waitingPrompts) prompts already wait to be tokenised",
         reason: "PROMPT_QUEUE_FULL", retryDelay: 1_000_000_000)
