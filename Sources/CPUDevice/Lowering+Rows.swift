@@ -112,6 +112,15 @@ extension Lowering {
       left: values.floats(left), right: values.floats(right), output: values.floats(output))
   }
 
+  mutating func join(_ op: Join) throws(DeviceError) {
+    try append(
+      ck_run_join,
+      ck_join(
+        rows: rows(of: op.output), left: values.floats(op.left), right: values.floats(op.right),
+        output: values.floats(op.output), left_width: Int64(program[op.left].width),
+        right_width: Int64(program[op.right].width)))
+  }
+
   mutating func selectOutputs(_ op: SelectOutputs) throws(DeviceError) {
     try append(
       ck_run_select,

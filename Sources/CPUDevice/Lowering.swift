@@ -78,6 +78,7 @@ struct Lowering {
     case .experts(let op): try experts(op)
     case .swiglu(let op): try swiglu(op)
     case .add(let op): try add(op)
+    case .join(let op): try join(op)
     case .selectOutputs(let op): try selectOutputs(op)
     }
   }

@@ -58,10 +58,11 @@ struct DeepSeekV2 {
   private func program(head: Weight) -> Program {
     decoder.program(
       head: head,
-      attention: { b, x, prefix in attention.build(&b, x, prefix + "self_attn.") },
-      feedForward: { b, x, prefix, layer in
-        layers.contain(layer)
-          ? experts.build(&b, x, prefix + "mlp.") : dense.build(&b, x, prefix + "mlp.")
-      })
+      Decoder.Halves(
+        attention: { b, x, prefix in attention.build(&b, x, prefix + "self_attn.") },
+        feedForward: { b, x, prefix, layer in
+          layers.contain(layer)
+            ? experts.build(&b, x, prefix + "mlp.") : dense.build(&b, x, prefix + "mlp.")
+        }))
   }
 }

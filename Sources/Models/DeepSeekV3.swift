@@ -7,8 +7,8 @@ internal import Support
 /// DeepSeek-V3, V3.1 and R1 (arXiv 2412.19437): as V2, with experts chosen by sigmoid scores and a
 /// learned bias that balances their load without an auxiliary loss ("noaux_tc").
 ///
-/// The layer for multi-token prediction, stored as one more layer after the last, is not part of
-/// the forward pass and is not read.
+/// The layer for multi-token prediction, stored as one more layer after the last, is a program of
+/// its own: it guesses the token after the next one.
 struct DeepSeekV3 {
   private static let defaults = ExpertDefaults(
     firstLayer: 3, sharedCount: 1, scale: 2.5, groups: (count: 8, kept: 4))
@@ -18,6 +18,8 @@ struct DeepSeekV3 {
   private let dense: GatedMLP
   private let experts: MixtureOfExperts
   private let layers: ExpertLayers
+  /// Layers for multi-token prediction; all released models have one.
+  private let nextTokenLayerCount: Int
 
   init(_ configuration: ModelConfiguration) throws(CheckpointError) {
     let fields = configuration.fields
@@ -26,6 +28,7 @@ struct DeepSeekV3 {
       configuration,
       ropeLayout: try fields.bool("rope_interleave", default: true) ? .interleaved : .halves)
     layers = try ExpertLayers(fields, defaults: Self.defaults)
+    nextTokenLayerCount = try fields.integer("num_nextn_predict_layers", 0..., default: 0)
     dense = GatedMLP(
       hiddenSize: decoder.hiddenSize,
       intermediateSize: try fields.integer("intermediate_size", 1...))
@@ -47,12 +50,21 @@ struct DeepSeekV3 {
   @Sendable static func program(
     _ configuration: ModelConfiguration, head: Weight
   ) throws(CheckpointError) -> Program {
-    try Self(configuration).program(head: head)
+    let model = try Self(configuration)
+    return model.decoder.program(head: head, model.halves)
   }
 
-  private func program(head: Weight) -> Program {
-    decoder.program(
-      head: head,
+  /// Nil for a model without such a layer.
+  @Sendable static func nextTokenProgram(
+    _ configuration: ModelConfiguration, head: Weight
+  ) throws(CheckpointError) -> Program? {
+    let model = try Self(configuration)
+    guard model.nextTokenLayerCount > 0 else { return nil }
+    return model.decoder.nextTokenProgram(head: head, model.halves)
+  }
+
+  private var halves: Decoder.Halves {
+    Decoder.Halves(
       attention: { b, x, prefix in attention.build(&b, x, prefix + "self_attn.") },
       feedForward: { b, x, prefix, layer in
         layers.contain(layer)

@@ -6,39 +6,67 @@ package import Support
 
 /// The families of models that Silica runs, by the architecture that `config.json` names.
 package enum Model {
-  /// Builds a family's program from its configuration; the second argument is the output matrix.
-  private typealias Builder =
-    @Sendable (ModelConfiguration, _ head: Weight) throws(CheckpointError) -> Program
+  /// A family: how its programs are built from a configuration and the output matrix.
+  private struct Family {
+    typealias Build<Result> =
+      @Sendable (ModelConfiguration, _ head: Weight) throws(CheckpointError) -> Result
 
-  private static let builders: [(architecture: String, build: Builder)] = [
-    ("DeepseekV2ForCausalLM", DeepSeekV2.program),
-    ("DeepseekV3ForCausalLM", DeepSeekV3.program),
-    ("LlamaForCausalLM", Llama.program),
-    ("Qwen2ForCausalLM", Qwen2.program),
+    let architecture: String
+    let program: Build<Program>
+    var nextTokenProgram: Build<Program?> = { (_, _) throws(CheckpointError) in nil }
+  }
+
+  private static let families = [
+    Family(architecture: "DeepseekV2ForCausalLM", program: DeepSeekV2.program),
+    Family(
+      architecture: "DeepseekV3ForCausalLM", program: DeepSeekV3.program,
+      nextTokenProgram: DeepSeekV3.nextTokenProgram),
+    Family(architecture: "LlamaForCausalLM", program: Llama.program),
+    Family(architecture: "Qwen2ForCausalLM", program: Qwen2.program),
   ]
 
   /// What `program(for:)` knows.
-  package static var architectures: [String] { builders.map(\.architecture) }
+  package static var architectures: [String] { families.map(\.architecture) }
 
   /// The program of a checkpoint, every weight of which is there and has the right shape.
   package static func program(for checkpoint: Checkpoint) throws(ModelError) -> Program {
-    let configuration = checkpoint.configuration
-    guard
-      let builder = builders.first(where: { $0.architecture == configuration.architecture })
-    else {
-      throw ModelError(
-        .unimplemented,
-        "\(checkpoint.directory)/config.json: architectures holds '\(configuration.architecture)'; "
-          + "expected one of \(architectures.joined(separator: ", "))")
-    }
+    let family = try family(of: checkpoint)
     let program: Program
     do {
-      program = try builder.build(configuration, headWeight(of: checkpoint))
+      program = try family.program(checkpoint.configuration, headWeight(of: checkpoint))
     } catch {
       throw ModelError(error.code, error.message)
     }
     try checkWeights(of: program, in: checkpoint)
     return program
+  }
+
+  /// The program that guesses the token after the next one, of a model that was trained with one
+  /// (multi-token prediction). Beside a token it takes the hidden state that the last layer of
+  /// `program(for:)` left at the token before it. Nil for other models.
+  package static func nextTokenProgram(
+    for checkpoint: Checkpoint
+  ) throws(ModelError) -> Program? {
+    let family = try family(of: checkpoint)
+    let program: Program?
+    do {
+      program = try family.nextTokenProgram(checkpoint.configuration, headWeight(of: checkpoint))
+    } catch {
+      throw ModelError(error.code, error.message)
+    }
+    if let program { try checkWeights(of: program, in: checkpoint) }
+    return program
+  }
+
+  private static func family(of checkpoint: Checkpoint) throws(ModelError) -> Family {
+    let architecture = checkpoint.configuration.architecture
+    guard let family = families.first(where: { $0.architecture == architecture }) else {
+      throw ModelError(
+        .unimplemented,
+        "\(checkpoint.directory)/config.json: architectures holds '\(architecture)'; "
+          + "expected one of \(architectures.joined(separator: ", "))")
+    }
+    return family
   }
 
   /// The matrix that makes logits: `lm_head.weight`, or the embedding where a checkpoint with tied

@@ -46,7 +46,8 @@ struct Qwen2 {
   private func program(head: Weight) -> Program {
     decoder.program(
       head: head,
-      attention: { b, x, prefix in attention.build(&b, x, prefix + "self_attn.") },
-      feedForward: { b, x, prefix, _ in mlp.build(&b, x, prefix + "mlp.") })
+      Decoder.Halves(
+        attention: { b, x, prefix in attention.build(&b, x, prefix + "self_attn.") },
+        feedForward: { b, x, prefix, _ in mlp.build(&b, x, prefix + "mlp.") }))
   }
 }

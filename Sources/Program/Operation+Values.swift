@@ -16,6 +16,7 @@ extension Operation {
     case .experts(let op): [op.input, op.routing]
     case .swiglu(let op): [op.gate, op.up]
     case .add(let op): [op.left, op.right]
+    case .join(let op): [op.left, op.right]
     case .selectOutputs(let op): [op.input]
     }
   }
@@ -34,6 +35,7 @@ extension Operation {
     case .experts(let op): [op.output]
     case .swiglu(let op): [op.output]
     case .add(let op): [op.output]
+    case .join(let op): [op.output]
     case .selectOutputs(let op): [op.output]
     }
   }
@@ -47,7 +49,7 @@ extension Operation {
     case .headwiseLinear(let op): [op.weight]
     case .route(let op): [op.weight] + (op.correctionBias.map { [$0] } ?? [])
     case .experts(let op): op.experts.flatMap { [$0.gate, $0.up, $0.down] }
-    case .rope, .attention, .latentAttention, .swiglu, .add, .selectOutputs: []
+    case .rope, .attention, .latentAttention, .swiglu, .add, .join, .selectOutputs: []
     }
   }
 }

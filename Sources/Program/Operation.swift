@@ -14,6 +14,7 @@ package enum Operation: Hashable, Sendable {
   case experts(Experts)
   case swiglu(SwiGLU)
   case add(Add)
+  case join(Join)
   case selectOutputs(SelectOutputs)
 }
 
@@ -204,6 +205,13 @@ package struct SwiGLU: Hashable, Sendable {
 
 /// `output = left + right`.
 package struct Add: Hashable, Sendable {
+  package var left: ValueID
+  package var right: ValueID
+  package var output: ValueID
+}
+
+/// `output = [left | right]`: the columns of both, side by side.
+package struct Join: Hashable, Sendable {
   package var left: ValueID
   package var right: ValueID
   package var output: ValueID

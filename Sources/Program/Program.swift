@@ -5,7 +5,7 @@
 /// It is plain data: the reference device interprets it, a fast device lowers it at load, a
 /// slice is a range or a rewrite of it. Built with `ProgramBuilder`.
 package struct Program: Hashable, Sendable {
-  /// What flows in: token ids, or the hidden state that an earlier stage left.
+  /// What flows in: token ids, or (beside them) the hidden state that an earlier stage left.
   package enum Input: Hashable, Sendable {
     case tokens
     case hidden(ValueID)

@@ -11,6 +11,7 @@ package struct ProgramBuilder {
   private var caches: [CacheShape] = []
   private var operations: [Operation] = []
   private var layers: [Range<Int>] = []
+  private var input = Program.Input.tokens
 
   package init() {}
 
@@ -132,6 +133,12 @@ package struct ProgramBuilder {
     return output
   }
 
+  package mutating func join(_ left: ValueID, _ right: ValueID) -> ValueID {
+    let output = value("joined", width: width(of: left) + width(of: right))
+    operations.append(.join(Join(left: left, right: right, output: output)))
+    return output
+  }
+
   package mutating func selectOutputs(_ input: ValueID) -> ValueID {
     let output = value("outputs", width: width(of: input), rows: .outputs)
     operations.append(.selectOutputs(SelectOutputs(input: input, output: output)))
@@ -139,6 +146,14 @@ package struct ProgramBuilder {
   }
 
   // MARK: Structure
+
+  /// Makes the program take a hidden state, `[tokens, width]`, beside its tokens.
+  package mutating func hiddenInput(width: Int) -> ValueID {
+    check(input == .tokens, "a program has one hidden input")
+    let value = value("hidden", width: width)
+    input = .hidden(value)
+    return value
+  }
 
   /// Runs `body` and records what it appends as one layer.
   package mutating func layer(_ body: (inout ProgramBuilder) -> Void) {
@@ -160,7 +175,7 @@ package struct ProgramBuilder {
     check(width(of: logits) == vocabularySize, "logits are not as wide as the vocabulary")
     return Program(
       name: name, vocabularySize: vocabularySize, contextLength: contextLength, values: values,
-      caches: caches, operations: operations, layers: layers, input: .tokens,
+      caches: caches, operations: operations, layers: layers, input: input,
       output: .logits(logits))
   }
 

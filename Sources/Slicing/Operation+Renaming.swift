@@ -53,6 +53,9 @@ extension Operation {
     case .add(var op):
       (op.left, op.right, op.output) = (value(op.left), value(op.right), value(op.output))
       return .add(op)
+    case .join(var op):
+      (op.left, op.right, op.output) = (value(op.left), value(op.right), value(op.output))
+      return .join(op)
     case .selectOutputs(var op):
       (op.input, op.output) = (value(op.input), value(op.output))
       return .selectOutputs(op)

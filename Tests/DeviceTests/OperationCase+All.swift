@@ -41,6 +41,7 @@ extension OperationCase {
       b.swiglu(gate: x, up: b.linear(x, Weight("w", [35, 35])))
     },
     OperationCase("add", width: 35) { b, x in b.add(x, b.linear(x, Weight("w", [35, 35]))) },
+    OperationCase("join", width: 35) { b, x in b.join(x, b.linear(x, Weight("w", [6, 35]))) },
   ]
 
   private static let attention: [OperationCase] = [

@@ -13,6 +13,13 @@ extension EndToEnd {
     private func difference(
       _ checkpoint: SyntheticCheckpoint, _ options: String...
     ) throws -> Float {
+      try difference(
+        checkpoint, from: checkpoint.logits, rows: checkpoint.prompt.count, options)
+    }
+
+    private func difference(
+      _ checkpoint: SyntheticCheckpoint, from expected: [Float], rows: Int, _ options: [String]
+    ) throws -> Float {
       let folder = try TemporaryDirectory()
       let tokens = checkpoint.prompt.map(String.init).joined(separator: ",")
       let result = try SilicaCommand.run(
@@ -21,9 +28,8 @@ extension EndToEnd {
       try #require(result.status == 0, "\(result.errors)")
       let file = try Data(contentsOf: URL(filePath: folder.path("logits.npy")))
       let logits = try #require(NumPyArray(file))
-      let shape = [checkpoint.prompt.count, checkpoint.logits.count / checkpoint.prompt.count]
-      try #require(logits.shape == shape)
-      let differences = zip(logits.values, checkpoint.logits).map { abs($0 - $1) }
+      try #require(logits.shape == [rows, expected.count / rows])
+      let differences = zip(logits.values, expected).map { abs($0 - $1) }
       return differences.contains(where: \.isNaN) ? .nan : differences.max() ?? .nan
     }
 
@@ -32,6 +38,26 @@ extension EndToEnd {
       let checkpoint = try SyntheticCheckpoint(model)
       #expect(try difference(checkpoint, "--device", "reference") <= Self.tolerance)
       #expect(try difference(checkpoint, "--device", "cpu", "--precision", "f32") <= Self.tolerance)
+    }
+
+    @Test(arguments: [["--device", "reference"], ["--device", "cpu", "--precision", "f32"]])
+    func `logits of the token after the next equal those of transformers`(
+      device: [String]
+    ) throws {
+      let checkpoint = try SyntheticCheckpoint("v3-hub-mtp")
+      let expected = try #require(checkpoint.afterNext)
+      let found = try difference(
+        checkpoint, from: expected, rows: checkpoint.prompt.count - 1, device + ["--after-next"])
+      #expect(found <= Self.tolerance)
+    }
+
+    @Test func `a model without a layer for multi-token prediction says so`() throws {
+      let checkpoint = try SyntheticCheckpoint("qwen2")
+      let result = try SilicaCommand.run(
+        "logits", "--model", checkpoint.directory, "--tokens", "1,2", "--after-next", "--out",
+        "/dev/null")
+      #expect(result.status == 1)
+      #expect(result.errors.contains("num_nextn_predict_layers"), "\(result.errors)")
     }
 
     @Test(arguments: ["v3-deep", "qwen2-deep"])

@@ -21,6 +21,9 @@ package struct SyntheticCheckpoint: Sendable {
   package let greedy: [Int32]
   /// transformers' logits after each token of the prompt: `[prompt, vocabulary]`.
   package let logits: [Float]
+  /// Those of the token after the next, `[prompt - 1, vocabulary]`; nil for a model without a layer
+  /// for multi-token prediction.
+  package let afterNext: [Float]?
   private let temporary: TemporaryDirectory
 
   private static var folder: String { Repository.path("Tests/Fixtures/models") }
@@ -33,17 +36,24 @@ package struct SyntheticCheckpoint: Sendable {
     let golden = try Self.json("\(source)/golden.json").objectValue
     prompt = Self.tokens(golden?["prompt"])
     greedy = Self.tokens(golden?["greedy"])
-    let stored = try Data(contentsOf: URL(filePath: "\(source)/logits.npy"))
-    // A NumPy file of version 1.0: its header's length is at byte 8.
-    let dataStart = 10 + Int(stored[8]) + Int(stored[9]) << 8
-    logits = stored[dataStart...].withUnsafeBytes { bytes in
-      (0..<bytes.count / 4).map { bytes.loadUnaligned(fromByteOffset: $0 * 4, as: Float.self) }
-    }
+    logits = try Self.floats("\(source)/logits.npy")
+    let afterNextPath = "\(source)/after_next.npy"
+    afterNext =
+      FileManager.default.fileExists(atPath: afterNextPath) ? try Self.floats(afterNextPath) : nil
     let configuration = try Data(contentsOf: URL(filePath: "\(source)/config.json"))
     try configuration.write(to: URL(filePath: "\(directory)/config.json"))
     let tensors = try Self.json("\(source)/tensors.json").arrayValue ?? []
     let shards = try Self.json("\(source)/config.json").objectValue?["silica_shards"]?.integerValue
     try Self.write(tensors.compactMap(SyntheticTensor.init), shards: shards ?? 1, to: directory)
+  }
+
+  /// The elements of a NumPy file of version 1.0: its header's length is at byte 8.
+  private static func floats(_ path: String) throws -> [Float] {
+    let stored = try Data(contentsOf: URL(filePath: path))
+    let start = 10 + Int(stored[8]) + Int(stored[9]) << 8
+    return stored[start...].withUnsafeBytes { bytes in
+      (0..<bytes.count / 4).map { bytes.loadUnaligned(fromByteOffset: $0 * 4, as: Float.self) }
+    }
   }
 
   private static func json(_ path: String) throws -> JSON {

@@ -10,27 +10,17 @@ Usage: .venv/bin/python Tools/oracle/make_demo_model.py [FOLDER]
 The same files come out of every run.
 """
 
-import json
 import pathlib
-import struct
 import sys
 
 import numpy
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
-from tokenizers import pre_tokenizers, processors, trainers
+
+from deepseek_format import CONTROL_TOKENS, END, make_tokenizer, tokenizer_config, write_json
+from deepseek_format import write_shards
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SEED = 20_241_226
 SHARD_BYTES_MAX = 900_000
-
-BEGIN, END, PAD = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>"
-# As in DeepSeek-V3, these are added tokens but not "special" ones.
-CONTROL_TOKENS = [
-    "<｜fim▁hole｜>", "<｜fim▁begin｜>", "<｜fim▁end｜>", "<｜User｜>", "<｜Assistant｜>", "<|EOT|>",
-    "<think>", "</think>", "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>",
-    "<｜tool▁call▁begin｜>", "<｜tool▁call▁end｜>", "<｜tool▁outputs▁begin｜>",
-    "<｜tool▁outputs▁end｜>", "<｜tool▁output▁begin｜>", "<｜tool▁output▁end｜>", "<｜tool▁sep｜>",
-]
 
 CONFIG = {
     "architectures": ["DeepseekV3ForCausalLM"],
@@ -123,46 +113,6 @@ Die Sprache ist ein Fluss. Le modèle est petit, mais la forêt est grande. ¿Qu
 个重要部分。今日は良い天気ですね。日本語の文章も少しあります。안녕하세요, 반갑습니다. مرحبا بالعالم नमस्ते
 """
 
-# DeepSeek-V3's format in the words of this script: what a user or the model says between control
-# tokens, the system's text in front, tool calls fenced as JSON.
-CHAT_TEMPLATE = """
-{%- set state = namespace(system='', is_first_sp=true, in_tools=false) -%}
-{%- for message in messages if message['role'] == 'system' -%}
-  {%- set gap = '' if state.is_first_sp else '\\n\\n' -%}
-  {%- set state.system = state.system + gap + message['content'] -%}
-  {%- set state.is_first_sp = false -%}
-{%- endfor -%}
-{{- bos_token + state.system -}}
-{%- for message in messages -%}
-  {%- if message['role'] == 'tool' -%}
-    {{- '\\n' if state.in_tools else '<｜tool▁outputs▁begin｜>' -}}
-    {{- '<｜tool▁output▁begin｜>' + message['content'] + '<｜tool▁output▁end｜>' -}}
-    {%- set state.in_tools = true -%}
-  {%- else -%}
-    {%- if state.in_tools -%}{{- '<｜tool▁outputs▁end｜>' -}}{%- endif -%}
-    {%- if message['role'] == 'user' -%}
-      {{- '<｜User｜>' + message['content'] -}}
-    {%- elif message['role'] == 'assistant' -%}
-      {%- if not state.in_tools -%}{{- '<｜Assistant｜>' -}}{%- endif -%}
-      {{- message['content'] or '' -}}
-      {%- for call in message['tool_calls'] or [] -%}
-        {{- '<｜tool▁calls▁begin｜>' if loop.first else '\\n' -}}
-        {{- '<｜tool▁call▁begin｜>' + call['type'] + '<｜tool▁sep｜>' + call['function']['name'] -}}
-        {{- '\\n```json\\n' + call['function']['arguments'] + '\\n```<｜tool▁call▁end｜>' -}}
-        {{- '<｜tool▁calls▁end｜>' if loop.last else '' -}}
-      {%- endfor -%}
-      {{- eos_token -}}
-    {%- endif -%}
-    {%- set state.in_tools = false -%}
-  {%- endif -%}
-{%- endfor -%}
-{%- if state.in_tools -%}
-  {{- '<｜tool▁outputs▁end｜>' -}}
-{%- elif add_generation_prompt -%}
-  {{- '<｜Assistant｜>' -}}
-{%- endif -%}
-"""
-
 README = """# tiny-deepseek-v3
 
 **This model is untrained.** Its weights are random numbers, so its text means nothing. It is here
@@ -177,56 +127,6 @@ over a vocabulary of 1,024.
 Written by `Tools/oracle/make_demo_model.py`; the same files come out of every run. Apache-2.0, as
 the rest of the repository.
 """
-
-
-def make_tokenizer():
-    """A byte-level BPE of 1,024 tokens behind DeepSeek-V3's pre-tokenizer."""
-    tokenizer = Tokenizer(models.BPE())
-    words = (
-        r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
-        r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-    )
-    splits = [r"\p{N}{1,3}", "[一-龥\u3040-ゟ゠-ヿ]+", words]
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in splits]
-        + [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-    )
-    tokenizer.normalizer = normalizers.Sequence([])
-    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=CONFIG["vocab_size"] - len(CONTROL_TOKENS),
-        min_frequency=1,
-        special_tokens=[BEGIN, END, PAD],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(CORPUS.splitlines(keepends=True), trainer)
-    tokenizer.add_tokens([AddedToken(t, normalized=True, special=False) for t in CONTROL_TOKENS])
-    assert tokenizer.get_vocab_size() == CONFIG["vocab_size"]
-    return tokenizer
-
-
-def tokenizer_config():
-    def token(content):
-        return {
-            "__type": "AddedToken", "content": content, "lstrip": False, "normalized": True,
-            "rstrip": False, "single_word": False,
-        }
-
-    return {
-        "add_bos_token": True,
-        "add_eos_token": False,
-        "bos_token": token(BEGIN),
-        "clean_up_tokenization_spaces": False,
-        "eos_token": token(END),
-        "legacy": True,
-        "model_max_length": CONFIG["max_position_embeddings"],
-        "pad_token": token(END),
-        "tokenizer_class": "LlamaTokenizerFast",
-        "unk_token": None,
-        "chat_template": CHAT_TEMPLATE.strip(),
-    }
 
 
 def unreadable_tokens(tokenizer):
@@ -297,60 +197,17 @@ def make_tensors(tokenizer):
     return tensors
 
 
-def encode(dtype, values):
-    """Little-endian bytes; bf16 rounded to nearest, ties to even."""
-    floats = numpy.ascontiguousarray(values, dtype="<f4")
-    if dtype == "F32":
-        return floats.tobytes()
-    bits = floats.view("<u4").astype("u8")
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2").tobytes()
-
-
-def write_shards(folder, tensors):
-    shards, size = [[]], 0
-    for name, (dtype, values) in tensors.items():
-        data = encode(dtype, values)
-        if size + len(data) > SHARD_BYTES_MAX:
-            shards.append([])
-            size = 0
-        shards[-1].append((name, dtype, values.shape, data))
-        size += len(data)
-    weight_map, total = {}, 0
-    for number, shard in enumerate(shards, start=1):
-        file = f"model-{number:05}-of-{len(shards):05}.safetensors"
-        header, offset = {"__metadata__": {"format": "pt"}}, 0
-        # Widest elements first, so that each tensor is aligned to its own.
-        shard.sort(key=lambda tensor: tensor[1] != "F32")
-        for name, dtype, shape, data in shard:
-            header[name] = {
-                "dtype": dtype, "shape": list(shape), "data_offsets": [offset, offset + len(data)]}
-            offset += len(data)
-            weight_map[name] = file
-        text = json.dumps(header, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)
-        data = b"".join(tensor[3] for tensor in shard)
-        (folder / file).write_bytes(struct.pack("<Q", len(text)) + text + data)
-        total += offset
-    index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-    write_json(folder / "model.safetensors.index.json", index)
-
-
-def write_json(path, value):
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
 def main():
     folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "Models/tiny-deepseek-v3"
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.safetensors"):
-        old.unlink()
     write_json(folder / "config.json", CONFIG)
     write_json(folder / "generation_config.json", GENERATION_CONFIG)
-    write_json(folder / "tokenizer_config.json", tokenizer_config())
-    tokenizer = make_tokenizer()
+    write_json(
+        folder / "tokenizer_config.json", tokenizer_config(CONFIG["max_position_embeddings"]))
+    tokenizer = make_tokenizer(CORPUS.splitlines(keepends=True), CONFIG["vocab_size"])
     text = tokenizer.to_str(pretty=True) + "\n"
     (folder / "tokenizer.json").write_text(text, encoding="utf-8")
-    write_shards(folder, make_tensors(tokenizer))
+    write_shards(folder, make_tensors(tokenizer), SHARD_BYTES_MAX)
     (folder / "README.md").write_text(README, encoding="utf-8")
 
 

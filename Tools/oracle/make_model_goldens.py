@@ -6,7 +6,8 @@
 
 Each model gets a folder in Tests/Fixtures/models: config.json as its checkpoint has it,
 tensors.json (name, shape and dtype of every stored tensor; the weights come from synthetic.py),
-golden.json (37 token ids, and 24 greedily generated ones) and logits.npy, f32 [37, vocabulary].
+golden.json (37 token ids, and 24 greedily generated ones) and logits.npy, f32 [37, vocabulary];
+with a layer for multi-token prediction also after_next.npy, f32 [36, vocabulary].
 """
 import json
 import pathlib
@@ -18,6 +19,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
+import next_token
 import synthetic
 from model_configurations import MODELS
 
@@ -121,15 +123,15 @@ def configuration_file(config, options):
     return document
 
 
-def reference_model(config, entries):
-    """transformers' model with the values of the stored tensors, loaded as a user would."""
+def reference_model(config, entries, folder):
+    """transformers' model with the values of the stored tensors, loaded as a user would from
+    `folder`, where they are written."""
     weights = {n: tensor_value(n, s, t) for n, s, t in entries if not n.endswith("_scale_inv")}
-    with tempfile.TemporaryDirectory() as folder:
-        config.save_pretrained(folder)
-        save_file(weights, f"{folder}/model.safetensors", {"format": "pt"})
-        model, report = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
-        )
+    config.save_pretrained(folder)
+    save_file(weights, f"{folder}/model.safetensors", {"format": "pt"})
+    model, report = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
+    )
     assert not report["missing_keys"], report
     return model.eval()
 
@@ -140,9 +142,11 @@ def make(name):
     if options.get("mtp"):
         shapes.update(mtp_shapes(shapes, config))
     entries = tensor_list(shapes, options.get("type", "F32"))
-    model = reference_model(config, entries)
     generator = np.random.default_rng(synthetic.fnv1a64(name))
     prompt = generator.integers(0, config.vocab_size, PROMPT_LENGTH).tolist()
+    with tempfile.TemporaryDirectory() as checkpoint:
+        model = reference_model(config, entries, checkpoint)
+        after_next = next_token.after_next_logits(model, prompt) if options.get("mtp") else None
     with torch.no_grad():
         logits = model(torch.tensor([prompt])).logits[0].float().numpy()
         generated = list(prompt)
@@ -161,6 +165,8 @@ def make(name):
     golden = {"prompt": prompt, "greedy": greedy, "smallest_margin": min(margins)}
     (folder / "golden.json").write_text(json.dumps(golden) + "\n")
     np.save(folder / "logits.npy", logits.astype(np.float32))
+    if after_next is not None:
+        np.save(folder / "after_next.npy", after_next.astype(np.float32))
     print(
         f"{name}: {len(entries)} tensors, logit deviation {logits.std():.2f}, "
         f"{len(set(greedy))} different tokens, smallest margin {min(margins):.4f}"

@@ -274,6 +274,13 @@ typedef struct {
   int64_t width;
 } ck_select;
 
+typedef struct {
+  const int64_t *rows;
+  const float *left, *right;
+  float *output;
+  int64_t left_width, right_width;
+} ck_join;
+
 /// Reads `bytes` of memory in units of 1 MiB, `passes` times.
 typedef struct {
   const void *memory;
@@ -300,6 +307,7 @@ void ck_run_store(const void *arguments, const ck_step *step, ck_worker *worker)
 void ck_run_route(const void *arguments, const ck_step *step, ck_worker *worker);
 void ck_run_group(const void *arguments, const ck_step *step, ck_worker *worker);
 void ck_run_select(const void *arguments, const ck_step *step, ck_worker *worker);
+void ck_run_join(const void *arguments, const ck_step *step, ck_worker *worker);
 
 // MARK: Memory
 

@@ -124,6 +124,16 @@ extension ReferenceDevice {
     }
   }
 
+  func join(_ op: Join) {
+    let left = floats(op.left)
+    let right = floats(op.right)
+    let output = floats(op.output)
+    for row in 0..<rowCount(of: op.output) {
+      output.row(row).update(from: left.row(row), count: left.width)
+      (output.row(row) + left.width).update(from: right.row(row), count: right.width)
+    }
+  }
+
   func selectOutputs(_ op: SelectOutputs) {
     let input = floats(op.input)
     let output = floats(op.output)

@@ -85,6 +85,7 @@ package final class ReferenceDevice: Device {
     case .experts(let op): experts(op)
     case .swiglu(let op): swiglu(op)
     case .add(let op): add(op)
+    case .join(let op): join(op)
     case .selectOutputs(let op): selectOutputs(op)
     }
   }
