@@ -13,7 +13,7 @@ struct ThinkingState: Sendable {
 
   init(_ tokens: ThinkingTokens, prompt: [Int32]) {
     self.tokens = tokens
-    for token in prompt { note(token) }
+    isThinking = tokens.areOpen(after: prompt)
   }
 
   /// What the next token has to be, if that is not for the model to say.

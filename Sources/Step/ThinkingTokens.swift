@@ -9,4 +9,9 @@ package struct ThinkingTokens: Hashable, Sendable {
     self.begin = begin
     self.end = end
   }
+
+  /// Whether the model is thinking after these tokens.
+  package func areOpen(after tokens: [Int32]) -> Bool {
+    tokens.last { $0 == begin || $0 == end } == begin
+  }
 }

@@ -11,6 +11,9 @@ enum Console {
   /// Whether a person watches standard error, so that progress may be redrawn there.
   static var errorIsTerminal: Bool { isatty(STDERR_FILENO) == 1 }
 
+  /// Whether a person types standard input.
+  static var inputIsTerminal: Bool { isatty(STDIN_FILENO) == 1 }
+
   private static func write(_ text: String, to descriptor: Int32) {
     var bytes = Array(text.utf8)[...]
     while !bytes.isEmpty {

@@ -12,7 +12,7 @@ extension EndToEnd {
       #expect(help.status == 0 && help.errors.isEmpty)
       let names = help.output.split(separator: "\n").filter { $0.hasPrefix("  ") }
         .compactMap { $0.split(separator: " ").first.map(String.init) }
-      for name in ["serve", "generate", "logits", "tokenize", "bench", "plan", "topology"] {
+      for name in ["serve", "chat", "generate", "logits", "tokenize", "bench", "plan", "topology"] {
         #expect(names.contains(name))
       }
       for name in names where name != "silica" {

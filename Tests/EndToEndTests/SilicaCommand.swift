@@ -25,8 +25,9 @@ enum SilicaCommand {
   /// Runs it to its end, or for a minute: then its status is 124.
   static func run(_ arguments: String...) throws -> Command.Result { try run(arguments) }
 
-  static func run(_ arguments: [String]) throws -> Command.Result {
-    try Command.run("/usr/bin/timeout", ["--kill-after=5", "60", try path()] + arguments)
+  static func run(_ arguments: [String], input: String = "") throws -> Command.Result {
+    try Command.run(
+      "/usr/bin/timeout", ["--kill-after=5", "60", try path()] + arguments, input: input)
   }
 }
 

@@ -75,6 +75,7 @@ import Wire
     let start = Silica_V1_Start.greedy("<think>Let me see", tokens: 200)
     let expected = try session.run(1, start).tokens
     #expect(!expected.contains(thinking.end), "the model would go on thinking")
+    #expect(session.transcript(1).accepted?.thinking == true)
     try session.start(2, start)
     #expect(try session.read { $0.transcript(2).tokens.count >= 3 })
     try update(session, 2) { $0.endThinking = true }
@@ -86,6 +87,7 @@ import Wire
     try session.start(3, .greedy(tokens: 60))
     try update(session, 3) { $0.endThinking = true }
     #expect(try !session.finish(3).tokens.contains(thinking.end))
+    #expect(session.transcript(3).accepted?.thinking == false)
   }
 
   @Test func `what cannot be is refused, and the generation goes on`() throws {

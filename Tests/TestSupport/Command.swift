@@ -11,11 +11,12 @@ package enum Command {
     package let errors: String
   }
 
-  /// Runs `program` (an absolute path) with no input, and waits for its end.
+  /// Runs `program` (an absolute path) with `input` as its standard input, and waits for its end.
   ///
   /// Output goes through files, so that no pipe can fill up and stop the program.
   package static func run(
-    _ program: String, _ arguments: [String] = [], environment: [String: String] = [:]
+    _ program: String, _ arguments: [String] = [], environment: [String: String] = [:],
+    input: String = ""
   ) throws -> Result {
     let folder = try TemporaryDirectory()
     let (output, errors) = (folder.path("output"), folder.path("errors"))
@@ -23,7 +24,9 @@ package enum Command {
     process.executableURL = URL(fileURLWithPath: program)
     process.arguments = arguments
     process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-    process.standardInput = FileHandle.nullDevice
+    let inputFile = folder.path("input")
+    try input.write(toFile: inputFile, atomically: false, encoding: .utf8)
+    process.standardInput = try FileHandle(forReadingFrom: URL(filePath: inputFile))
     process.standardOutput = try emptyFile(output)
     process.standardError = try emptyFile(errors)
     try process.run()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The words of the miniature model, but for its nouns: English, Chinese, and what may stand beside them.
+"""The words of the miniature model but its nouns: English, Chinese, what may stand beside them.
 
 Written for this repository. A line is one word; its fields stand between bars. An English plural,
 past or -ing form is given where the rules of `morphology` would make another.

@@ -168,7 +168,9 @@ final class Dispatcher: @unchecked Sendable {  // all but the immutable is confi
     let result = prompt.tokens.flatMap { tokens in
       Result { () throws(ServingError) in
         try submit(prompt, tokens: tokens)
-        return Generation.Admission(promptTokens: tokens.count, seed: prompt.request.sampling.seed)
+        return Generation.Admission(
+          promptTokens: tokens.count, seed: prompt.request.sampling.seed,
+          isThinking: model.thinking?.areOpen(after: tokens) ?? false)
       }
     }
     let owner = work.owner

@@ -36,10 +36,13 @@ package struct Generation {
   package struct Admission: Sendable {
     package var promptTokens: Int
     package var seed: UInt64
+    /// Whether the prompt ends inside of the model's thinking.
+    package var isThinking: Bool
 
-    package init(promptTokens: Int, seed: UInt64) {
+    package init(promptTokens: Int, seed: UInt64, isThinking: Bool = false) {
       self.promptTokens = promptTokens
       self.seed = seed
+      self.isThinking = isThinking
     }
   }
 
@@ -86,6 +89,7 @@ package struct Generation {
     message.promptTokens = UInt32(clamping: admission.promptTokens)
     message.seed = admission.seed
     message.resumeToken = resumeToken
+    message.thinking = admission.isThinking
     accepted = message
     defer { earlyUpdate = nil }
     return earlyUpdate.map { .update($0) } ?? .none

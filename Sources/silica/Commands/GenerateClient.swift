@@ -4,34 +4,45 @@ import Messages
 import RPC
 import Wire
 
-/// Sends one request to a server and writes its text as it comes.
+/// Sends single requests to a server and writes their text as it comes.
 struct GenerateClient {
   let server: ServerAccess
+  private let poller = Poller(name: "client")
+  private let channel: Channel
 
-  func run(_ start: Silica_V1_Start, showsUsage: Bool) throws {
-    let poller = Poller(name: "client")
-    defer { poller.stop() }
-    let channel = Channel(to: server.address, poller: poller, credentials: server.credentials)
+  init(server: ServerAccess) {
+    self.server = server
+    channel = Channel(to: server.address, poller: poller, credentials: server.credentials)
+  }
+
+  func stop() { poller.stop() }
+
+  /// Returns the answer, without the model's thoughts.
+  @discardableResult
+  func run(_ start: Silica_V1_Start, showsUsage: Bool) throws -> String {
     let call = try BlockingCall(
       on: channel, path: Silica_V1_Inference.generate.path, metadata: server.metadata)
     try call.send(Silica_V1_GenerateRequest.with { $0.start = start }.encoded())
     try call.sendEnd()
+    var writer = AnswerWriter()
     while let bytes = try call.receive() {
       switch try Silica_V1_GenerateResponse(decoding: bytes).event {
-      case .delta(let delta): Console.out(delta.text)
-      case .finished(let finished): finish(finished, showsUsage: showsUsage)
-      case .accepted, .progress, nil: break
+      case .accepted(let accepted): writer.begin(isThinking: accepted.thinking)
+      case .delta(let delta): writer.write(delta.text)
+      case .finished(let finished):
+        writer.finish()
+        if showsUsage { show(finished) }
+      case .progress, nil: break
       }
     }
     let status = try call.finish().status
     guard status.code == .ok else {
       throw CommandError("\(server.address): \(status.message) (\(status.code))")
     }
+    return writer.answer
   }
 
-  private func finish(_ finished: Silica_V1_Finished, showsUsage: Bool) {
-    Console.out("\n")
-    guard showsUsage else { return }
+  private func show(_ finished: Silica_V1_Finished) {
     let usage = finished.usage
     let timings = finished.timings
     Console.error(

@@ -6,7 +6,8 @@ import Support
 import Wire
 
 /// Runs several requests as generations of one `Session` stream and shows how they interleave:
-/// each line is one delta, with its generation's number before it.
+/// each line is one delta, or the thoughts or the answer of one, with its generation's number
+/// before it.
 struct SessionClient {
   let server: ServerAccess
 
@@ -45,14 +46,20 @@ struct SessionClient {
         "generation", "end", "prompt", "tokens", "queue ms", "prefill ms", "decode ms",
       ])
     private var tokenCount = 0
+    private var splitters: [UInt32: ThoughtSplitter] = [:]
     /// The first error of a generation.
     private(set) var failure: String?
 
     mutating func show(_ frame: Silica_V1_ServerFrame) {
       let number = frame.generation
       switch frame.frame {
+      case .accepted(let accepted):
+        splitters[number] = ThoughtSplitter(isThinking: accepted.thinking)
       case .delta(let delta):
-        Console.out("[\(number)] \(JSON.string(delta.text))\n")
+        for part in splitters[number]?.split(delta.text) ?? [] {
+          let label = part.isThought ? "thinks " : ""
+          Console.out("[\(number)] \(label)\(JSON.string(String(part.text)))\n")
+        }
       case .finished(let finished):
         let usage = finished.usage
         let timings = finished.timings
@@ -66,7 +73,7 @@ struct SessionClient {
         failure = failure ?? "generation \(number): \(failed.status.message)"
       case .goAway(let message):
         Console.error("silica: the server is going away: \(message.reason)\n")
-      case .accepted, .progress, .load, .pong, nil: break
+      case .progress, .load, .pong, nil: break
       }
     }
 
