@@ -42,6 +42,9 @@ let package = Package(
     .target(
       name: "CAccept", path: "CShims/CAccept", cSettings: [.unsafeFlags(["-Wall", "-Wextra"])]),
     .target(
+      name: "CReceive", path: "CShims/CReceive", cSettings: [.unsafeFlags(["-Wall", "-Wextra"])],
+      linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
+    .target(
       name: "CSend", path: "CShims/CSend", cSettings: [.unsafeFlags(["-Wall", "-Wextra"])]),
     .target(
       name: "CLinux", path: "CShims/CLinux", cSettings: [.unsafeFlags(["-Wall", "-Wextra"])]),
@@ -58,7 +61,8 @@ let package = Package(
       exclude: ["README.md", "Proto"], swiftSettings: settings),
     library("Messages", ["Wire"]),
     library("Secrets", ["Support", "COpenSSL"]),
-    library("RPC", ["Support", "Secrets", "CAccept", "CGRPC", "CSend", "CZlib"]),
+    library(
+      "RPC", ["Support", "Secrets", "CAccept", "CGRPC", "CReceive", "CSend", "CZlib"]),
     library("Text", ["Support", "CPCRE2"]),
     library("Program", ["Support"]),
     library("Checkpoint", ["Support", "Program"]),

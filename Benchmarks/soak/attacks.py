@@ -218,6 +218,17 @@ def rapid_reset(attacker):
     attacker.flood(wire.hello(), chunk)
 
 
+def short_deadlines(attacker):
+    """Calls whose time is up when they come, so that their place is free again at once."""
+    head = wire.request_headers("/silica.v1.Inference/Session", ("grpc-timeout", "1n"))
+
+    def chunk(round_):
+        return b"".join(
+            frame(HEADERS, END_HEADERS, n, head) for n in streams(1 + 200 * round_, 100))
+
+    attacker.flood(wire.hello() + frame(SETTINGS, ACK, 0), chunk)
+
+
 def reset_of_generations(attacker):
     """Generations that are cancelled as soon as they are asked for."""
     def chunk(round_):
@@ -351,6 +362,12 @@ def window_overflow(attacker):
         hang_up(connection)
 
 
+def window_flood(attacker):
+    """Windows opened by a byte at a time, faster than they could be used."""
+    call = wire.generate_call(1, 2_000)
+    attacker.flood(wire.hello((INITIAL_WINDOW, 0)) + call, wire.window_update(1, 1) * 20_000)
+
+
 def window_churn(attacker):
     """The initial window of all streams moved up and down while they answer."""
     calls = b"".join(wire.generate_call(n, 2_000) for n in streams(1, 50))
@@ -414,6 +431,13 @@ def connection_churn(attacker):
 def open_calls(attacker):
     """As many calls as one connection may have, that never say anything."""
     head = wire.request_headers("/silica.v1.Inference/Session")
+    calls = b"".join(frame(HEADERS, END_HEADERS, n, head) for n in streams(1, 1_000))
+    attacker.keep(2, wire.hello() + frame(SETTINGS, ACK, 0) + calls, attacker.drain, every=0.5)
+
+
+def too_many_calls(attacker):
+    """More calls than that, before the limit is acknowledged."""
+    head = wire.request_headers("/silica.v1.Inference/Session")
     calls = b"".join(frame(HEADERS, END_HEADERS, n, head) for n in streams(1, 4_000))
     attacker.keep(2, wire.hello() + calls, attacker.drain, every=0.5)
 
@@ -465,10 +489,10 @@ def bombs(attacker):
 
 
 ALL = [
-    random_bytes, mutated_bytes, wrong_lengths, rapid_reset, reset_of_generations, made_you_reset,
-    continuation_flood, empty_continuations, settings_flood, settings_flood_unread, ping_flood,
-    ping_flood_unread, empty_data, frames_of_all_kinds, priority_churn, table_churn,
-    table_references, tiny_windows, zero_windows, window_overflow, window_churn, unread_answers,
-    slowloris, silent_connections, half_closed, connection_churn, open_calls, unfinished_messages,
-    bombs,
+    random_bytes, mutated_bytes, wrong_lengths, rapid_reset, short_deadlines,
+    reset_of_generations, made_you_reset, continuation_flood, empty_continuations, settings_flood,
+    settings_flood_unread, ping_flood, ping_flood_unread, empty_data, frames_of_all_kinds,
+    priority_churn, table_churn, table_references, tiny_windows, zero_windows, window_overflow,
+    window_flood, window_churn, unread_answers, slowloris, silent_connections, half_closed,
+    connection_churn, open_calls, too_many_calls, unfinished_messages, bombs,
 ]

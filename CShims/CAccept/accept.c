@@ -5,6 +5,8 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -139,6 +141,16 @@ static int is_of_the_connection(int error) {
   }
 }
 
+// Whether the client has closed the connection already, maybe behind some bytes. C-core ends it as
+// soon as it sees that; all that it would set up before is in vain, and under a flood of such
+// connections the others would wait for that.
+static int is_gone(int descriptor) {
+  struct tcp_info info;
+  socklen_t size = sizeof info;
+  if (getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return 0;
+  return info.tcpi_state != TCP_ESTABLISHED;
+}
+
 // Named and exported as glibc's, for shared libraries to find.
 __attribute__((visibility("default"), used)) int accept4(
     int listener, struct sockaddr *address, socklen_t *length, int flags) {
@@ -150,7 +162,7 @@ __attribute__((visibility("default"), used)) int accept4(
     if (length) *length = room;
     const int descriptor = system_accept4(listener, address, length, flags);
     if (descriptor >= 0) {
-      if (admit(descriptor)) return descriptor;
+      if (!is_gone(descriptor) && admit(descriptor)) return descriptor;
       close(descriptor);
     } else if (errno == EMFILE || errno == ENFILE) {
       if (shed(listener)) continue;

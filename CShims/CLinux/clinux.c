@@ -3,6 +3,7 @@
 #include "clinux.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
 #include <string.h>
@@ -14,6 +15,8 @@ void clinux_set_thread_name(const char *name) { pthread_setname_np(pthread_self(
 int clinux_set_thread_cpus(const uint64_t *bits, size_t words) {
   return sched_setaffinity(0, words * sizeof *bits, (const cpu_set_t *)bits) == 0 ? 0 : errno;
 }
+
+void clinux_trim_memory(void) { malloc_trim(0); }
 
 int clinux_get_thread_cpus(uint64_t *bits, size_t words) {
   memset(bits, 0, words * sizeof *bits);

@@ -38,6 +38,12 @@ package enum CoreLog {
     write(String(cString: arguments.message))
   }
 
+  /// A line about a client, bounded with C-core's. Any thread.
+  static func note(_ message: String) {
+    let dropped = period.withLock { $0.admit(now: Clock.nowNanoseconds) }
+    if dropped != nil { write(message) }
+  }
+
   /// In one piece, without control characters: they could rewrite what a terminal shows.
   private static func write(_ message: String) {
     let safe = message.utf8.map { (0x20...0x7E).contains($0) ? $0 : UInt8(ascii: "?") }

@@ -11,9 +11,30 @@ package struct RPCLimits: Hashable, Sendable {
   /// loses its connection: C-core 1.51 does not end the one call only.
   package var metadataBytesMax = 16 << 10
   /// Calls open at once on one connection; more wait at the client.
-  package var concurrentStreamsMax = 4_096
+  package var concurrentStreamsMax = 1_024
   /// Calls open at once on the server; more are answered with RESOURCE_EXHAUSTED.
   package var callCountMax = 65_536
+  /// Bytes of frames that the headers of one call may come in. C-core 1.51 applies its limit to
+  /// each of the frames only. A client that sends more loses its connection.
+  package var headerFrameBytesMax: Int { 2 * metadataBytesMax }
+  /// Bytes of messages that have not ended, of all connections together; beyond that, a client that
+  /// sends more of its own and has at least the average loses its connection.
+  package var unfinishedBytesMax: Int { resourceQuotaBytes / 2 }
+  /// Calls that a client may take back within `earlyResetMilliseconds` of their begin: so many at
+  /// once, and so many a second for ever. One that takes back more loses its connection.
+  package var earlyResetBurstMax = 1_024
+  package var earlyResetsPerSecond = 200
+  package var earlyResetMilliseconds = 100
+  /// Frames that only keep a connection going, such as pings: so many at once, and so many a second
+  /// for ever. A client that sends more loses its connection.
+  package var upkeepFrameBurstMax = 20_000
+  package var upkeepFramesPerSecond = 20_000
+  /// The same of frames that open windows, which an honest client sends up to two of for each
+  /// message that it gets.
+  package var windowFrameBurstMax = 1_000_000
+  package var windowFramesPerSecond = 1_000_000
+  /// Bytes taken from a connection at a time, so that what comes next of others is not late.
+  package var readChunkBytesMax = 64 << 10
   /// Accepts kept outstanding per poller; with too few, new calls take a slow path.
   package var outstandingAcceptCount = 64
   /// Jobs waiting for one poller; `Poller.submit` refuses more.

@@ -10,6 +10,7 @@ enum ServerListener {
     _ configuration: ServerConfiguration, pollers: [Poller]
   ) throws(RPCError) -> (handle: OpaquePointer, addresses: [Address]) {
     for address in configuration.addresses { try PortProbe.check(address) }
+    try ReceiveHook.watch(configuration.limits)
     guard let handle = makeServer(configuration.limits) else {
       throw RPCError(.internal, "C-core gave no server")
     }
@@ -86,6 +87,7 @@ extension RPCLimits {
       // C-core would decompress a message whole before it looks at its size.
       cgrpc_arg_enable_per_message_decompression(0),
       cgrpc_arg_max_metadata_size(Int32(metadataBytesMax)),
+      cgrpc_arg_tcp_max_read_chunk_size(Int32(readChunkBytesMax)),
       cgrpc_arg_write_buffer_size(Int32(writeBufferBytes)),
       cgrpc_arg_keepalive_time_ms(Int32(keepaliveIntervalMilliseconds)),
       cgrpc_arg_keepalive_timeout_ms(Int32(keepaliveTimeoutMilliseconds)),

@@ -22,16 +22,6 @@ extension EndToEnd {
       #expect(after.residentKiB - before.residentKiB < 1_024, "\(before); \(after)")
     }
 
-    @Test func `bytes that are not gRPC harm nobody`() throws {
-      let server = try TinyServer.server()
-      let before = try server.settledFootprint()
-      try Script.expectSuccess("hostile.py", server.target)
-      try Script.expectSuccess("load.py", server.target, "streams", "8")
-      #expect(server.isRunning)
-      let after = try server.settledFootprint(openFiles: before.openFiles)
-      #expect(after.openFiles <= before.openFiles, "\(before); \(after)")
-    }
-
     @Test func `clients that are killed leave no work and no cache behind`() throws {
       // One sequence of full length fits, and no more.
       let options = ["--kv-memory", "3M", "--precision", "f32"]

@@ -29,6 +29,7 @@ import Testing
       ("server_handshake_timeout_ms", cgrpc_arg_server_handshake_timeout_ms),
       ("service_config_disable_resolution", cgrpc_arg_service_config_disable_resolution),
       ("stream_lookahead_bytes", cgrpc_arg_stream_lookahead_bytes),
+      ("tcp_max_read_chunk_size", cgrpc_arg_tcp_max_read_chunk_size),
       ("use_local_subchannel_pool", cgrpc_arg_use_local_subchannel_pool),
       ("write_buffer_size", cgrpc_arg_write_buffer_size),
     ]

@@ -15,8 +15,9 @@ import Testing
   private static let mayUseFoundation: Set = ["silica", "protoc-gen-silica"]
   /// Who alone may see a C library.
   private static let owners = [
-    "CAccept": "RPC", "CGRPC": "RPC", "CSend": "RPC", "CZlib": "RPC", "CNUMA": "Topology",
-    "COpenSSL": "Secrets", "CPCRE2": "Text", "CKernels": "CPUDevice", "CLinux": "Support",
+    "CAccept": "RPC", "CGRPC": "RPC", "CReceive": "RPC", "CSend": "RPC", "CZlib": "RPC",
+    "CNUMA": "Topology", "COpenSSL": "Secrets", "CPCRE2": "Text", "CKernels": "CPUDevice",
+    "CLinux": "Support",
   ]
 
   @Test func `a target imports only what the package lists for it`() throws {

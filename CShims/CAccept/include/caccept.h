@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The `accept4` of this process, in the place of glibc's: gRPC C-core 1.51 has no limit for
 // connections, and its listener stops for good at an error such as EMFILE. This one closes what is
-// over a limit, keeps a descriptor in reserve to close connections with when there is none left,
-// and answers only what the listener survives.
+// over a limit, and what its client has closed already; keeps a descriptor in reserve to close
+// connections with when there is none left; and answers only what the listener survives.
 //
 // Shared libraries find it because the dynamic linker looks into the program first.
 #pragma once

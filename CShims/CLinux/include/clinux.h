@@ -10,6 +10,9 @@ void clinux_set_thread_name(const char *name);
 /// Restricts the calling thread to the CPUs whose bits are set. Returns 0, or an errno.
 int clinux_set_thread_cpus(const uint64_t *bits, size_t words);
 
+/// Gives freed memory back to the system. Allocations wait meanwhile.
+void clinux_trim_memory(void);
+
 /// Fills in the CPUs that the calling thread may run on. Returns 0, or an errno.
 int clinux_get_thread_cpus(uint64_t *bits, size_t words);
 

@@ -4,6 +4,7 @@ import Engine
 import Program
 import RPC
 import Serving
+import Support
 import Topology
 
 /// `silica serve`.
@@ -63,9 +64,11 @@ enum Serve: Subcommand {
     try server.start()
     try security.start()
     announce(server, model)
+    var memory = MemoryTrim()
     while !signals.wait(milliseconds: 500) {
       server.refreshHealth()
       security.refresh()
+      memory.tick()
     }
     Console.error("silica: stopping; running generations have \(times.grace) (again to stop now)\n")
     StopSignals.endProcessAtNext()
