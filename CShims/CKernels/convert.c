@@ -27,6 +27,8 @@ static inline float from_fp8(uint8_t code) {
   return with_sign(magnitude < 8 ? subnormal : normal, sign);
 }
 
+uint16_t ck_to_bf16(float value) { return to_bf16(value); }
+
 void ck_convert(const ck_tensor *t, int64_t row, int64_t column, int64_t count, float *out) {
   const int64_t start = row * t->columns + column;
   switch (t->type) {

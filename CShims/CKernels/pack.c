@@ -131,3 +131,17 @@ void ck_run_pack(const void *arguments, const ck_step *step, ck_worker *worker) 
       pack_floats(p, panel);
   }
 }
+
+/// Bytes of a unit of copying: as much as a huge page, so that one worker touches it first.
+enum { COPY_BLOCK = 2 << 20 };
+
+void ck_run_copy(const void *arguments, const ck_step *step, ck_worker *worker) {
+  (void)step;
+  const ck_copy *c = arguments;
+  for (int64_t unit; (unit = ck_claim(worker)) * COPY_BLOCK < c->bytes;) {
+    const int64_t from = unit * COPY_BLOCK, left = c->bytes - from;
+    memcpy(
+        (char *)c->to + from, (const char *)c->from + from,
+        (size_t)(left < COPY_BLOCK ? left : COPY_BLOCK));
+  }
+}

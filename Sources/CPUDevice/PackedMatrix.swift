@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import CKernels
+internal import Program
 internal import Support
 
 /// A matrix `[inner, columns]` in panels of 16 columns: what a product streams through.
@@ -33,6 +34,27 @@ struct PackedMatrix {
   static func scaleCount(_ type: ck_type, inner: Int, columns: Int) -> Int {
     guard type == CK_W8 || type == CK_W4 else { return 0 }
     return panelCount(columns) * Int(CK_PANEL) * Int(ck_scale_groups(type, Int64(inner)))
+  }
+}
+
+extension PackedMatrix {
+  static func type(of layout: PanelLayout) -> ck_type { layout.bits == 8 ? CK_W8 : CK_W4 }
+
+  /// Packs some rows of a tensor with all threads, or their transpose.
+  static func pack(
+    _ tensor: StoredTensor, rows: Range<Int>, transposed: Bool = false, as type: ck_type,
+    panels: UnsafeMutableRawPointer, scales: UnsafeMutablePointer<UInt16>, pool: WorkerPool
+  ) {
+    let columns = tensor.weight.columns
+    tensor.withDescription { source in
+      pool.run(
+        ck_run_pack,
+        ck_pack(
+          source: source, first_row: Int64(rows.lowerBound), transposed: transposed ? 1 : 0,
+          inner: Int64(transposed ? rows.count : columns),
+          columns: Int64(transposed ? columns : rows.count), type: type, panels: panels,
+          scales: scales))
+    }
   }
 }
 

@@ -32,7 +32,8 @@ struct WeightPacker {
   mutating func matrix(
     _ weight: Weight, alwaysFloat32: Bool = false
   ) throws(DeviceError) -> PackedMatrix {
-    let tensor = try tensor(weight)
+    let tensor = try tensor(weight, forProducts: !alwaysFloat32)
+    if tensor.panels != nil { return try adopt(tensor) }
     let type = alwaysFloat32 ? CK_F32 : Self.type(of: tensor, precision)
     return try pack(
       tensor, rows: 0..<weight.rows, transposed: false, as: type, countAs: !alwaysFloat32)
@@ -65,7 +66,10 @@ struct WeightPacker {
   mutating func stored(_ weight: Weight) throws(DeviceError) -> ck_tensor {
     let tensor = try tensor(weight)
     owners.append(tensor.owner)
-    return try description(tensor)
+    guard let scales = tensor.scales else { return tensor.description(scales: nil) }
+    let values = try arena.allocate(Float.self, count: scales.values.count)
+    for (index, value) in scales.values.enumerated() { values[index] = value }
+    return tensor.description(scales: values)
   }
 
   /// How linears and experts are kept.
@@ -75,7 +79,8 @@ struct WeightPacker {
     case .bf16: CK_BF16
     case .w8: CK_W8
     case .w4: CK_W4
-    case .auto: tensor.type == .float32 ? CK_F32 : CK_BF16
+    case .auto:
+      tensor.panels.map(PackedMatrix.type) ?? (tensor.type == .float32 ? CK_F32 : CK_BF16)
     }
   }
 
@@ -86,14 +91,48 @@ struct WeightPacker {
     return type(of: tensor, codes ? .auto : precision)
   }
 
-  private mutating func tensor(_ weight: Weight) throws(DeviceError) -> StoredTensor {
-    do {
-      let tensor = try source.tensor(weight)
+  private mutating func tensor(
+    _ weight: Weight, forProducts: Bool = false
+  ) throws(DeviceError) -> StoredTensor {
+    do throws(WeightError) {
+      let tensor = forProducts ? try source.matrix(weight) : try source.tensor(weight)
+      guard forProducts || tensor.panels == nil else {
+        throw WeightError("tensor \(weight.name) is packed, expected its elements")
+      }
       if loadedNames.insert(weight.name).inserted { loadedBytes += tensor.bytes.count }
       return tensor
     } catch {
       throw DeviceError(.failedPrecondition, error.message)
     }
+  }
+
+  /// Panels that were packed before, copied with all threads to where pages are huge.
+  private mutating func adopt(_ tensor: StoredTensor) throws(DeviceError) -> PackedMatrix {
+    guard let layout = tensor.panels, let stored = tensor.bytes.baseAddress else {
+      throw DeviceError(.internal, "\(tensor.weight) has no panels")
+    }
+    let type = PackedMatrix.type(of: layout)
+    let name = type == CK_W8 ? CPUPrecision.w8 : .w4
+    guard precision == .auto || precision == name else {
+      throw DeviceError(
+        .failedPrecondition,
+        "the checkpoint is packed as \(name.rawValue); expected precision auto or "
+          + "\(name.rawValue), not \(precision.rawValue)")
+    }
+    let (inner, columns) = (layout.columns, layout.rows)
+    let panelBytes = PackedMatrix.panelBytes(type, inner: inner, columns: columns)
+    let scaleCount = PackedMatrix.scaleCount(type, inner: inner, columns: columns)
+    check(
+      layout.panelBytes == panelBytes && layout.scaleCount == scaleCount
+        && layout.byteCount == tensor.bytes.count, "\(tensor.weight) lies in other panels")
+    let copy = try arena.allocate(UInt8.self, count: layout.byteCount)
+    pool.run(
+      ck_run_copy, ck_copy(from: stored, to: copy, bytes: Int64(layout.byteCount)))
+    typesInUse.insert(type)
+    let scales = UnsafeRawPointer(copy + layout.scaleOffset)
+    return PackedMatrix(
+      panels: UnsafeRawPointer(copy), scales: scales.assumingMemoryBound(to: UInt16.self),
+      type: type, inner: inner, columns: columns)
   }
 
   private mutating func pack(
@@ -106,34 +145,11 @@ struct WeightPacker {
         UInt8.self, count: PackedMatrix.panelBytes(type, inner: inner, columns: columns)))
     let scales = try arena.allocate(
       UInt16.self, count: PackedMatrix.scaleCount(type, inner: inner, columns: columns))
-    let arguments = ck_pack(
-      source: try description(tensor), first_row: Int64(rows.lowerBound),
-      transposed: transposed ? 1 : 0, inner: Int64(inner), columns: Int64(columns), type: type,
-      panels: panels, scales: scales)
-    pool.run(ck_run_pack, arguments)
+    PackedMatrix.pack(
+      tensor, rows: rows, transposed: transposed, as: type, panels: panels, scales: scales,
+      pool: pool)
     if countAs { typesInUse.insert(type) }
     return PackedMatrix(
       panels: panels, scales: scales, type: type, inner: inner, columns: columns)
-  }
-
-  private func description(_ tensor: StoredTensor) throws(DeviceError) -> ck_tensor {
-    var description = ck_tensor()
-    description.bytes = tensor.bytes.baseAddress
-    description.columns = Int64(tensor.weight.columns)
-    description.type =
-      switch tensor.type {
-      case .float32: CK_F32
-      case .float16: CK_F16
-      case .bfloat16: CK_BF16
-      case .float8e4m3: CK_FP8
-      }
-    guard let scales = tensor.scales else { return description }
-    let values = try arena.allocate(Float.self, count: scales.values.count)
-    for (index, value) in scales.values.enumerated() { values[index] = value }
-    description.scales = UnsafePointer(values)
-    description.block_rows = Int64(scales.blockRows)
-    description.block_columns = Int64(scales.blockColumns)
-    description.blocks_per_row = Int64(scales.blocksPerRow)
-    return description
   }
 }

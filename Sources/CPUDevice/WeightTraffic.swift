@@ -56,7 +56,7 @@ package struct WeightTraffic: Hashable, Sendable {
   private static func bytes(
     _ weight: Weight, _ source: any WeightSource, _ precision: CPUPrecision
   ) throws(WeightError) -> Int {
-    let type = WeightPacker.type(of: try source.tensor(weight), precision)
+    let type = WeightPacker.type(of: try source.matrix(weight), precision)
     let (inner, columns) = (weight.columns, weight.rows)
     return PackedMatrix.panelBytes(type, inner: inner, columns: columns)
       + 2 * PackedMatrix.scaleCount(type, inner: inner, columns: columns)

@@ -30,15 +30,39 @@ package final class Checkpoint: WeightSource, Sendable {
       throw CheckpointError("\(directory) is a file, expected a model's folder")
     }
     self.directory = directory
-    configuration = try ModelConfiguration(
+    let configuration = try ModelConfiguration(
       ConfigurationFields(contentsOf: "\(directory)/config.json"))
+    self.configuration = configuration
     let generationFile = "\(directory)/generation_config.json"
     generationDefaults =
       MappedFile.exists(generationFile)
       ? try GenerationDefaults(ConfigurationFields(contentsOf: generationFile))
       : GenerationDefaults()
-    locations = try ShardIndex(directory: directory).locations()
+    locations = try ShardIndex(directory: directory).locations {
+      (file, metadata) throws(CheckpointError) in
+      try Self.checkFormat(configuration, file: file, metadata)
+    }
     byteCount = locations.values.reduce(0) { $0 + $1.tensor.range.count }
+  }
+
+  /// Throws where only one of `config.json` and a file of weights says that it is packed, or where
+  /// they differ in what was packed.
+  private static func checkFormat(
+    _ configuration: ModelConfiguration, file: String, _ metadata: [String: String]
+  ) throws(CheckpointError) {
+    if case .packed(let format) = configuration.quantization {
+      try format.check(metadata, file: file)
+    } else if metadata["format"] == PackedFormat.name {
+      throw CheckpointError(
+        "\(file) was packed by silica, but config.json has no quantization_config of its: they do "
+          + "not belong to each other; quantize the checkpoint again")
+    }
+  }
+
+  /// How it was packed; nil for a checkpoint as others store it.
+  package var packedFormat: PackedFormat? {
+    guard case .packed(let format) = configuration.quantization else { return nil }
+    return format
   }
 
   /// Ids that end a generation: of `generation_config.json`, or else of `config.json`.
@@ -47,14 +71,17 @@ package final class Checkpoint: WeightSource, Sendable {
       ? configuration.endTokenIDs : generationDefaults.endTokenIDs
   }
 
-  /// Whether the checkpoint holds a tensor of that name.
-  package func contains(_ name: String) -> Bool { locations[name] != nil }
+  /// Whether the checkpoint holds a tensor of that name, packed or not.
+  package func contains(_ name: String) -> Bool {
+    locations[name] != nil || locations[name + PackedFormat.suffix] != nil && packedFormat != nil
+  }
 
   /// The tensor as it lies in its file, without copying it; with its block scales if it is FP8.
   ///
   /// Only a tensor that the file does not align to its element is copied (files of old writers).
   /// Starts reading the tensor from disk in the background.
   package func tensor(_ weight: Weight) throws(WeightError) -> StoredTensor {
+    if locations[weight.name] == nil, let panels = try panels(weight) { return panels }
     let location = try location(weight.name)
     let (tensor, file) = (location.tensor, location.file)
     guard tensor.shape == weight.shape else {
@@ -78,6 +105,33 @@ package final class Checkpoint: WeightSource, Sendable {
     return StoredTensor(weight: weight, type: type, bytes: bytes, scales: scales, owner: file)
   }
 
+  package func matrix(_ weight: Weight) throws(WeightError) -> StoredTensor {
+    if let panels = try panels(weight) { return panels }
+    return try tensor(weight)
+  }
+
+  /// The weight as it was packed; nil where it was not.
+  private func panels(_ weight: Weight) throws(WeightError) -> StoredTensor? {
+    guard let bits = packedFormat?.bits,
+      let location = locations[weight.name + PackedFormat.suffix]
+    else { return nil }
+    let (tensor, file) = (location.tensor, location.file)
+    let layout = PanelLayout(bits: bits, rows: weight.rows, columns: weight.columns)
+    guard weight.shape.count == 2, tensor.type == .u8, tensor.range.count == layout.byteCount else {
+      throw WeightError(
+        "\(file.path): tensor \(tensor.name) holds \(tensor.shape) of \(tensor.type.rawValue), "
+          + "expected \(layout.byteCount) bytes for \(weight)")
+    }
+    let bytes = UnsafeRawBufferPointer(rebasing: file.bytes[tensor.range])
+    guard Int(bitPattern: bytes.baseAddress) % PanelLayout.alignment == 0 else {
+      throw WeightError(
+        "\(file.path): tensor \(tensor.name) begins at byte \(tensor.range.lowerBound), expected a "
+          + "multiple of \(PanelLayout.alignment)")
+    }
+    file.prefetch(tensor.range)
+    return StoredTensor(weight: weight, panels: layout, bytes: bytes, owner: file)
+  }
+
   private func location(_ name: String) throws(WeightError) -> Location {
     guard let location = locations[name] else {
       throw WeightError("\(directory): tensor \(name) is missing")
@@ -87,16 +141,16 @@ package final class Checkpoint: WeightSource, Sendable {
 
   /// `X_scale_inv` of a weight `X` (multiplied with it, in spite of the name).
   private func blockScales(of weight: Weight, file: String) throws(WeightError) -> BlockScales {
-    guard let block = configuration.quantization else {
+    guard case .float8(let blockRows, let blockColumns) = configuration.quantization else {
       throw WeightError(
         "\(file): tensor \(weight.name) has dtype F8_E4M3, but config.json has no "
-          + "quantization_config")
+          + "quantization_config of FP8")
     }
     guard weight.shape.count == 2 else {
       throw WeightError("\(file): tensor \(weight.name) has dtype F8_E4M3, expected 2 dimensions")
     }
-    let blocksPerColumn = (weight.rows + block.blockRows - 1) / block.blockRows
-    let blocksPerRow = (weight.columns + block.blockColumns - 1) / block.blockColumns
+    let blocksPerColumn = (weight.rows + blockRows - 1) / blockRows
+    let blocksPerRow = (weight.columns + blockColumns - 1) / blockColumns
     let scaleWeight = Weight("\(weight.name)_scale_inv", [blocksPerColumn, blocksPerRow])
     guard contains(scaleWeight.name) else {
       throw WeightError("\(file): tensor \(weight.name) has dtype F8_E4M3 and no _scale_inv")
@@ -106,7 +160,7 @@ package final class Checkpoint: WeightSource, Sendable {
       throw WeightError("\(directory): tensor \(scaleWeight.name) has dtype F8_E4M3, expected F32")
     }
     return BlockScales(
-      blockRows: block.blockRows, blockColumns: block.blockColumns, blocksPerRow: blocksPerRow,
+      blockRows: blockRows, blockColumns: blockColumns, blocksPerRow: blocksPerRow,
       values: stored.dequantized())
   }
 }

@@ -5,10 +5,12 @@ internal import Support
 /// What `config.json` says of a model: what all families share as properties, the rest through
 /// `fields`.
 package struct ModelConfiguration: Sendable {
-  /// The block-wise FP8 format of DeepSeek-V3: each block of a weight has one scale.
-  package struct Quantization: Hashable, Sendable {
-    package var blockRows: Int
-    package var blockColumns: Int
+  /// How matrices are stored, by `quant_method`.
+  package enum Quantization: Hashable, Sendable {
+    /// The block-wise FP8 format of DeepSeek-V3: each block of a weight has one scale.
+    case float8(blockRows: Int, blockColumns: Int)
+    /// Packed by `silica quantize`.
+    case packed(PackedFormat)
   }
 
   /// The first of `architectures`: "DeepseekV3ForCausalLM".
@@ -53,9 +55,16 @@ package struct ModelConfiguration: Sendable {
 
 extension ModelConfiguration.Quantization {
   fileprivate init(_ fields: ConfigurationFields) throws(CheckpointError) {
-    guard try fields.string("quant_method") == "fp8" else {
-      throw fields.invalid("quant_method", expected: "\"fp8\"", code: .unimplemented)
+    switch try fields.string("quant_method") {
+    case "fp8": self = try Self.float8(fields)
+    case PackedFormat.name: self = .packed(try PackedFormat(fields))
+    default:
+      throw fields.invalid(
+        "quant_method", expected: "\"fp8\" or \"\(PackedFormat.name)\"", code: .unimplemented)
     }
+  }
+
+  private static func float8(_ fields: ConfigurationFields) throws(CheckpointError) -> Self {
     guard try ["e4m3", "float8_e4m3fn"].contains(fields.string("fmt", default: "e4m3")) else {
       throw fields.invalid("fmt", expected: "\"e4m3\"", code: .unimplemented)
     }
@@ -64,6 +73,6 @@ extension ModelConfiguration.Quantization {
       throw fields.invalid(
         "weight_block_size", expected: "two sizes as in [128, 128]", code: .unimplemented)
     }
-    self.init(blockRows: block[0], blockColumns: block[1])
+    return .float8(blockRows: block[0], blockColumns: block[1])
   }
 }

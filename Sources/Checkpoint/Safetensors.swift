@@ -22,6 +22,8 @@ struct Safetensors {
 
   /// In the order of their bytes.
   let tensors: [Tensor]
+  /// `__metadata__`, what the file's writer says of it; without what are no strings.
+  let metadata: [String: String]
 
   /// - Parameters:
   ///   - bytes: the whole file.
@@ -47,6 +49,15 @@ struct Safetensors {
     }
     try Self.checkCover(tensors, header.upperBound..<bytes.count, file: file)
     self.tensors = tensors
+    metadata = Self.metadata(object["__metadata__"])
+  }
+
+  private static func metadata(_ json: JSON?) -> [String: String] {
+    var metadata: [String: String] = [:]
+    for member in json?.objectValue?.members ?? [] {
+      metadata[member.key] = member.value.stringValue
+    }
+    return metadata
   }
 
   /// The bytes of the JSON header.

@@ -42,8 +42,10 @@ struct ShardIndex {
     shards = Set(weightMap.values).sorted()
   }
 
-  /// Maps every shard and finds every tensor in it.
-  func locations() throws(CheckpointError) -> [String: Checkpoint.Location] {
+  /// Maps every shard and finds every tensor in it; `examine` sees what each file says of itself.
+  func locations(
+    examine: (_ file: String, _ metadata: [String: String]) throws(CheckpointError) -> Void
+  ) throws(CheckpointError) -> [String: Checkpoint.Location] {
     var locations: [String: Checkpoint.Location] = [:]
     for shard in shards {
       let path = "\(directory)/\(shard)"
@@ -52,7 +54,9 @@ struct ShardIndex {
           "\(path) is missing, expected because \(Self.index) lists it", code: .notFound)
       }
       let file = try MappedFile(path: path)
-      for tensor in try Safetensors(parsing: file.bytes, file: path).tensors {
+      let contents = try Safetensors(parsing: file.bytes, file: path)
+      try examine(path, contents.metadata)
+      for tensor in contents.tensors {
         if let other = locations[tensor.name] {
           throw CheckpointError("tensor \(tensor.name) is in both \(other.file.path) and \(path)")
         }

@@ -24,13 +24,15 @@ package enum ElementType: String, Hashable, Sendable {
   case bfloat16 = "BF16"
   /// 8-bit float, 4 exponent and 3 mantissa bits, no infinities; NaN is 0x7f and 0xff.
   case float8e4m3 = "F8_E4M3"
+  /// Integer codes with their scales; `StoredTensor.panels` says how they lie.
+  case panels
 
-  /// Bytes of one element.
+  /// Bytes of one element; of panels, of what they are made of.
   package var size: Int {
     switch self {
     case .float32: 4
     case .float16, .bfloat16: 2
-    case .float8e4m3: 1
+    case .float8e4m3, .panels: 1
     }
   }
 }
@@ -62,7 +64,22 @@ package struct StoredTensor: @unchecked Sendable {  // bytes are immutable for t
   package let type: ElementType
   package let bytes: UnsafeRawBufferPointer
   package let scales: BlockScales?
+  /// Where each code and scale of `.panels` is.
+  package let panels: PanelLayout?
   package let owner: any AnyObject & Sendable
+
+  /// Panels of integer codes; `bytes` are `layout.byteCount`, aligned to `PanelLayout.alignment`.
+  package init(
+    weight: Weight, panels layout: PanelLayout, bytes: UnsafeRawBufferPointer,
+    owner: any AnyObject & Sendable
+  ) {
+    self.weight = weight
+    self.bytes = bytes
+    self.owner = owner
+    type = .panels
+    panels = layout
+    scales = nil
+  }
 
   package init(
     weight: Weight, type: ElementType, bytes: UnsafeRawBufferPointer, scales: BlockScales?,
@@ -73,6 +90,7 @@ package struct StoredTensor: @unchecked Sendable {  // bytes are immutable for t
     self.bytes = bytes
     self.scales = scales
     self.owner = owner
+    panels = nil
   }
 }
 
@@ -80,6 +98,14 @@ package struct StoredTensor: @unchecked Sendable {  // bytes are immutable for t
 package protocol WeightSource: Sendable {
   /// The tensor of that name, checked against the shape asked for.
   func tensor(_ weight: Weight) throws(WeightError) -> StoredTensor
+
+  /// The weight for products: as `tensor`, but the panels where the source has it in both forms (an
+  /// embedding that is the output matrix as well).
+  func matrix(_ weight: Weight) throws(WeightError) -> StoredTensor
+}
+
+extension WeightSource {
+  package func matrix(_ weight: Weight) throws(WeightError) -> StoredTensor { try tensor(weight) }
 }
 
 /// A weight that is missing, or not as the model needs it.

@@ -8,8 +8,8 @@ import Glibc
   static let version = "0.1.0"
 
   static let subcommands: [any Subcommand.Type] = [
-    Serve.self, Chat.self, Generate.self, Logits.self, Tokenize.self, Bench.self, Plan.self,
-    TopologyShow.self,
+    Serve.self, Chat.self, Generate.self, Logits.self, Tokenize.self, Bench.self, Quantize.self,
+    Plan.self, TopologyShow.self,
   ]
 
   static func main() {

@@ -86,8 +86,7 @@ import Testing
       """#)
     #expect(configuration.beginTokenID == 0 && configuration.endTokenIDs == [1, 2])
     #expect(configuration.tiesWordEmbeddings && configuration.isUntrained)
-    let block = try #require(configuration.quantization)
-    #expect(block.blockRows == 128 && block.blockColumns == 64)
+    #expect(configuration.quantization == .float8(blockRows: 128, blockColumns: 64))
     let plain = try self.configuration(#""bos_token_id": null, "eos_token_id": 7"#)
     #expect(plain.beginTokenID == nil && plain.endTokenIDs == [7] && plain.quantization == nil)
     #expect(!plain.tiesWordEmbeddings && !plain.isUntrained)
@@ -159,6 +158,20 @@ import Testing
       "quantization_config.quant_method holds \"awq\", expected \"fp8\""
     ),
     (#""quantization_config": {"bits": 4}"#, "quantization_config.quant_method is missing"),
+    (
+      #""quantization_config": {"quant_method": "silica", "version": "2"}"#,
+      "version holds \"2\", expected \"1\": quantize the checkpoint again"
+    ),
+    (
+      #""quantization_config": {"quant_method": "silica", "version": "1", "layout": "rows"}"#,
+      "layout holds \"rows\", expected \"panels-16\""
+    ),
+    (
+      #"""
+      "quantization_config": {"quant_method": "silica", "version": "1", "layout": "panels-16",
+      "precision": "w3", "source": "0"}
+      """#, "precision holds \"w3\", expected \"w8\" or \"w4\""
+    ),
     (
       #""quantization_config": {"quant_method": "fp8", "weight_block_size": null}"#,
       "weight_block_size is missing"

@@ -12,9 +12,11 @@ extension EndToEnd {
       #expect(help.status == 0 && help.errors.isEmpty)
       let names = help.output.split(separator: "\n").filter { $0.hasPrefix("  ") }
         .compactMap { $0.split(separator: " ").first.map(String.init) }
-      for name in ["serve", "chat", "generate", "logits", "tokenize", "bench", "plan", "topology"] {
-        #expect(names.contains(name))
-      }
+      let known = [
+        "serve", "chat", "generate", "logits", "tokenize", "bench", "quantize", "plan",
+        "topology",
+      ]
+      for name in known { #expect(names.contains(name)) }
       for name in names where name != "silica" {
         let page = try SilicaCommand.run(name, "--help")
         #expect(page.status == 0 && page.errors.isEmpty, "\(name)")
@@ -61,6 +63,9 @@ extension EndToEnd {
         ["tokenize", "--model", "a", "--text", "a", "--decode", "1"], "--text, --file and --decode"
       ),
       (["tokenize", "--model", "a", "--decode", "-1"], "--decode holds '-1'"),
+      (["quantize", "--model", "a", "--out", "b"], "--precision is required"),
+      (["quantize", "--model", "a", "--precision", "w8"], "--out is required"),
+      (["quantize", "--model", "a", "--out", "b", "--precision", "bf16"], "expected w8 or w4"),
       (["plan", "--model", "a", "--format", "xml"], "--format is 'xml'"),
       (["plan", "--model", "a", "--bandwidth", "0"], "--bandwidth"),
       (["topology", "--format=yaml"], "--format is 'yaml'"),

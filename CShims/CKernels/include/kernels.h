@@ -23,6 +23,9 @@ typedef struct {
 /// Converts `count` elements of a row to f32, exactly but for the product with the block's scale.
 void ck_convert(const ck_tensor *tensor, int64_t row, int64_t column, int64_t count, float *out);
 
+/// The nearest bfloat16, of two the even one; a NaN stays one.
+uint16_t ck_to_bf16(float value);
+
 /// Columns of output that lie side by side in a panel; panels of a unit of work, at most.
 enum { CK_PANEL = 16, CK_UNIT_PANELS = 4 };
 
@@ -130,6 +133,13 @@ typedef struct {
   /// Of codes: bf16, `[panel][group][16 columns]`.
   uint16_t *scales;
 } ck_pack;
+
+/// Copies memory, each part by the worker that claims it.
+typedef struct {
+  const void *from;
+  void *to;
+  int64_t bytes;
+} ck_copy;
 
 /// `output[r] = input[r] · W + bias`, W being `inner × columns` in panels.
 typedef struct {
@@ -301,6 +311,7 @@ const ck_kernels *ck_kernels_of(ck_level level);
 
 // The same on every level.
 void ck_run_pack(const void *arguments, const ck_step *step, ck_worker *worker);
+void ck_run_copy(const void *arguments, const ck_step *step, ck_worker *worker);
 void ck_run_embed(const void *arguments, const ck_step *step, ck_worker *worker);
 void ck_run_angles(const void *arguments, const ck_step *step, ck_worker *worker);
 void ck_run_store(const void *arguments, const ck_step *step, ck_worker *worker);

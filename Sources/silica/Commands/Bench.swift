@@ -26,7 +26,8 @@ enum Bench: Subcommand {
     the start until the last sequence has its first token, `decode_tokens_per_s` from there to the
     end. `fraction_of_memory_bandwidth` relates the weights that a decode step reads to the read
     bandwidth measured in the same run with as many threads; a model that fits into the caches can
-    exceed it. `--model synthetic` shows what a step costs beside the model.
+    exceed it. `load_s` is the time until the model could take its first request.
+    `--model synthetic` shows what a step costs beside the model.
 
     example:
       silica bench --model DIR --batch 1,8 --prompt 64 --generate 16
@@ -66,11 +67,14 @@ enum Bench: Subcommand {
         "step_ms_p50": .number(run.stepMilliseconds), "weight_bytes_per_step": .integer(bytes),
         "memory_bandwidth_bytes_per_s": .number(bandwidth),
         "fraction_of_memory_bandwidth": .number(share),
-        "device": .string(model.deviceSummary),
+        "device": .string(model.deviceSummary), "load_s": .number(model.loadSeconds),
       ]
       Console.out(line.description + "\n")
     }
-    if format == "table" { Console.out(table.text) }
+    if format == "table" {
+      Console.out(
+        table.text + "loaded in \(rounded(model.loadSeconds)) s: \(model.deviceSummary)\n")
+    }
   }
 
   private static func rounded(_ value: Double) -> String { "\((value * 1_000).rounded() / 1_000)" }

@@ -75,7 +75,9 @@ enum Serve: Subcommand {
   }
 
   private static func announce(_ server: InferenceServer, _ model: LoadedModel) {
-    Console.error("silica: \(model.program.name) on \(model.deviceSummary)\n")
+    let seconds = (model.loadSeconds * 100).rounded() / 100
+    Console.error(
+      "silica: \(model.program.name) on \(model.deviceSummary), loaded in \(seconds) s\n")
     if let note = model.note { Console.error("silica: note: \(note)\n") }
     for address in server.addresses { Console.out("silica: listening on \(address)\n") }
   }

@@ -6,7 +6,10 @@ import Synchronization
 /// One line on the terminal that says how far the weights are. Any thread.
 final class LoadProgressLine: Sendable {
   private let seats = Mutex<[Int: LoadProgress]>([:])
+  private let action: String
   private let shownPercent = Atomic<Int>(-1)
+
+  init(saying action: String = "loading weights") { self.action = action }
 
   func update(_ progress: LoadProgress) {
     guard Console.errorIsTerminal else { return }
@@ -17,7 +20,7 @@ final class LoadProgressLine: Sendable {
       return total == 0 ? 100 : loaded * 100 / total
     }
     guard shownPercent.exchange(percent, ordering: .relaxed) != percent else { return }
-    Console.error("\rsilica: loading weights \(percent) %")
+    Console.error("\rsilica: \(action) \(percent) %")
   }
 
   func finish() {

@@ -28,11 +28,14 @@ struct LoadedModel {
   let engine: Engine
   let topology: Topology
   let options: ModelOptions
+  /// From the first look at the files until the engine could step.
+  let loadSeconds: Double
 
   /// Opens, checks and loads a checkpoint, or makes a model. Shows progress on a terminal.
   ///
   /// - Parameter givesAllLogits: whether every row of a step may give logits (`silica logits`).
   init(_ options: ModelOptions, givesAllLogits: Bool = false) throws {
+    let start = Clock.nowNanoseconds
     let devices: DeviceFactory
     if let configuration = options.synthetic {
       let model = SyntheticModel(configuration)
@@ -55,6 +58,7 @@ struct LoadedModel {
       program, from: weights, devices: devices,
       configuration: Self.configuration(options, program, givesAllLogits: givesAllLogits),
       topology: topology, progress: line.update)
+    loadSeconds = Double(Clock.nowNanoseconds - start) / 1e9
   }
 
   private static func configuration(
