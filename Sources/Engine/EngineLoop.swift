@@ -45,7 +45,7 @@ final class EngineLoop: @unchecked Sendable {  // `turns` guards all that change
   private let vocabularySize: Int
   /// Held by the thread that goes round.
   private let turns = Mutex(())
-  /// When the newest step that has come back was done.
+  /// When the newest step was done whose events are still to be delivered; 0 if there is none.
   private var stepEnd: Nanoseconds = 0
   private var nextQueueReport: Nanoseconds = 0
   /// Why no step is planned any more.
@@ -54,6 +54,8 @@ final class EngineLoop: @unchecked Sendable {  // `turns` guards all that change
   var stopDeadline: Nanoseconds?
   /// Whether every sequence has ended, for ever.
   private var isOver = false
+  /// Sinks whose readers do not know yet of what was delivered.
+  private var toldSinks: [any SequenceSink] = []
 
   init(
     scheduler: Scheduler, pipeline: Pipeline, commands: MPSCRing<EngineCommand>, wake: WakeSignal,
@@ -92,6 +94,7 @@ final class EngineLoop: @unchecked Sendable {  // `turns` guards all that change
     hasWorked = dispatch() || hasWorked
     // After the dispatch: the devices work meanwhile.
     hasWorked = tell() || hasWorked
+    for sink in takeToldSinks() { sink.wakeReader() }
     if let stopDeadline, scheduler.planInFlightCount == 0 || Clock.nowNanoseconds >= stopDeadline {
       abandonRest()
       isOver = true
@@ -224,10 +227,19 @@ final class EngineLoop: @unchecked Sendable {  // `turns` guards all that change
         deliveries.append((sink, [event]))
       }
     }
-    for delivery in deliveries { delivery.sink.deliver(delivery.events, stepEnd: stepEnd) }
+    for delivery in deliveries {
+      delivery.sink.deliver(delivery.events, stepEnd: stepEnd)
+      toldSinks.append(delivery.sink)
+    }
+    stepEnd = 0
     // Last, so that who waits for the end of all has heard of each.
     if endCount > 0 { gate.end(sequences: endCount) }
     return !events.isEmpty
+  }
+
+  private func takeToldSinks() -> [any SequenceSink] {
+    defer { toldSinks = [] }
+    return toldSinks
   }
 
   /// Keeps gate and records up to date. Returns how many sequences have ended.
@@ -250,6 +262,7 @@ final class EngineLoop: @unchecked Sendable {  // `turns` guards all that change
       let event = SequenceEvent.finished(id, reason, SequenceAccount())
       let endCount = note(event, record)
       record.sink.deliver([event], stepEnd: stepEnd)
+      record.sink.wakeReader()
       gate.end(sequences: endCount)
     }
     publish()
@@ -261,20 +274,24 @@ final class EngineLoop: @unchecked Sendable {  // `turns` guards all that change
 extension EngineLoop: StepObserver {
   /// Goes round once, unless the engine's thread is doing so; that goes round again then.
   func stepEnded() {
-    let isStopping = turns.withLockIfAvailable { _ in
-      if !isOver { turnOfExecutor() }
-      return stopDeadline != nil
+    // What the step has made goes first.
+    turnOfExecutor { _ = collectResults() }
+    turnOfExecutor {
+      _ = applyCommands()
+      _ = dispatch()
     }
-    // The end is for the engine's thread.
-    if isStopping ?? true { wake.notify() }
   }
 
-  private func turnOfExecutor() {
-    _ = collectResults()
-    // Before the next step: its device waits for this thread, and others can work meanwhile.
-    _ = tell()
-    _ = applyCommands()
-    _ = dispatch()
-    _ = tell()
+  private func turnOfExecutor(_ body: () -> Void) {
+    let turn = turns.withLockIfAvailable { _ in
+      guard !isOver else { return (sinks: [any SequenceSink](), isLast: false) }
+      body()
+      _ = tell()
+      return (takeToldSinks(), stopDeadline != nil)
+    }
+    guard let (sinks, isLast) = turn else { return wake.notify() }
+    for sink in sinks { sink.wakeReaderOrRead() }
+    // The end is for the engine's thread.
+    if isLast { wake.notify() }
   }
 }

@@ -5,10 +5,22 @@ package import Step
 /// Where the events of sequences go. One sink may serve many sequences.
 package protocol SequenceSink: AnyObject, Sendable {
   /// What has happened to the sink's sequences since the last call, in order. The last event of
-  /// each sequence is `.finished`. Called about once a step, on the engine's thread or an
-  /// executor's, which must not be held up: take note and return.
+  /// each sequence is `.finished`. Called about once a step, in the engine's turn, which must not be
+  /// held up: take note and return.
   ///
   /// - Parameter stepEnd: when the newest step behind the events was done on its device, on
-  ///   `Clock`.
+  ///   `Clock`; 0 if there is none.
   func deliver(_ events: [SequenceEvent], stepEnd: Nanoseconds)
+
+  /// Lets whoever reads the events know that some were delivered.
+  func wakeReader()
+
+  /// The same, on the thread of an executor and outside of the engine's turn: if the reader sleeps,
+  /// its work may be done here, which is sooner than to wake it.
+  func wakeReaderOrRead()
+}
+
+extension SequenceSink {
+  package func wakeReader() {}
+  package func wakeReaderOrRead() { wakeReader() }
 }

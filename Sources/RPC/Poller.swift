@@ -6,7 +6,7 @@ package import Support
 internal import Synchronization
 
 /// A completion queue and the one thread that drains it. Every call belongs to one poller and is
-/// touched on its thread only.
+/// touched on its thread only, or on one that takes its place while it sleeps.
 ///
 /// Other threads reach it with `submit` (a job) or `kick` (a word that work waits elsewhere).
 /// C-core 1.51 has no public alarm; the only way to wake a sleeping queue is an empty batch on a
@@ -25,6 +25,11 @@ package final class Poller: @unchecked Sendable {  // confined state is named so
   /// Set while work waits elsewhere; unlike the wake-up, it is seen between any two events.
   private let hasWork = Atomic<Bool>(false)
   private let isStopping = Atomic<Bool>(false)
+  /// Since when its thread has been waiting for an event, on `Clock`; 0 while it is not.
+  private let sleepBegan = Atomic<UInt64>(0)
+  /// Held by the thread that works as the poller: its own, while that is awake.
+  private let turns = Mutex(())
+  /// That thread.
   private let threadID = Atomic<UInt>(0)
   private let thread = Mutex<PinnedThread?>(nil)
 
@@ -77,7 +82,10 @@ package final class Poller: @unchecked Sendable {  // confined state is named so
   package func kick() {
     hasWork.store(true, ordering: .releasing)
     // The poller itself looks before it sleeps.
-    if isCurrent { return }
+    if !isCurrent { wake() }
+  }
+
+  private func wake() {
     guard !isKicked.exchange(true, ordering: .acquiringAndReleasing) else { return }
     let code = grpc_call_start_batch(wakeCall, nil, 0, nil, nil)
     check(code == GRPC_CALL_OK, "cannot wake \(name): \(describe(code))")
@@ -87,6 +95,27 @@ package final class Poller: @unchecked Sendable {  // confined state is named so
   /// fill before they kick. Any thread; kept until the poller stops.
   package func addKickHandler(_ handler: @escaping Job) -> Bool {
     submit { self.kickHandlers.append(handler) }
+  }
+
+  /// Runs the kick handlers on the calling thread, which is the poller's meanwhile, if its own has
+  /// been asleep for a while and is not being woken: that is sooner than to wake it. Returns
+  /// whether it was so. Any thread.
+  package func runKickHandlersIfAsleep() -> Bool {
+    let began = sleepBegan.load(ordering: .relaxed)
+    guard began != 0, Clock.nowNanoseconds > began + Self.asleepTime,
+      !isKicked.load(ordering: .relaxed), !isStopping.load(ordering: .acquiring)
+    else { return false }
+    let hasRun = turns.withLockIfAvailable { _ in
+      guard !isQueueShutDown else { return false }
+      let own = threadID.exchange(UInt(pthread_self()), ordering: .relaxed)
+      defer { threadID.store(own, ordering: .relaxed) }
+      for handler in kickHandlers { handler() }
+      outboxes.flush()
+      return true
+    }
+    // They may have left something for the poller.
+    if hasWork.load(ordering: .relaxed) { wake() }
+    return hasRun ?? false
   }
 
   /// Whether the caller is the poller's thread.
@@ -166,29 +195,34 @@ extension Poller {
 
 extension Poller {
   private func run() {
-    threadID.store(UInt(pthread_self()), ordering: .relaxed)
+    turns.withLock { _ in threadID.store(UInt(pthread_self()), ordering: .relaxed) }
     let never = gpr_inf_future(GPR_CLOCK_MONOTONIC)
     let atOnce = gpr_inf_past(GPR_CLOCK_MONOTONIC)
+    var isIdle = true
     while true {
-      // Messages are gathered while there are other events.
-      let isIdle = outboxes.isEmpty && !hasWork.load(ordering: .relaxed)
+      if isIdle { sleepBegan.store(Clock.nowNanoseconds, ordering: .relaxed) }
       let event = grpc_completion_queue_next(queue, isIdle ? never : atOnce, nil)
-      switch event.type {
-      case GRPC_OP_COMPLETE:
-        if let tag = event.tag {
-          complete(tag, success: event.success != 0)
-        } else {
-          wokenUp()
-        }
-        if hasWork.load(ordering: .relaxed), Clock.nowNanoseconds >= nextWorkTime { takeWork() }
-      case GRPC_QUEUE_SHUTDOWN:
-        kickHandlers = []
-        return
-      case GRPC_QUEUE_TIMEOUT: takeWork()
-      default: continue
+      if isIdle { sleepBegan.store(0, ordering: .relaxed) }
+      if event.type == GRPC_QUEUE_SHUTDOWN { break }
+      isIdle = turns.withLock { _ in
+        handle(event)
+        // Messages are gathered while there are other events.
+        return outboxes.isEmpty && !hasWork.load(ordering: .relaxed)
       }
-      shutDownQueueIfDone()
     }
+    turns.withLock { _ in kickHandlers = [] }
+  }
+
+  private func handle(_ event: grpc_event) {
+    if event.type == GRPC_QUEUE_TIMEOUT {
+      takeWork()
+    } else if let tag = event.tag {
+      complete(tag, success: event.success != 0)
+    } else {
+      wokenUp()
+    }
+    if hasWork.load(ordering: .relaxed), Clock.nowNanoseconds >= nextWorkTime { takeWork() }
+    shutDownQueueIfDone()
   }
 
   private func wokenUp() {
@@ -214,6 +248,9 @@ extension Poller {
   /// While there are events, this much time is theirs before others' work has its turn: so what a
   /// step has made does not wait for all the events of a burst of calls, nor these for every step.
   private static let eventsTime: UInt64 = 100_000
+
+  /// A poller with much to do never sleeps for so long. Its work is not for an executor.
+  private static let asleepTime: UInt64 = 200_000
 
   /// C-core aborts on an operation posted to a queue that is shut down, so it is shut down only
   /// when no call is left that could post one.

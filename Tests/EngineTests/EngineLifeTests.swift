@@ -125,6 +125,17 @@ struct EngineLifeTests {
     fake.engine.shutdown()
   }
 
+  @Test func aLoneDevicesThreadTellsWhatItsStepHasMade() throws {
+    let fake = try FakeEngine()
+    fake.script.stepMicroseconds.store(500, ordering: .relaxed)
+    let reader = Reader()
+    try fake.engine.submit(.greedy([1, 2], tokens: 40), to: reader)
+    #expect(waitUntil { reader.hasEnded.load(ordering: .acquiring) })
+    // The engine's own thread may be in its turn at the end of a step or two.
+    #expect(reader.turnsOfExecutor.load(ordering: .relaxed) > 20)
+    fake.engine.shutdown()
+  }
+
   @Test func drainingLetsSequencesFinishAndTakesNoMore() throws {
     let fake = try FakeEngine()
     fake.script.stepMicroseconds.store(200, ordering: .relaxed)
@@ -138,4 +149,16 @@ struct EngineLifeTests {
     #expect(recorder.outcome(id).tokens == FakeDevice.generate([1, 2], count: 40))
     fake.engine.shutdown()
   }
+}
+
+/// Counts how often it may read on the thread of an executor.
+private final class Reader: SequenceSink {
+  let hasEnded = Atomic<Bool>(false)
+  let turnsOfExecutor = Atomic<Int>(0)
+
+  func deliver(_ events: [SequenceEvent], stepEnd: Nanoseconds) {
+    if case .finished = events.last { hasEnded.store(true, ordering: .releasing) }
+  }
+
+  func wakeReaderOrRead() { turnsOfExecutor.add(1, ordering: .relaxed) }
 }

@@ -48,6 +48,53 @@ import Testing
     poller.stop()
   }
 
+  @Test func `a thread takes the place of a poller that sleeps, and what it leaves is done`() {
+    let poller = Poller(name: "poller-test")
+    let (here, later) = (Shared(), Shared())
+    let caller = UInt(pthread_self())
+    let isAdded = poller.addKickHandler {
+      poller.preconditionOnPoller()
+      if UInt(pthread_self()) != caller { return }
+      here.count.add(1, ordering: .relaxed)
+      // Left for the poller: a job, whose kick comes from its own thread as it were.
+      _ = poller.submit { later.count.add(1, ordering: .relaxed) }
+    }
+    #expect(isAdded)
+    #expect(eventually { poller.runKickHandlersIfAsleep() })
+    #expect(here.value == 1)
+    #expect(eventually { later.value == 1 })
+    #expect(!poller.isCurrent)
+    poller.stop()
+    #expect(!poller.runKickHandlersIfAsleep())
+  }
+
+  @Test func `one thread at a time works as the poller, and nothing is lost`() {
+    let poller = Poller(name: "poller-test")
+    let ring = MPSCRing<Int>(capacity: 64)
+    let (sum, inside, overlaps) = (Shared(), Shared(), Shared())
+    let isAdded = poller.addKickHandler {
+      if inside.count.add(1, ordering: .relaxed).newValue != 1 {
+        overlaps.count.add(1, ordering: .relaxed)
+      }
+      while let value = ring.tryPop() { sum.count.add(value, ordering: .relaxed) }
+      inside.count.subtract(1, ordering: .relaxed)
+    }
+    #expect(isAdded)
+    let threads = (0..<3).map { number in
+      PinnedThread(name: "work-\(number)") {
+        for value in 1...500 {
+          while !ring.tryPush(value) { sched_yield() }
+          if value % 4 == 0 { usleep(300) }
+          if !poller.runKickHandlersIfAsleep() { poller.kick() }
+        }
+      }
+    }
+    for thread in threads { thread.join() }
+    #expect(eventually { sum.value == 3 * 500 * 501 / 2 })
+    #expect(overlaps.value == 0)
+    poller.stop()
+  }
+
   @Test func `a full ring of jobs refuses`() {
     var limits = RPCLimits()
     limits.pollerJobCountMax = 4

@@ -126,19 +126,24 @@ final class Dispatcher: @unchecked Sendable {  // all but the immutable is confi
     // When steps have gathered, their tokens shall go out together.
     let isBehind = items.count > 1
     var touched: [ObjectIdentifier: any GenerationOwner] = [:]
+    // Of several steps that go out together, the time of the oldest.
+    var oldest: Nanoseconds = 0
     for item in items {
+      poller.cause = 0
       switch item {
       case .prompt(let prompt): if !prompt.work.isAbandoned { admit(prompt) }
       case .job(let job): job()
       case .events(let events, let end):
-        // Of several steps that go out together, the time of the oldest.
-        poller.cause = isBehind && poller.cause != 0 ? poller.cause : end
+        if oldest == 0 { oldest = end }
         for event in events {
+          // A place in the queue comes from the clock and not from a step.
+          if case .queued = event { poller.cause = 0 } else { poller.cause = end }
           guard let owner = pass(on: event) else { continue }
           if isBehind { touched[ObjectIdentifier(owner)] = owner } else { owner.pump() }
         }
       }
     }
+    poller.cause = oldest
     for owner in touched.values { owner.pump() }
     poller.cause = 0
   }

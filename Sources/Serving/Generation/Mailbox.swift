@@ -32,8 +32,12 @@ final class Mailbox: SequenceSink {
 
   /// From the engine, once a step.
   func deliver(_ events: [SequenceEvent], stepEnd: Nanoseconds) {
-    deliver(.events(events, stepEnd: stepEnd))
+    arrived.withLock { $0.append(.events(events, stepEnd: stepEnd)) }
   }
+
+  func wakeReader() { poller.kick() }
+
+  func wakeReaderOrRead() { if !poller.runKickHandlersIfAsleep() { poller.kick() } }
 
   /// Takes everything that has arrived, in order.
   func takeAll() -> [Item] {
