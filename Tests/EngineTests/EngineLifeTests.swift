@@ -36,10 +36,13 @@ struct EngineLifeTests {
   @Test func aFailingDeviceEndsItsSequencesAndNothingHangs() throws {
     let fake = try FakeEngine { $0.batchMax = 4 }
     fake.script.failingStep.store(6, ordering: .relaxed)
+    // Until all are in: after the failure none is taken.
+    fake.script.isHeld.store(true, ordering: .relaxed)
     let recorder = Recorder()
     let ids = try (0..<10).map {
       try fake.engine.submit(.greedy([Int32($0), 5], tokens: 50), to: recorder)
     }
+    fake.script.isHeld.store(false, ordering: .relaxed)
     for id in ids {
       let outcome = recorder.finished(id)
       guard case .failed(let error) = outcome.reasons.first, outcome.reasons.count == 1 else {
