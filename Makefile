@@ -3,14 +3,14 @@
 
 SHELL := /bin/bash
 SILICA := .build/release/silica
-DEMO_MODEL := Models/tiny-deepseek-v3
+DEMO_MODEL := Models/mini
 
-.PHONY: help demo test serve bench bench-model bench-rpc proto goldens release format build
+.PHONY: help demo test serve bench bench-model bench-rpc quality train proto goldens release format build
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: build ## build, serve the bundled model, stream several generations, stop
+demo: build ## build, serve the bundled model, talk with it, stream several generations, stop
 	@Tools/demo.sh $(SILICA) $(DEMO_MODEL)
 
 test: ## the whole test suite
@@ -33,6 +33,17 @@ bench-model: build ## measure a model: make bench-model MODEL=DIR: a table, JSON
 bench-rpc: build ## the door against a C++ callback server: a table, JSON and a plot in Benchmarks/results
 	@Tools/setup.sh bench
 	@python3 Benchmarks/rpc/run.py $(SILICA) $(ARGS)
+
+quality: build ## what each precision costs the bundled model: writes Docs/quality.md (ten minutes)
+	@Tools/setup.sh quality
+	@.venv/bin/python Benchmarks/quality/run.py $(SILICA) $(ARGS)
+
+train: ## train the bundled model again, into Models/mini (two hours on two cores)
+	@Tools/setup.sh oracle
+	@.venv/bin/python Tools/mini/train.py
+	@.venv/bin/python Tools/mini/train.py --go-on --mix long --steps 300 --rate 0.5 --seed 20241228
+	@.venv/bin/python Tools/mini/train.py --go-on --mix long --steps 250 --rate 0.2 --seed 20241230
+	@.venv/bin/python Tools/mini/card.py
 
 proto: ## regenerate the protobuf bindings
 	@Tools/setup.sh test

@@ -16,7 +16,7 @@ rm -rf "$stage"
 mkdir -p "$stage/bin" "$stage/lib"
 cp "$binary" "$stage/bin/"
 strip "$stage/bin/silica"
-cp -r Models/tiny-deepseek-v3 "$stage/"
+cp -r Models/mini "$stage/"
 cp README.md LICENSE "$stage/"
 cp -r Proto Docs "$stage/"
 # The C library and the loader belong to the system.

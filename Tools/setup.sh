@@ -5,7 +5,8 @@
 #   setup.sh test     those, and what the tests compare with (protoc, C++ and Go gRPC, a .venv)
 #   setup.sh bench    those of build, and what the peers of the benchmarks are built and traced with
 #   setup.sh bench-llama  those of build, and llama.cpp
-#   setup.sh oracle   those, and what makes the goldens (torch, transformers)
+#   setup.sh quality  those of build, and what scores answers (sacrebleu)
+#   setup.sh oracle   those of test, and what makes the goldens (torch, transformers)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -58,13 +59,17 @@ case "${1:-build}" in
     install_packages "${build_packages[@]}" g++ python3-venv
     CMAKE_ARGS="-DGGML_NATIVE=ON" install_python Tools/requirements-bench.txt
     ;;
+  quality)
+    install_packages "${build_packages[@]}" python3-venv
+    install_python Tools/requirements-quality.txt
+    ;;
   oracle)
     install_packages "${build_packages[@]}" "${test_packages[@]}"
     install_python Tools/requirements.txt
     install_python Tools/requirements-oracle.txt
     ;;
   *)
-    echo "usage: Tools/setup.sh build|test|bench|bench-llama|oracle" >&2
+    echo "usage: Tools/setup.sh build|test|bench|bench-llama|quality|oracle" >&2
     exit 2
     ;;
 esac

@@ -26,8 +26,7 @@ extension EndToEnd {
         ["logits", "--model", checkpoint.directory, "--tokens", tokens]
           + ["--out", folder.path("logits.npy")] + options)
       try #require(result.status == 0, "\(result.errors)")
-      let file = try Data(contentsOf: URL(filePath: folder.path("logits.npy")))
-      let logits = try #require(NumPyArray(file))
+      let logits = try NumPyArray(contentsOfFile: folder.path("logits.npy"))
       try #require(logits.shape == [rows, expected.count / rows])
       let differences = zip(logits.values, expected).map { abs($0 - $1) }
       return differences.contains(where: \.isNaN) ? .nan : differences.max() ?? .nan
@@ -81,27 +80,5 @@ extension EndToEnd {
         "/dev/null")
       #expect(result.errors.contains("note: the model has"), "\(result.errors)")
     }
-  }
-}
-
-/// A little-endian f32 array in NumPy's file format, version 1.0.
-private struct NumPyArray {
-  var shape: [Int]
-  var values: [Float]
-
-  init?(_ file: Data) {
-    let magic: [UInt8] = [0x93, 0x4E, 0x55, 0x4D, 0x50, 0x59, 1, 0]
-    guard file.count > 10, Array(file.prefix(8)) == magic else { return nil }
-    let start = 10 + Int(file[8]) + Int(file[9]) << 8
-    guard start % 64 == 0, start <= file.count,
-      let header = String(data: file[10..<start], encoding: .utf8),
-      header.contains("'descr': '<f4'"), header.contains("'fortran_order': False"),
-      let match = header.firstMatch(of: /'shape': \(([0-9, ]*)\)/)
-    else { return nil }
-    shape = match.1.split(separator: ",").compactMap { Int($0.filter(\.isNumber)) }
-    values = file[start...].withUnsafeBytes { bytes in
-      (0..<bytes.count / 4).map { bytes.loadUnaligned(fromByteOffset: $0 * 4, as: Float.self) }
-    }
-    guard values.count == shape.reduce(1, *) else { return nil }
   }
 }

@@ -36,24 +36,16 @@ package struct SyntheticCheckpoint: Sendable {
     let golden = try Self.json("\(source)/golden.json").objectValue
     prompt = Self.tokens(golden?["prompt"])
     greedy = Self.tokens(golden?["greedy"])
-    logits = try Self.floats("\(source)/logits.npy")
+    logits = try NumPyArray(contentsOfFile: "\(source)/logits.npy").values
     let afterNextPath = "\(source)/after_next.npy"
     afterNext =
-      FileManager.default.fileExists(atPath: afterNextPath) ? try Self.floats(afterNextPath) : nil
+      FileManager.default.fileExists(atPath: afterNextPath)
+      ? try NumPyArray(contentsOfFile: afterNextPath).values : nil
     let configuration = try Data(contentsOf: URL(filePath: "\(source)/config.json"))
     try configuration.write(to: URL(filePath: "\(directory)/config.json"))
     let tensors = try Self.json("\(source)/tensors.json").arrayValue ?? []
     let shards = try Self.json("\(source)/config.json").objectValue?["silica_shards"]?.integerValue
     try Self.write(tensors.compactMap(SyntheticTensor.init), shards: shards ?? 1, to: directory)
-  }
-
-  /// The elements of a NumPy file of version 1.0: its header's length is at byte 8.
-  private static func floats(_ path: String) throws -> [Float] {
-    let stored = try Data(contentsOf: URL(filePath: path))
-    let start = 10 + Int(stored[8]) + Int(stored[9]) << 8
-    return stored[start...].withUnsafeBytes { bytes in
-      (0..<bytes.count / 4).map { bytes.loadUnaligned(fromByteOffset: $0 * 4, as: Float.self) }
-    }
   }
 
   private static func json(_ path: String) throws -> JSON {

@@ -44,29 +44,21 @@ class Turn:
 class Conversations:
     """Draws turns; `held_out` draws those that training never sees."""
 
-    def __init__(self, seed, held_out=False):
+    def __init__(self, seed, held_out=False, mix="short"):
         self.random = randomness.Random(seed)
         self.held_out = held_out
+        self.mix = MIXES[mix]
         self.grammar = Grammar(self.random, held_out)
 
     def turns(self):
-        """One turn, or now and then a conversation of two or three."""
-        count = self.random.choices([1, 2, 3], [0.86, 0.1, 0.04])[0]
+        """A conversation; its last turn is the one to learn."""
+        counts = range(1, len(self.mix.turns) + 1)
+        count = self.random.choices(counts, self.mix.turns)[0]
         return [self._spoken(self._turn()) for _ in range(count)]
 
     def _turn(self):
         form = self.random.random()
-        if form < 0.29:
-            return self.into_chinese()
-        if form < 0.58:
-            return self.into_english()
-        if form < 0.84:
-            return self.sum()
-        if form < 0.87:
-            return self.story()
-        if form < 0.93:
-            return Turn(*numerals.exchange(self.random, self.held_out))
-        return Turn(*answers.exchange(self.random))
+        return next(task for border, task in self.mix.tasks if form < border)(self)
 
     def into_chinese(self):
         english, chinese = self.grammar.sentence()
@@ -77,7 +69,7 @@ class Conversations:
         return Turn(self.random.choice(INTO_ENGLISH).format(self._typed(chinese)), english)
 
     def sum(self):
-        problem = sums.problem(self.random, self.held_out)
+        problem = sums.problem(self.random, self.held_out, self.mix.operators)
         return Turn(
             sums.question(self.random, problem), problem.answer, "\n".join(problem.steps))
 
@@ -98,6 +90,12 @@ class Conversations:
             f"{name} has {problem.result} {thing}.",
             "\n".join([f"{problem.left} {problem.operator} {problem.right}", *problem.steps]))
 
+    def words(self):
+        return Turn(*numerals.exchange(self.random, self.held_out))
+
+    def about(self):
+        return Turn(*answers.exchange(self.random))
+
     def _typed(self, sentence):
         """As people type: sometimes without the last mark, sometimes without a capital."""
         if self.random.random() < 0.08:
@@ -116,3 +114,27 @@ class Conversations:
         else:
             question = question[:1].lower() + question[1:]
         return dataclasses.replace(turn, question=question or turn.question)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mix:
+    """What conversations are made of."""
+
+    # How often one has one turn, two, and so on.
+    turns: list
+    # How often each task is drawn: up to which number from 0 to 1.
+    tasks: list
+    # Of sums.
+    operators: str
+
+
+MIXES = {
+    "short": Mix([0.86, 0.1, 0.04], [
+        (0.29, Conversations.into_chinese), (0.58, Conversations.into_english),
+        (0.84, Conversations.sum), (0.87, Conversations.story), (0.93, Conversations.words),
+        (1, Conversations.about)], "++--*"),
+    "long": Mix([0.3, 0.16, 0.13, 0.11, 0.09, 0.08, 0.07, 0.06], [
+        (0.24, Conversations.into_chinese), (0.48, Conversations.into_english),
+        (0.78, Conversations.sum), (0.82, Conversations.story), (0.9, Conversations.words),
+        (1, Conversations.about)], "+-**"),
+}

@@ -236,6 +236,28 @@ class Model(nn.Module):
     def routers(self):
         return [module for module in self.modules() if isinstance(module, Router)]
 
+    def load(self, tensors):
+        """Takes the weights of a checkpoint, as `checkpoint` gives them."""
+        count, state = C["n_routed_experts"], self.state_dict()
+
+        def stored(name):
+            return torch.from_numpy(tensors[name][1].copy())
+
+        for name in state:
+            base = name if name.startswith("lm_head") else f"model.{name}"
+            prefix, _, last = base.rpartition("experts.")
+            if last == "gate_up_proj":
+                state[name] = torch.stack([torch.cat([
+                    stored(f"{prefix}experts.{index}.{half}_proj.weight")
+                    for half in ("gate", "up")]) for index in range(count)])
+            elif last == "down_proj":
+                state[name] = torch.stack([
+                    stored(f"{prefix}experts.{index}.down_proj.weight")
+                    for index in range(count)])
+            else:
+                state[name] = stored(base)
+        self.load_state_dict(state)
+
     def checkpoint(self):
         """Name to (dtype, f32 values) as Hugging Face stores them: one matrix for each expert."""
         tensors = {}

@@ -96,10 +96,10 @@ def number(random, digits):
     return random.randint(10 ** (length - 1) if length > 1 else 0, 10**length - 1)
 
 
-def problem(random, held_out=False):
+def problem(random, held_out, operators):
     """A random problem: sums and differences of up to four digits, products of 99 * 99, 999 * 9."""
     while True:
-        operator = random.choice("++--*")
+        operator = random.choice(operators)
         if operator != "*":
             chosen = Problem(number(random, 4), operator, number(random, 4))
         elif random.random() < 0.5:

@@ -6,7 +6,12 @@ Makes its data, its tokenizer and its weights from a seed, in less than two hour
 (a process for each, 6 GB of memory). The loss and held-out scores of each evaluation are a line of
 training.jsonl beside the weights, from which `card.py` writes the model card.
 
-Usage: .venv/bin/python Tools/mini/train.py [--out FOLDER] [--steps N] [--processes N]
+`--go-on` takes the weights in --out, with rates begun anew, and can have longer conversations.
+`make train` does so twice:
+
+  train.py
+  train.py --go-on --mix long --steps 300 --rate 0.5 --seed 20241228
+  train.py --go-on --mix long --steps 250 --rate 0.2 --seed 20241230
 """
 import argparse
 import itertools
@@ -21,8 +26,10 @@ from torch import distributed, multiprocessing
 from torch.nn import functional as F
 
 import data
-import held_out
-from data import deepseek
+import encoding
+import evaluation
+from conversation import MIXES
+from encoding import deepseek
 from model import CONFIG, ROW_UNIT, Model
 from optimizer import optimizers
 
@@ -80,9 +87,10 @@ def train_step(model, steppers, step, arguments, example):
     (loss + NEXT_TOKEN_WEIGHTS[is_late] * further).backward()
     average_gradients(model, arguments.processes)
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    factor = arguments.rate * rate_factor(step, arguments.steps)
     for stepper, rate in zip(steppers, (MATRIX_RATE, OTHER_RATE)):
         for group in stepper.param_groups:
-            group["lr"] = rate * rate_factor(step, arguments.steps)
+            group["lr"] = rate * factor
         stepper.step()
         stepper.zero_grad()
     for router in model.routers():
@@ -96,7 +104,7 @@ def write_checkpoint(model, tokenizer, folder):
     deepseek.write_json(folder / "generation_config.json", GENERATION_CONFIG)
     deepseek.write_json(
         folder / "tokenizer_config.json",
-        deepseek.tokenizer_config(CONFIG["max_position_embeddings"], data.CHAT_TEMPLATE))
+        deepseek.tokenizer_config(CONFIG["max_position_embeddings"], encoding.CHAT_TEMPLATE))
     (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True) + "\n", encoding="utf-8")
     deepseek.write_file(folder / "model.safetensors", model.checkpoint())
 
@@ -106,7 +114,11 @@ class Log:
 
     def __init__(self, arguments):
         self.steps, self.start, self.mean, self.tokens = arguments.steps, time.monotonic(), None, 0
-        self.file = (arguments.out / "training.jsonl").open("w", encoding="utf-8")
+        path = arguments.out / "training.jsonl"
+        lines = path.read_text().splitlines() if arguments.go_on else []
+        # What was before, where this training goes on.
+        self.before = json.loads(lines[-1]) if lines else {"step": 0, "tokens": 0, "minutes": 0}
+        self.file = path.open("a" if lines else "w", encoding="utf-8")
 
     @property
     def minutes(self):
@@ -123,8 +135,9 @@ class Log:
 
     def evaluation(self, step, further, scores):
         line = json.dumps({
-            "step": step, "tokens": self.tokens, "loss": round(self.mean, 4),
-            "loss_after_next": round(further, 4), "minutes": round(self.minutes, 1), **scores})
+            "step": self.before["step"] + step, "tokens": self.before["tokens"] + self.tokens,
+            "loss": round(self.mean, 4), "loss_after_next": round(further, 4),
+            "minutes": round(self.before["minutes"] + self.minutes, 1), **scores})
         print(line, file=self.file, flush=True)
         print(line, flush=True)
 
@@ -135,22 +148,24 @@ def train(rank, arguments, store):
     distributed.init_process_group(
         "gloo", init_method=f"file://{store}", rank=rank, world_size=arguments.processes)
     torch.manual_seed(SEED)
-    tokenizer = data.train_tokenizer(
+    tokenizer = encoding.train_tokenizer(
         CONFIG["vocab_size"], TOKENIZER_SEED, TOKENIZER_CONVERSATIONS)
-    encoder = data.Encoder(tokenizer)
+    encoder = encoding.Encoder(tokenizer)
     model = Model()
+    if arguments.go_on:
+        model.load(deepseek.read_file(arguments.out / "model.safetensors"))
     steppers = optimizers(model, MATRIX_RATE, OTHER_RATE)
-    tests = held_out.tests(encoder)
+    tests = evaluation.tests(encoder)
     log = Log(arguments) if rank == 0 else None
     source = itertools.islice(
-        data.batches(encoder, SEED + rank, BATCH_TOKENS), arguments.steps)
+        data.batches(encoder, arguments.seed + rank, arguments.mix, BATCH_TOKENS), arguments.steps)
     for step, example in enumerate(source):
         loss, further = train_step(model, steppers, step, arguments, example)
         if not log:
             continue
         log.step(step, loss, arguments.processes * example[0].numel())
         if (step + 1) % arguments.evaluate_every == 0 or step + 1 == arguments.steps:
-            log.evaluation(step + 1, further, held_out.scores(model, tests))
+            log.evaluation(step + 1, further, evaluation.scores(model, tests))
             write_checkpoint(model, tokenizer, arguments.out)
     distributed.barrier()
     distributed.destroy_process_group()
@@ -160,6 +175,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "Models/mini")
     parser.add_argument("--steps", type=int, default=1700)
+    parser.add_argument("--rate", type=float, default=1, help="of learning, in ours")
+    parser.add_argument("--mix", choices=MIXES, default="short", help="of conversations")
+    parser.add_argument("--seed", type=int, default=SEED, help="of conversations")
+    parser.add_argument("--go-on", action="store_true", help="with the weights in --out")
     parser.add_argument("--evaluate-every", type=int, default=150)
     parser.add_argument("--processes", type=int, default=2, help="one core each")
     arguments = parser.parse_args()

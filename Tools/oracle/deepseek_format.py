@@ -109,8 +109,14 @@ def tokenizer_config(length_max, chat_template=CHAT_TEMPLATE):
     }
 
 
+SIZES = {"F8_E4M3": 1, "BF16": 2, "F32": 4}
+
+
 def encode(dtype, values):
-    """Little-endian bytes; bf16 rounded to nearest, ties to even."""
+    """Little-endian bytes of f32 values; bf16 rounded to nearest, ties to even. Those of F8_E4M3
+    are codes already."""
+    if dtype == "F8_E4M3":
+        return numpy.ascontiguousarray(values, dtype="u1").tobytes()
     floats = numpy.ascontiguousarray(values, dtype="<f4")
     if dtype == "F32":
         return floats.tobytes()
@@ -134,13 +140,32 @@ def write_file(path, tensors):
     return offset
 
 
+def read_file(path):
+    """Name to (dtype, f32 values) of a safetensors file of bf16 and f32."""
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8:8 + length])
+    tensors = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        begin, end = entry["data_offsets"]
+        part = data[8 + length + begin:8 + length + end]
+        if entry["dtype"] == "BF16":
+            floats = (numpy.frombuffer(part, "<u2").astype("<u4") << 16).view("<f4")
+        else:
+            floats = numpy.frombuffer(part, "<f4")
+        tensors[name] = (entry["dtype"], floats.reshape(entry["shape"]))
+    return tensors
+
+
 def write_shards(folder, tensors, shard_bytes_max):
     """Writes name to (dtype, f32 values) as shards with an index; other shards there go first."""
     for old in folder.glob("*.safetensors"):
         old.unlink()
     shards, size = [{}], 0
     for name, (dtype, values) in tensors.items():
-        bytes_ = values.size * {"BF16": 2, "F32": 4}[dtype]
+        bytes_ = values.size * SIZES[dtype]
         if size + bytes_ > shard_bytes_max:
             shards.append({})
             size = 0
