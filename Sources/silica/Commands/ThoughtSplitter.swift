@@ -10,11 +10,14 @@ struct ThoughtSplitter {
   }
 
   private var isThinking: Bool
-  /// White space before thoughts or an answer stands for nothing.
-  private var isAtStart = true
+  /// Whether nothing but white space came since a tag: it stands for nothing.
+  private var isAtStart: Bool
 
   /// - Parameter isThinking: whether the text begins inside of thinking (`Accepted.thinking`).
-  init(isThinking: Bool) { self.isThinking = isThinking }
+  init(isThinking: Bool) {
+    self.isThinking = isThinking
+    isAtStart = isThinking
+  }
 
   /// The parts of the next piece, without tags and without empty ones.
   mutating func split(_ piece: String) -> [Part] {
