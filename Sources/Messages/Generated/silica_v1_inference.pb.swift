@@ -2140,8 +2140,8 @@ package struct Silica_V1_GetStatisticsResponse: Message {
   /// Calls that are open now, this one too.
   package var callsOpen: UInt64 = 0
 
-  /// From the end of a step on its device to the moment at which the transport has a message of it,
-  /// for messages that had to wait for no other of their call.
+  /// From the end of a step on its device to the moment at which the transport is called with a
+  /// message of it, for messages that had to wait for no other of their call.
   package var sendLatency: Silica_V1_Latency {
     get { _sendLatency ?? Silica_V1_Latency() }
     set { _sendLatency = newValue }
