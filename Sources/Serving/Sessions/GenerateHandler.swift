@@ -142,7 +142,13 @@ final class GenerateHandler: ServerCallHandler, GenerationOwner, DrainableHandle
     }
     call.send(response)
     if case .delta(_, let tokenCount) = event { noteSent(tokens: tokenCount) }
-    if generation?.isOver == true { finish(.ok) }
+    if generation?.isOver == true { finish(endStatus) }
+  }
+
+  /// What the client's own clock says after the call's deadline, whichever of the two is first.
+  private var endStatus: Status {
+    guard let deadline = call.deadline, Clock.nowNanoseconds >= deadline else { return .ok }
+    return Status(.deadlineExceeded, "the deadline of the call has passed")
   }
 
   private func noteSent(tokens count: Int) {
