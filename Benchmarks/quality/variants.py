@@ -39,11 +39,6 @@ class Variant:
         return sum(file.stat().st_size for file in self.folder.glob("*.safetensors"))
 
 
-def is_matrix_of_layer(name):
-    """The matrices that DeepSeek stores in FP8; embedding, head and router are not among them."""
-    return "_proj" in name and name.endswith(".weight")
-
-
 def pruned(values):
     """`values` with the two smallest of each four in a row set to 0."""
     fours = values.reshape(len(values), -1, 4)
@@ -70,7 +65,7 @@ def stored_as(dtype, tensors):
     """The tensors of a checkpoint of that dtype."""
     result = {}
     for name, (own, values) in tensors.items():
-        if dtype == "F8_E4M3" and is_matrix_of_layer(name):
+        if dtype == "F8_E4M3" and deepseek.is_stored_in_fp8(name):
             codes, scales = blocks_of_fp8(values)
             result[name] = ("F8_E4M3", codes)
             result[name + "_scale_inv"] = ("F32", scales)
@@ -99,7 +94,7 @@ def make(model, work, silica):
     shutil.rmtree(work, ignore_errors=True)
     dense = deepseek.read_file(model / "model.safetensors")
     sparse = {
-        name: (dtype, pruned(values) if is_matrix_of_layer(name) else values)
+        name: (dtype, pruned(values) if deepseek.is_stored_in_fp8(name) else values)
         for name, (dtype, values) in dense.items()}
     variants = []
     for is_sparse, tensors in ((False, dense), (True, sparse)):

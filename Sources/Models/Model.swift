@@ -43,7 +43,8 @@ package enum Model {
 
   /// The program that guesses the token after the next one, of a model that was trained with one
   /// (multi-token prediction). Beside a token it takes the hidden state that the last layer of
-  /// `program(for:)` left at the token before it. Nil for other models.
+  /// `program(for:)` left at the token before it. Nil for other models, and for a checkpoint that
+  /// leaves the layer out, as many do whose configuration still names it.
   package static func nextTokenProgram(
     for checkpoint: Checkpoint
   ) throws(ModelError) -> Program? {
@@ -54,7 +55,10 @@ package enum Model {
     } catch {
       throw ModelError(error.code, error.message)
     }
-    if let program { try checkWeights(of: program, in: checkpoint) }
+    guard let program, let layer = program.layers.first,
+      program.operations[layer].flatMap(\.weights).contains(where: { checkpoint.contains($0.name) })
+    else { return nil }
+    try checkWeights(of: program, in: checkpoint)
     return program
   }
 

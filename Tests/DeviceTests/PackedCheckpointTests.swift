@@ -22,7 +22,7 @@ import Testing
     _ source: Checkpoint, _ precision: CPUPrecision, into folder: TemporaryDirectory
   ) throws -> Checkpoint {
     let program = try Model.program(for: source)
-    let nextToken = (try? Model.nextTokenProgram(for: source)) ?? nil
+    let nextToken = try Model.nextTokenProgram(for: source)
     let tensors = try PanelPacker.tensors(
       of: [program] + (nextToken.map { [$0] } ?? []), from: source, bits: precision == .w8 ? 8 : 4)
     let writer = try PackedCheckpointWriter(

@@ -109,6 +109,11 @@ def tokenizer_config(length_max, chat_template=CHAT_TEMPLATE):
     }
 
 
+def is_stored_in_fp8(name):
+    """Whether DeepSeek's FP8 checkpoints hold it so; not embedding, head, norms and routers."""
+    return "_proj" in name and name.endswith(".weight")
+
+
 SIZES = {"F8_E4M3": 1, "BF16": 2, "F32": 4}
 
 

@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
+import deepseek_format
 import next_token
 import synthetic
 from model_configurations import MODELS
@@ -57,16 +58,11 @@ def mtp_shapes(shapes, config):
     return layer
 
 
-def is_quantized(name, shape):
-    """Which tensors an FP8 checkpoint of DeepSeek stores in FP8."""
-    return "_proj" in name and name.endswith(".weight") and len(shape) == 2
-
-
 def tensor_list(shapes, dtype):
     """Name, shape and dtype of every stored tensor, in order of names."""
     entries = []
     for name, shape in sorted(shapes.items()):
-        if dtype == "F8_E4M3" and is_quantized(name, shape):
+        if dtype == "F8_E4M3" and deepseek_format.is_stored_in_fp8(name):
             entries.append([name, shape, "F8_E4M3"])
             entries.append([name + "_scale_inv", [-(-n // BLOCK) for n in shape], "F32"])
         else:

@@ -52,6 +52,10 @@ enum Logits: Subcommand {
       throw UsageError("--tokens holds \(tokens.count) id; --after-next needs at least 2")
     }
     let model = try NextTokenLogits(options)
+    guard tokens.count <= model.contextLength else {
+      throw CommandError(
+        "--tokens holds \(tokens.count) ids; the model takes \(model.contextLength)")
+    }
     let logits = try model.logits(of: checked(tokens, model.vocabularySize))
     try NumPyFile.write(logits, shape: [tokens.count - 1, model.vocabularySize], to: path)
   }

@@ -44,9 +44,7 @@ enum Quantize: Subcommand {
     }
     let program = try Model.program(for: checkpoint)
     let start = Clock.nowNanoseconds
-    // Many a configuration names a layer for multi-token prediction whose weights were left out.
-    let nextToken = (try? Model.nextTokenProgram(for: checkpoint)) ?? nil
-    let programs = [program] + (nextToken.map { [$0] } ?? [])
+    let programs = [program] + [try Model.nextTokenProgram(for: checkpoint)].compactMap(\.self)
     let tensors = try PanelPacker.tensors(of: programs, from: checkpoint, bits: bits)
     let writer = try PackedCheckpointWriter(
       to: out, of: checkpoint, precision: precision, parts: tensors)

@@ -25,13 +25,16 @@ struct NextTokenLogits {
     guard let layer = try Model.nextTokenProgram(for: checkpoint) else {
       throw CommandError(
         "--after-next: \(options.directory) has no layer for multi-token prediction "
-          + "(num_nextn_predict_layers in config.json is 0 or missing)")
+          + "(num_nextn_predict_layers in config.json is 0 or missing, or its weights are missing)"
+      )
     }
     self.layer = layer
     self.options = options
   }
 
   var vocabularySize: Int { model.vocabularySize }
+  /// Tokens that the model was made for; memory grows with the tokens given.
+  var contextLength: Int { model.contextLength }
 
   /// Row `t` is of the token at `t + 2`: `[tokens - 1, vocabulary]`. All tokens are one step.
   ///
