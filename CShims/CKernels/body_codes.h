@@ -22,6 +22,9 @@ typedef enum {
   BYTES,    // W8 as stored: `[k / 4][16 columns][4]`, groups of 128
   NIBBLES,  // W4 as stored: `[k / 8][16 columns][4]`, low k … k + 3, high the next; groups of 32
   UNPACKED, // W4 in bytes like those of W8; groups of 32
+  STORED_BYTES,    // INT8, or INT4 in bytes: a checkpoint's own codes, groups and zeros
+  STORED_NIBBLES,  // INT4 as W4 lies
+  CODE_SOURCES
 } code_source;
 
 typedef struct {
@@ -30,8 +33,30 @@ typedef struct {
   float *outputs[CODE_ROWS];
 } code_tile;
 
-INLINE int source_group(const code_source source) {
+INLINE int is_stored(const code_source source) {
+  return source == STORED_BYTES || source == STORED_NIBBLES;
+}
+
+INLINE int has_nibbles(const code_source source) {
+  return source == NIBBLES || source == STORED_NIBBLES;
+}
+
+/// Inner indices whose integer sum is multiplied by one scale: a group, or 128 of a larger one.
+INLINE int64_t source_group(const ck_gemm *g, const code_source source) {
+  if (is_stored(source)) return g->factors.group < CK_CODE_GROUP ? g->factors.group : CK_CODE_GROUP;
   return source == BYTES ? CK_CODE_GROUP : CK_W4_GROUP;
+}
+
+INLINE int64_t source_groups(const ck_gemm *g, const code_source source) {
+  if (!is_stored(source)) return ck_scale_groups(g->type, g->inner);
+  return (g->inner + g->factors.group - 1) / g->factors.group;
+}
+
+/// Σ a of the inner indices from `k` on, `group` of them, of the activations' group that has them.
+INLINE int32_t sum_of_codes(const ck_code_group *codes, int64_t k, int64_t group) {
+  if (group == CK_CODE_GROUP) return codes->sum;
+  const int64_t part = k % CK_CODE_GROUP / 32;
+  return group == 32 ? codes->parts[part] : codes->parts[part] + codes->parts[part + 1];
 }
 
 INLINE int32_t load_word(const int8_t *codes) {
@@ -60,9 +85,9 @@ INLINE void multiply_group(
     const code_tile *t, const int rows, const int panels, const code_source source,
     const uint8_t *weights, int64_t stride, int64_t from, int64_t to,
     v16i *sums) {
-  const int step = source == NIBBLES ? 8 : 4;
+  const int step = has_nibbles(source) ? 8 : 4;
   // Few rows are as fast as memory, and the processor's own prefetching serves them best.
-  const int prefetches = source == BYTES ? rows > 6 : source == NIBBLES && rows > 3;
+  const int prefetches = has_nibbles(source) ? rows > 3 : source != UNPACKED && rows > 6;
   for (int64_t k = from; k < to; k += step, weights += 64) {
     v64u w[4];
 #pragma clang loop unroll(full)
@@ -70,7 +95,7 @@ INLINE void multiply_group(
       w[p] = load_bytes(weights + p * stride);
       if (prefetches) __builtin_prefetch(weights + p * stride + PREFETCH_BYTES);
     }
-    if (source != NIBBLES) {
+    if (!has_nibbles(source)) {
       multiply_words(t, rows, panels, w, k, sums);
       continue;
     }
@@ -91,10 +116,14 @@ INLINE void multiply_codes(
     const ck_gemm *g, const code_tile *t, const int rows, const int panels,
     const code_source source, const uint8_t *weights, int64_t stride, int64_t panel, int64_t from,
     int64_t to) {
-  const int group = source_group(source), offset = source == BYTES ? 128 : 8;
-  const int bytes = source == NIBBLES ? CK_PANEL / 2 : CK_PANEL;  // of one inner index
-  const int64_t scale_stride = ck_scale_groups(g->type, g->inner) * CK_PANEL;
-  const uint16_t *scales = g->scales + panel * scale_stride;
+  const int64_t group = source_group(g, source);
+  const int offset = source == BYTES ? 128 : 8;
+  const int bytes = has_nibbles(source) ? CK_PANEL / 2 : CK_PANEL;  // of one inner index
+  const int64_t scale_stride = source_groups(g, source) * CK_PANEL;
+  // Of the first panel and the group that holds `from`.
+  int64_t factor = panel * scale_stride +
+      from / (is_stored(source) ? g->factors.group : group) * CK_PANEL;
+  int64_t left_of_group = is_stored(source) ? g->factors.group - from % g->factors.group : group;
   v16f totals[CODE_TILE];
 #pragma clang loop unroll(full)
   for (int r = 0; r < rows; r++)
@@ -109,16 +138,19 @@ INLINE void multiply_codes(
     v16i sums[CODE_TILE];
 #pragma clang loop unroll(full)
     for (int r = 0; r < rows; r++) {
-      const ck_code_group *codes = &t->groups[r][k / CK_CODE_GROUP];
-      const int32_t sum = source == BYTES ? codes->sum : codes->parts[k % CK_CODE_GROUP / group];
+      const int32_t sum = sum_of_codes(&t->groups[r][k / CK_CODE_GROUP], k, group);
 #pragma clang loop unroll(full)
-      for (int p = 0; p < panels; p++) sums[r * panels + p] = (v16i)(-offset * sum);
+      for (int p = 0; p < panels; p++)
+        sums[r * panels + p] = is_stored(source)
+            ? load_code_zeros(g->factors.zeros + factor + p * scale_stride) * -sum
+            : (v16i)(-offset * sum);
     }
     multiply_group(t, rows, panels, source, weights + (k - from) * bytes, stride, k, end, sums);
     v16f scale[4];
 #pragma clang loop unroll(full)
     for (int p = 0; p < panels; p++)
-      scale[p] = load_bf16(scales + p * scale_stride + k / group * CK_PANEL);
+      scale[p] = is_stored(source) ? load(g->factors.scales + factor + p * scale_stride)
+                                   : load_bf16(g->scales + factor + p * scale_stride);
 #pragma clang loop unroll(full)
     for (int r = 0; r < rows; r++) {
       const v16f x = splat(t->groups[r][k / CK_CODE_GROUP].scale);
@@ -128,6 +160,10 @@ INLINE void multiply_codes(
         totals[r * panels + p] = fma16(sum, x * scale[p], totals[r * panels + p]);
       }
     }
+    left_of_group -= group;
+    if (left_of_group > 0) continue;
+    factor += CK_PANEL;
+    left_of_group = is_stored(source) ? g->factors.group : group;
   }
   const int with_bias = g->bias != NULL && to >= g->inner;
 #pragma clang loop unroll(full)
@@ -180,12 +216,16 @@ typedef void (*multiply_code_kernel)(
 EACH_CODE_ROWS(CK_CODE_ROWS, DEFINE_CODE_ROWS, BYTES)
 EACH_CODE_ROWS(CK_NIBBLE_ROWS, DEFINE_CODE_ROWS, NIBBLES)
 EACH_CODE_ROWS(CK_BLOCK_ROWS, DEFINE_CODE_ROWS, UNPACKED)
+EACH_CODE_ROWS(CK_CODE_ROWS, DEFINE_CODE_ROWS, STORED_BYTES)
+EACH_CODE_ROWS(CK_NIBBLE_ROWS, DEFINE_CODE_ROWS, STORED_NIBBLES)
 
 /// By source, and rows less one: as many as the level multiplies at once from there.
-static const multiply_code_kernel code_kernels[3][CODE_ROWS] = {
+static const multiply_code_kernel code_kernels[CODE_SOURCES][CODE_ROWS] = {
   [BYTES] = {EACH_CODE_ROWS(CK_CODE_ROWS, NAME_CODE_ROWS, BYTES)},
   [NIBBLES] = {EACH_CODE_ROWS(CK_NIBBLE_ROWS, NAME_CODE_ROWS, NIBBLES)},
   [UNPACKED] = {EACH_CODE_ROWS(CK_BLOCK_ROWS, NAME_CODE_ROWS, UNPACKED)},
+  [STORED_BYTES] = {EACH_CODE_ROWS(CK_CODE_ROWS, NAME_CODE_ROWS, STORED_BYTES)},
+  [STORED_NIBBLES] = {EACH_CODE_ROWS(CK_NIBBLE_ROWS, NAME_CODE_ROWS, STORED_NIBBLES)},
 };
 
 /// Nibbles to bytes, so that many rows need not do it again. `indices` is a multiple of 8.
@@ -225,34 +265,41 @@ static void multiply_code_block(
 /// Panels that many rows are multiplied by at once: a block of them fits into half of L1.
 enum { BLOCK_PANELS = 2 };
 
+INLINE int is_stored_type(ck_type type) { return type == CK_INT8 || type == CK_INT4; }
+INLINE int has_nibble_type(ck_type type) { return type == CK_W4 || type == CK_INT4; }
+
 /// More rows than one register tile has: block by block, so that tiles find the weights in L1.
 static void multiply_code_panels(const ck_gemm *g, int64_t panel, int64_t end) {
   _Alignas(64) uint8_t unpacked[BLOCK_PANELS * CODE_BLOCK * CK_PANEL];
   const int64_t inner = ck_padded_inner(g->inner);
-  const int bytes = g->type == CK_W4 ? CK_PANEL / 2 : CK_PANEL;
+  const int unpacks = has_nibble_type(g->type), stored = is_stored_type(g->type);
+  const int bytes = unpacks ? CK_PANEL / 2 : CK_PANEL;
   const int64_t stride = inner * bytes, unpacked_stride = CODE_BLOCK * CK_PANEL;
+  const code_source source = stored ? STORED_BYTES : unpacks ? UNPACKED : BYTES;
   for (int64_t from = 0; from < inner; from += CODE_BLOCK) {
     const int64_t to = from + CODE_BLOCK < inner ? from + CODE_BLOCK : inner;
     const uint8_t *weights = (const uint8_t *)g->panels + panel * stride + from * bytes;
-    if (g->type == CK_W4) {
+    if (unpacks) {
       unpack_nibbles(weights, stride, end - panel, to - from, unpacked, unpacked_stride);
       multiply_code_block(
-          g, UNPACKED, CK_BLOCK_ROWS, unpacked, unpacked_stride, panel, end, from, to);
+          g, source, CK_BLOCK_ROWS, unpacked, unpacked_stride, panel, end, from, to);
     } else {
-      multiply_code_block(g, BYTES, CK_BLOCK_ROWS, weights, stride, panel, end, from, to);
+      multiply_code_block(g, source, CK_BLOCK_ROWS, weights, stride, panel, end, from, to);
     }
   }
 }
 
 /// All rows by the panels of one unit, which are read from memory once.
 static void multiply_code_unit(const ck_gemm *g, int64_t panel, int64_t end) {
-  const int is_w4 = g->type == CK_W4;
-  if (*g->rows <= (is_w4 ? CK_NIBBLE_ROWS : CODE_ROWS)) {
+  const int nibbles = has_nibble_type(g->type), stored = is_stored_type(g->type);
+  if (*g->rows <= (nibbles ? CK_NIBBLE_ROWS : CODE_ROWS)) {
     const int64_t inner = ck_padded_inner(g->inner);
-    const int64_t stride = inner * (is_w4 ? CK_PANEL / 2 : CK_PANEL);
+    const int64_t stride = inner * (nibbles ? CK_PANEL / 2 : CK_PANEL);
+    const code_source source = stored ? (nibbles ? STORED_NIBBLES : STORED_BYTES)
+                                      : (nibbles ? NIBBLES : BYTES);
     multiply_code_block(
-        g, is_w4 ? NIBBLES : BYTES, CODE_ROWS, (const uint8_t *)g->panels + panel * stride,
-        stride, panel, end, 0, inner);
+        g, source, CODE_ROWS, (const uint8_t *)g->panels + panel * stride, stride, panel, end, 0,
+        inner);
     return;
   }
   for (; panel < end; panel += BLOCK_PANELS)

@@ -139,7 +139,7 @@ static void run_gemms(const void *arguments, const ck_step *step, ck_worker *wor
     for (; unit < first + units; unit = ck_claim(worker)) {
       const int64_t panel = (unit - first) * phase->unit_panels;
       const int64_t end = panel + phase->unit_panels < panels ? panel + phase->unit_panels : panels;
-      if (g->type == CK_W8 || g->type == CK_W4)
+      if (ck_takes_codes(g->type))
         multiply_code_unit(g, panel, end);
       else
         multiply_unit(g, panel, end);

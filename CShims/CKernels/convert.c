@@ -27,6 +27,64 @@ static inline float from_fp8(uint8_t code) {
   return with_sign(magnitude < 8 ? subnormal : normal, sign);
 }
 
+static inline uint8_t integer(const ck_grid *g, int64_t place) {
+  const uint8_t byte = g->bytes[place >> 1];
+  const uint8_t stored = g->bits == 8 ? byte : (uint8_t)(byte >> (place & 1) * 4 & 0x0F);
+  return (uint8_t)(stored + g->bias) & g->mask;
+}
+
+/// The place of a row or a column, or of its element of a word.
+static inline int64_t place(int64_t index, int64_t stride, int32_t shift, uint32_t order) {
+  const int64_t element = index & (((int64_t)1 << shift) - 1);
+  return (index >> shift) * stride + (shift == 0 ? 0 : order >> 4 * element & 0x0F);
+}
+
+void ck_read_integers(
+    const ck_grid *g, int64_t row, int64_t column, int64_t count, uint8_t *out) {
+  const int64_t start = place(row, g->row_stride, g->row_shift, g->order);
+  for (int64_t i = 0; i < count; i++)
+    out[i] =
+        integer(g, start + place(column + i, g->column_stride, g->column_shift, g->order));
+}
+
+float ck_code_scale(const ck_stored_codes *c, int64_t row, int64_t group) {
+  const int64_t index = row * c->scale_row_stride + group * c->scale_group_stride;
+  if (c->scale_type == CK_F32) return ((const float *)c->scales)[index];
+  const uint16_t half = ((const uint16_t *)c->scales)[index];
+  return c->scale_type == CK_F16 ? from_f16(half) : from_bits((uint32_t)half << 16);
+}
+
+int32_t ck_code_zero(const ck_stored_codes *c, int64_t row, int64_t group) {
+  if (c->zeros.bytes == NULL) return c->zero;
+  uint8_t zero;
+  ck_read_integers(&c->zeros, row, group, 1, &zero);
+  return zero;
+}
+
+/// Exactly but for the product, where the scale has more than 16 significant bits.
+static void convert_codes(
+    const ck_stored_codes *c, int64_t row, int64_t column, int64_t count, float *out) {
+  enum { PART = 128 };
+  uint8_t codes[PART];
+  int64_t known = -1;
+  float scale = 0;
+  int32_t zero = 0;
+  for (int64_t from = 0; from < count; from += PART) {
+    const int64_t part = count - from < PART ? count - from : PART;
+    ck_read_integers(&c->codes, row, column + from, part, codes);
+    for (int64_t i = 0; i < part; i++) {
+      const int64_t k = column + from + i;
+      const int64_t group = c->column_groups ? c->column_groups[k] : k / c->group;
+      if (group != known) {
+        scale = ck_code_scale(c, row, group);
+        zero = ck_code_zero(c, row, group);
+        known = group;
+      }
+      out[from + i] = (float)(codes[i] - zero) * scale;
+    }
+  }
+}
+
 uint16_t ck_to_bf16(float value) { return to_bf16(value); }
 
 void ck_convert(const ck_tensor *t, int64_t row, int64_t column, int64_t count, float *out) {
@@ -45,6 +103,8 @@ void ck_convert(const ck_tensor *t, int64_t row, int64_t column, int64_t count, 
       for (int64_t i = 0; i < count; i++)
         out[i] = from_fp8(((const uint8_t *)t->bytes)[start + i]);
       break;
+    case CK_INT8:
+    case CK_INT4: convert_codes(&t->codes, row, column, count, out); return;
     case CK_W8:
     case CK_W4: break;  // forms of packed matrices: no tensor is stored so
   }

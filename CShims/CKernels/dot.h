@@ -22,6 +22,13 @@ INLINE v64u low_nibbles(v64u v) { return v & 0x0F; }
 
 INLINE v64u high_nibbles(v64u v) { return (v64u)((v16u)v >> 4) & 0x0F; }
 
+INLINE v16i load_code_zeros(const uint8_t *p) {
+  typedef uint8_t v16b __attribute__((ext_vector_type(16)));
+  v16b zeros;
+  memcpy(&zeros, p, sizeof zeros);
+  return __builtin_convertvector(zeros, v16i);
+}
+
 INLINE void store_codes(int8_t *p, v16i codes) {
   typedef int8_t v16c __attribute__((ext_vector_type(16)));
   const v16c bytes = __builtin_convertvector(codes, v16c);

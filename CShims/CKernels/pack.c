@@ -117,6 +117,45 @@ static void pack_w4(const ck_pack *p, int64_t panel, int64_t padded, int64_t gro
   }
 }
 
+/// The codes as they are stored, each column with its groups' scales and zeros. Zeros behind the
+/// last column and inner index: what is multiplied with these is zero as well.
+static void pack_stored(const ck_pack *p, int64_t panel, int64_t padded) {
+  const ck_stored_codes *stored = &p->source.codes;
+  const int is_int4 = p->type == CK_INT4;
+  const int64_t bytes = padded * CK_PANEL / (is_int4 ? 2 : 1);
+  const int64_t groups = (p->inner + p->factors.group - 1) / p->factors.group;
+  uint8_t *codes = (uint8_t *)p->panels + panel * bytes;
+  float *scales = p->factors.scales + panel * groups * CK_PANEL;
+  uint8_t *zeros = p->factors.zeros + panel * groups * CK_PANEL;
+  memset(codes, 0, (size_t)bytes);
+  memset(scales, 0, (size_t)(groups * CK_PANEL) * sizeof(float));
+  memset(zeros, 0, (size_t)(groups * CK_PANEL));
+  const int64_t left = p->columns - panel * CK_PANEL;
+  const int64_t columns = left < CK_PANEL ? left : CK_PANEL;
+  const int64_t first = p->first_row + panel * CK_PANEL;
+  for (int64_t group = 0; group < groups; group++)
+    for (int64_t n = 0; n < columns; n++) {
+      scales[group * CK_PANEL + n] = ck_code_scale(stored, first + n, group);
+      zeros[group * CK_PANEL + n] = (uint8_t)ck_code_zero(stored, first + n, group);
+    }
+  // Column by column in short pieces: however the words lie, few cache lines serve all 16.
+  for (int64_t k = 0; k < p->inner; k += SEGMENT) {
+    const int64_t count = p->inner - k < SEGMENT ? p->inner - k : SEGMENT;
+    for (int64_t n = 0; n < columns; n++) {
+      uint8_t segment[SEGMENT];
+      ck_read_integers(&stored->codes, first + n, k, count, segment);
+      for (int64_t i = 0; i < count; i++) {
+        const int64_t index = k + i;
+        if (is_int4)
+          codes[index / 8 * 64 + n * 4 + index % 4] |=
+              (uint8_t)(segment[i] << (index % 8 / 4 * 4));
+        else
+          codes[index / 4 * 64 + n * 4 + index % 4] = segment[i];
+      }
+    }
+  }
+}
+
 void ck_run_pack(const void *arguments, const ck_step *step, ck_worker *worker) {
   (void)step;
   const ck_pack *p = arguments;
@@ -127,6 +166,8 @@ void ck_run_pack(const void *arguments, const ck_step *step, ck_worker *worker) 
       pack_w8(p, panel, padded, ck_scale_groups(p->type, p->inner));
     else if (p->type == CK_W4)
       pack_w4(p, panel, padded, ck_scale_groups(p->type, p->inner));
+    else if (p->type == CK_INT8 || p->type == CK_INT4)
+      pack_stored(p, panel, padded);
     else
       pack_floats(p, panel);
   }

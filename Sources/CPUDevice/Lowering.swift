@@ -187,6 +187,7 @@ struct Lowering {
     product.output_stride = output.stride
     product.panels = matrix.panels
     product.scales = matrix.scales
+    product.factors = matrix.factors
     product.type = matrix.type
     product.inner = Int64(matrix.inner)
     product.columns = Int64(matrix.columns)

@@ -9,12 +9,14 @@ struct PackedMatrix {
   var panels: UnsafeRawPointer
   /// Of W8 and W4.
   var scales: UnsafePointer<UInt16>?
+  /// Of INT8 and INT4.
+  var factors = ck_code_factors()
   var type: ck_type
   var inner: Int
   var columns: Int
 
   /// Whether it multiplies codes of activations.
-  var takesCodes: Bool { type == CK_W8 || type == CK_W4 }
+  var takesCodes: Bool { ck_takes_codes(type) != 0 }
 
   static func panelCount(_ columns: Int) -> Int { (columns + Int(CK_PANEL) - 1) / Int(CK_PANEL) }
 
@@ -23,8 +25,8 @@ struct PackedMatrix {
     let elements = panelCount(columns) * Int(CK_PANEL)
     let padded = Int(ck_padded_inner(Int64(inner)))
     return switch type {
-    case CK_W4: elements * padded / 2
-    case CK_W8: elements * padded
+    case CK_W4, CK_INT4: elements * padded / 2
+    case CK_W8, CK_INT8: elements * padded
     case CK_BF16: elements * inner * 2
     default: elements * inner * 4
     }
@@ -35,25 +37,39 @@ struct PackedMatrix {
     guard type == CK_W8 || type == CK_W4 else { return 0 }
     return panelCount(columns) * Int(CK_PANEL) * Int(ck_scale_groups(type, Int64(inner)))
   }
+
+  /// Scales of all panels, and as many zeros, of INT8 and INT4 in such groups.
+  static func factorCount(group: Int, inner: Int, columns: Int) -> Int {
+    panelCount(columns) * Int(CK_PANEL) * ((inner + group - 1) / group)
+  }
 }
 
 extension PackedMatrix {
   static func type(of layout: PanelLayout) -> ck_type { layout.bits == 8 ? CK_W8 : CK_W4 }
+  static func type(of codes: StoredCodes) -> ck_type { codes.bits == 8 ? CK_INT8 : CK_INT4 }
 
-  /// Packs some rows of a tensor with all threads, or their transpose.
-  static func pack(
-    _ tensor: StoredTensor, rows: Range<Int>, transposed: Bool = false, as type: ck_type,
-    panels: UnsafeMutableRawPointer, scales: UnsafeMutablePointer<UInt16>, pool: WorkerPool
+  /// The groups of stored codes as products take them; nil where they do not. A group of a whole
+  /// row ends where the last group of activations does.
+  static func group(of tensor: StoredTensor) -> Int? {
+    guard let codes = tensor.codes, codes.columnGroups == nil else { return nil }
+    let group = codes.group
+    let whole = Int(CK_CODE_GROUP)
+    if group >= tensor.weight.columns { return (tensor.weight.columns + whole - 1) / whole * whole }
+    return group == 32 || group == 64 || group % whole == 0 ? group : nil
+  }
+
+  /// Packs some rows of a tensor with all threads, or their transpose, to where this matrix is.
+  func pack(
+    _ tensor: StoredTensor, rows: Range<Int>, transposed: Bool = false, pool: WorkerPool
   ) {
-    let columns = tensor.weight.columns
     tensor.withDescription { source in
       pool.run(
         ck_run_pack,
         ck_pack(
           source: source, first_row: Int64(rows.lowerBound), transposed: transposed ? 1 : 0,
-          inner: Int64(transposed ? rows.count : columns),
-          columns: Int64(transposed ? columns : rows.count), type: type, panels: panels,
-          scales: scales))
+          inner: Int64(inner), columns: Int64(columns), type: type,
+          panels: UnsafeMutableRawPointer(mutating: panels),
+          scales: UnsafeMutablePointer(mutating: scales), factors: factors))
     }
   }
 }
@@ -65,8 +81,11 @@ struct PackedTypes {
   mutating func insert(_ type: ck_type) { types.insert(type.rawValue) }
 
   var description: String {
-    let names = [(CK_F32, "f32"), (CK_BF16, "bf16"), (CK_W8, "w8"), (CK_W4, "w4")]
-      .filter { types.contains($0.0.rawValue) }.map(\.1)
+    let names = [
+      (CK_F32, "f32"), (CK_BF16, "bf16"), (CK_W8, "w8"), (CK_W4, "w4"), (CK_INT8, "int8"),
+      (CK_INT4, "int4"),
+    ]
+    .filter { types.contains($0.0.rawValue) }.map(\.1)
     return names.isEmpty ? "f32" : names.joined(separator: " and ")
   }
 }

@@ -23,8 +23,8 @@ package final class PanelPacker {
   }
 
   /// The tensors of a packed checkpoint, from which a device loads what it would make of the source
-  /// itself: what multiplies rows as panels; all else as stored, but FP8 as what a device makes
-  /// of it. A weight of both kinds is there twice.
+  /// itself: what multiplies rows as panels; all else as stored, but FP8 and codes as what a device
+  /// makes of them. A weight of both kinds is there twice.
   ///
   /// - Parameter bits: of a code, 8 or 4.
   package static func tensors(
@@ -50,7 +50,8 @@ package final class PanelPacker {
     for weight in heads.union(others) {
       let type = try source.tensor(weight).type
       let plain = heads.contains(weight) ? ElementType.bfloat16 : .float32
-      tensors.append(PackedTensor(weight, .elements(type == .float8e4m3 ? plain : type)))
+      let isCoded = type == .float8e4m3 || type == .codes
+      tensors.append(PackedTensor(weight, .elements(isCoded ? plain : type)))
     }
     return tensors
   }
@@ -75,9 +76,10 @@ package final class PanelPacker {
     let end = layout.scaleOffset + layout.scaleCount * 2
     memory[layout.panelBytes..<layout.scaleOffset].update(repeating: 0)
     memory[end..<layout.byteCount].update(repeating: 0)
-    PackedMatrix.pack(
-      tensor, rows: 0..<layout.rows, as: type, panels: start,
-      scales: (start + layout.scaleOffset).assumingMemoryBound(to: UInt16.self), pool: pool)
+    let scales = UnsafeRawPointer(start + layout.scaleOffset).assumingMemoryBound(to: UInt16.self)
+    let matrix = PackedMatrix(
+      panels: start, scales: scales, type: type, inner: layout.columns, columns: layout.rows)
+    matrix.pack(tensor, rows: 0..<layout.rows, pool: pool)
   }
 
   private func convert(_ tensor: StoredTensor, rounds: Bool) {

@@ -35,6 +35,7 @@ struct WeightPacker {
     let tensor = try tensor(weight, forProducts: !alwaysFloat32)
     if tensor.panels != nil { return try adopt(tensor) }
     let type = alwaysFloat32 ? CK_F32 : Self.type(of: tensor, precision)
+    if type == CK_INT8 || type == CK_INT4 { try checkGroups(of: tensor) }
     return try pack(
       tensor, rows: 0..<weight.rows, transposed: false, as: type, countAs: !alwaysFloat32)
   }
@@ -80,7 +81,8 @@ struct WeightPacker {
     case .w8: CK_W8
     case .w4: CK_W4
     case .auto:
-      tensor.panels.map(PackedMatrix.type) ?? (tensor.type == .float32 ? CK_F32 : CK_BF16)
+      tensor.panels.map(PackedMatrix.type) ?? tensor.codes.map(PackedMatrix.type)
+        ?? (tensor.type == .float32 ? CK_F32 : CK_BF16)
     }
   }
 
@@ -88,7 +90,21 @@ struct WeightPacker {
   /// value, and codes are made of one input for all products of a phase.
   static func headType(of tensor: StoredTensor, _ precision: CPUPrecision) -> ck_type {
     let codes = precision == .w8 || precision == .w4
-    return type(of: tensor, codes ? .auto : precision)
+    let type = type(of: tensor, codes ? .auto : precision)
+    return ck_takes_codes(type) == 0 ? type : CK_BF16
+  }
+
+  /// Throws for stored codes whose groups are not such as products take.
+  private func checkGroups(of tensor: StoredTensor) throws(DeviceError) {
+    guard let codes = tensor.codes, PackedMatrix.group(of: tensor) == nil else { return }
+    let problem =
+      codes.columnGroups == nil
+      ? "in groups of \(codes.group) columns, expected 32, 64, a multiple of 128 or whole rows"
+      : "in groups of columns that are no neighbours (g_idx, of desc_act or actorder)"
+    throw DeviceError(
+      .failedPrecondition,
+      "tensor \(tensor.weight.name) is stored \(problem); precision w8, w4, bf16 or f32 converts it"
+    )
   }
 
   private mutating func tensor(
@@ -140,16 +156,32 @@ struct WeightPacker {
   ) throws(DeviceError) -> PackedMatrix {
     let (inner, columns) =
       transposed ? (rows.count, tensor.weight.columns) : (tensor.weight.columns, rows.count)
-    let panels = UnsafeMutableRawPointer(
-      try arena.allocate(
-        UInt8.self, count: PackedMatrix.panelBytes(type, inner: inner, columns: columns)))
-    let scales = try arena.allocate(
-      UInt16.self, count: PackedMatrix.scaleCount(type, inner: inner, columns: columns))
-    PackedMatrix.pack(
-      tensor, rows: rows, transposed: transposed, as: type, panels: panels, scales: scales,
-      pool: pool)
+    let panels = try arena.allocate(
+      UInt8.self, count: PackedMatrix.panelBytes(type, inner: inner, columns: columns))
+    var matrix = PackedMatrix(
+      panels: UnsafeRawPointer(panels), type: type, inner: inner, columns: columns)
+    if type == CK_INT8 || type == CK_INT4 {
+      matrix.factors = try factors(of: tensor, inner: inner, columns: columns)
+    } else {
+      matrix.scales = UnsafePointer(
+        try arena.allocate(
+          UInt16.self, count: PackedMatrix.scaleCount(type, inner: inner, columns: columns)))
+    }
+    matrix.pack(tensor, rows: rows, transposed: transposed, pool: pool)
     if countAs { typesInUse.insert(type) }
-    return PackedMatrix(
-      panels: panels, scales: scales, type: type, inner: inner, columns: columns)
+    return matrix
+  }
+
+  /// Room for the scales and zeros of stored codes.
+  private func factors(
+    of tensor: StoredTensor, inner: Int, columns: Int
+  ) throws(DeviceError) -> ck_code_factors {
+    guard let group = PackedMatrix.group(of: tensor) else {
+      throw DeviceError(.internal, "\(tensor.weight) has no groups for products")
+    }
+    let count = PackedMatrix.factorCount(group: group, inner: inner, columns: columns)
+    return ck_code_factors(
+      scales: try arena.allocate(Float.self, count: count),
+      zeros: try arena.allocate(UInt8.self, count: count), group: Int64(group))
   }
 }

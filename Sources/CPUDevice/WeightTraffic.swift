@@ -56,9 +56,15 @@ package struct WeightTraffic: Hashable, Sendable {
   private static func bytes(
     _ weight: Weight, _ source: any WeightSource, _ precision: CPUPrecision
   ) throws(WeightError) -> Int {
-    let type = WeightPacker.type(of: try source.matrix(weight), precision)
+    let tensor = try source.matrix(weight)
+    let type = WeightPacker.type(of: tensor, precision)
     let (inner, columns) = (weight.columns, weight.rows)
-    return PackedMatrix.panelBytes(type, inner: inner, columns: columns)
+    var bytes = PackedMatrix.panelBytes(type, inner: inner, columns: columns)
+    if type == CK_INT8 || type == CK_INT4, let group = PackedMatrix.group(of: tensor) {
+      // A scale of four bytes, and a zero.
+      bytes += 5 * PackedMatrix.factorCount(group: group, inner: inner, columns: columns)
+    }
+    return bytes
       + 2 * PackedMatrix.scaleCount(type, inner: inner, columns: columns)
   }
 }

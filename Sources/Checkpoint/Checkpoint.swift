@@ -20,6 +20,24 @@ package final class Checkpoint: WeightSource, Sendable {
   package let byteCount: Int
   private let locations: [String: Location]
 
+  /// A tensor as its file has it: aligned to its element, and in the background on its way from
+  /// the disk.
+  struct Part {
+    let name: String
+    let type: SafetensorsType
+    let shape: [Int]
+    let bytes: UnsafeRawBufferPointer
+    /// The path of its file.
+    let file: String
+    /// Keeps `bytes`.
+    let owner: any AnyObject & Sendable
+
+    func wrongShape(expected shapes: [[Int]]) -> WeightError {
+      let names = shapes.map { "\($0)" }.joined(separator: " or ")
+      return WeightError("\(file): tensor \(name) has shape \(shape), expected \(names)")
+    }
+  }
+
   /// Opens a folder and checks what its files say of themselves and of each other.
   package init(directory: String) throws(CheckpointError) {
     guard MappedFile.exists(directory) else {
@@ -71,38 +89,63 @@ package final class Checkpoint: WeightSource, Sendable {
       ? configuration.endTokenIDs : generationDefaults.endTokenIDs
   }
 
-  /// Whether the checkpoint holds a tensor of that name, packed or not.
+  /// Whether the checkpoint holds a tensor of that name, or a weight of that name in codes.
   package func contains(_ name: String) -> Bool {
-    locations[name] != nil || locations[name + PackedFormat.suffix] != nil && packedFormat != nil
+    if holds(name) { return true }
+    switch configuration.quantization {
+    case .packed: return holds(name + PackedFormat.suffix)
+    case .calibrated(let format):
+      return CalibratedTensor.codesName(name, format).map(holds) ?? false
+    case .float8, nil: return false
+    }
   }
 
-  /// The tensor as it lies in its file, without copying it; with its block scales if it is FP8.
+  /// Whether there is a tensor of that very name.
+  func holds(_ name: String) -> Bool { locations[name] != nil }
+
+  /// Nil where there is no tensor of that very name.
+  func type(of name: String) -> SafetensorsType? { locations[name]?.tensor.type }
+
+  /// The tensor as it lies in its file, without copying it; with its block scales if it is FP8, and
+  /// with all that belongs to it if it is stored in codes.
   ///
   /// Only a tensor that the file does not align to its element is copied (files of old writers).
   /// Starts reading the tensor from disk in the background.
   package func tensor(_ weight: Weight) throws(WeightError) -> StoredTensor {
-    if locations[weight.name] == nil, let panels = try panels(weight) { return panels }
-    let location = try location(weight.name)
-    let (tensor, file) = (location.tensor, location.file)
-    guard tensor.shape == weight.shape else {
-      throw WeightError(
-        "\(file.path): tensor \(weight.name) has shape \(tensor.shape), expected \(weight.shape)")
+    if !holds(weight.name), let panels = try panels(weight) { return panels }
+    if case .calibrated(let format) = configuration.quantization,
+      var calibrated = CalibratedTensor(weight, format, in: self),
+      let codes = try calibrated.tensor()
+    {
+      return codes
     }
-    guard let type = tensor.type.elementType else {
+    let part = try part(weight.name)
+    guard part.shape == weight.shape else { throw part.wrongShape(expected: [weight.shape]) }
+    guard let type = part.type.elementType else {
       throw WeightError(
-        "\(file.path): tensor \(weight.name) has dtype \(tensor.type.rawValue), "
+        "\(part.file): tensor \(weight.name) has dtype \(part.type.rawValue), "
           + "expected F32, F16, BF16 or F8_E4M3")
     }
-    let scales = type == .float8e4m3 ? try blockScales(of: weight, file: file.path) : nil
+    let scales = type == .float8e4m3 ? try blockScales(of: weight, file: part.file) : nil
+    return StoredTensor(
+      weight: weight, type: type, bytes: part.bytes, scales: scales, owner: part.owner)
+  }
+
+  /// The tensor of that very name, as `tensor`, whatever its type and shape.
+  func part(_ name: String) throws(WeightError) -> Part {
+    guard let location = locations[name] else {
+      throw WeightError("\(directory): tensor \(name) is missing")
+    }
+    let (tensor, file) = (location.tensor, location.file)
     file.prefetch(tensor.range)
     let bytes = UnsafeRawBufferPointer(rebasing: file.bytes[tensor.range])
-    guard Int(bitPattern: bytes.baseAddress) % type.size == 0 else {
-      let copy = AlignedCopy(of: bytes)
-      return StoredTensor(
-        weight: weight, type: type, bytes: UnsafeRawBufferPointer(copy.bytes), scales: scales,
-        owner: copy)
-    }
-    return StoredTensor(weight: weight, type: type, bytes: bytes, scales: scales, owner: file)
+    let alignment = max(1, tensor.type.bitCount / 8)
+    let isAligned = Int(bitPattern: bytes.baseAddress) % alignment == 0
+    let copy = isAligned ? nil : AlignedCopy(of: bytes)
+    return Part(
+      name: name, type: tensor.type, shape: tensor.shape,
+      bytes: copy.map { UnsafeRawBufferPointer($0.bytes) } ?? bytes, file: file.path,
+      owner: copy ?? file)
   }
 
   package func matrix(_ weight: Weight) throws(WeightError) -> StoredTensor {
@@ -132,15 +175,14 @@ package final class Checkpoint: WeightSource, Sendable {
     return StoredTensor(weight: weight, panels: layout, bytes: bytes, owner: file)
   }
 
-  private func location(_ name: String) throws(WeightError) -> Location {
-    guard let location = locations[name] else {
-      throw WeightError("\(directory): tensor \(name) is missing")
-    }
-    return location
-  }
-
   /// `X_scale_inv` of a weight `X` (multiplied with it, in spite of the name).
   private func blockScales(of weight: Weight, file: String) throws(WeightError) -> BlockScales {
+    if case .calibrated(let format) = configuration.quantization,
+      var calibrated = CalibratedTensor(weight, format, in: self),
+      format.method == .compressedTensors
+    {
+      return try calibrated.float8Scales()
+    }
     guard case .float8(let blockRows, let blockColumns) = configuration.quantization else {
       throw WeightError(
         "\(file): tensor \(weight.name) has dtype F8_E4M3, but config.json has no "

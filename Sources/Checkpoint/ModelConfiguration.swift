@@ -11,6 +11,8 @@ package struct ModelConfiguration: Sendable {
     case float8(blockRows: Int, blockColumns: Int)
     /// Packed by `silica quantize`.
     case packed(PackedFormat)
+    /// By a program that calibrates weights: integer codes, or FP8 with scales of rows or tensors.
+    case calibrated(CalibratedFormat)
   }
 
   /// The first of `architectures`: "DeepseekV3ForCausalLM".
@@ -58,9 +60,14 @@ extension ModelConfiguration.Quantization {
     switch try fields.string("quant_method") {
     case "fp8": self = try Self.float8(fields)
     case PackedFormat.name: self = .packed(try PackedFormat(fields))
+    case "compressed-tensors": self = .calibrated(try .compressedTensors(fields))
+    case "gptq": self = .calibrated(try .gptq(fields))
+    case "awq": self = .calibrated(try .awq(fields))
     default:
+      let known = ["fp8", "compressed-tensors", "gptq", "awq", PackedFormat.name]
       throw fields.invalid(
-        "quant_method", expected: "\"fp8\" or \"\(PackedFormat.name)\"", code: .unimplemented)
+        "quant_method", expected: "one of " + known.map { "\"\($0)\"" }.joined(separator: ", "),
+        code: .unimplemented)
     }
   }
 

@@ -181,6 +181,11 @@ package final class PackedCheckpointWriter {
     if let scales = tensor.scales {
       digests.append(scales.values.withUnsafeBytes { ContentDigest.of($0) })
     }
+    if let codes = tensor.codes {
+      for bytes in [codes.scales.bytes, codes.zeros?.bytes, codes.columnGroups?.bytes] {
+        if let bytes { digests.append(ContentDigest.of(bytes)) }
+      }
+    }
     for digest in digests { contents += Array(ContentDigest.text(digest).utf8) }
   }
 }

@@ -27,6 +27,9 @@ extension StoredTensor {
   package func dequantize(rows: Range<Int>, into destination: UnsafeMutablePointer<Float>) {
     check(rows.lowerBound >= 0 && rows.upperBound <= weight.rows, "\(weight) has no rows \(rows)")
     if let panels { return panels.dequantize(bytes, rows: rows, into: destination) }
+    if let codes {
+      return codes.dequantize(rows: rows, columns: weight.columns, into: destination)
+    }
     check(bytes.count == weight.elementCount * type.size, "\(weight) has \(bytes.count) bytes")
     let columns = weight.columns
     guard let start = bytes.baseAddress, !rows.isEmpty, columns > 0 else { return }
@@ -44,7 +47,7 @@ extension StoredTensor {
     case .float8e4m3:
       let codes = source.assumingMemoryBound(to: UInt8.self)
       for index in 0..<count { destination[index] = Float(float8e4m3Bits: codes[index]) }
-    case .panels: check(false, "\(weight) says not how its panels lie")
+    case .panels, .codes: check(false, "\(weight) says not how its \(type) lie")
     }
     if let scales { multiply(destination, rows: rows, by: scales) }
   }

@@ -26,13 +26,15 @@ package enum ElementType: String, Hashable, Sendable {
   case float8e4m3 = "F8_E4M3"
   /// Integer codes with their scales; `StoredTensor.panels` says how they lie.
   case panels
+  /// Integer codes of a calibrated checkpoint; `StoredTensor.codes` says where they are.
+  case codes
 
-  /// Bytes of one element; of panels, of what they are made of.
+  /// Bytes of one element; of panels and codes, of what they are made of.
   package var size: Int {
     switch self {
     case .float32: 4
     case .float16, .bfloat16: 2
-    case .float8e4m3, .panels: 1
+    case .float8e4m3, .panels, .codes: 1
     }
   }
 }
@@ -66,6 +68,8 @@ package struct StoredTensor: @unchecked Sendable {  // bytes are immutable for t
   package let scales: BlockScales?
   /// Where each code and scale of `.panels` is.
   package let panels: PanelLayout?
+  /// Where each code, scale and zero of `.codes` is.
+  package let codes: StoredCodes?
   package let owner: any AnyObject & Sendable
 
   /// Panels of integer codes; `bytes` are `layout.byteCount`, aligned to `PanelLayout.alignment`.
@@ -79,6 +83,18 @@ package struct StoredTensor: @unchecked Sendable {  // bytes are immutable for t
     type = .panels
     panels = layout
     scales = nil
+    codes = nil
+  }
+
+  /// Codes that were calibrated; `bytes` are those of `codes.codes`.
+  package init(weight: Weight, codes: StoredCodes, owner: any AnyObject & Sendable) {
+    self.weight = weight
+    self.codes = codes
+    self.owner = owner
+    bytes = codes.codes.bytes
+    type = .codes
+    panels = nil
+    scales = nil
   }
 
   package init(
@@ -91,6 +107,7 @@ package struct StoredTensor: @unchecked Sendable {  // bytes are immutable for t
     self.scales = scales
     self.owner = owner
     panels = nil
+    codes = nil
   }
 }
 

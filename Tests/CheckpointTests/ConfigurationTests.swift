@@ -154,8 +154,8 @@ import Testing
     (#""rope_scaling": {"rope_type": "longrope"}"#, "rope_type holds \"longrope\", expected \"def"),
     (#""partial_rotary_factor": 0.5"#, "partial_rotary_factor holds 0.5, expected 1"),
     (
-      #""quantization_config": {"quant_method": "awq", "bits": 4}"#,
-      "quantization_config.quant_method holds \"awq\", expected \"fp8\""
+      #""quantization_config": {"quant_method": "aqlm", "bits": 4}"#,
+      "quantization_config.quant_method holds \"aqlm\", expected one of \"fp8\", \"compressed-ten"
     ),
     (#""quantization_config": {"bits": 4}"#, "quantization_config.quant_method is missing"),
     (

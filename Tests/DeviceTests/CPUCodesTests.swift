@@ -22,7 +22,7 @@ import Testing
   static let rowCounts = [1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 16, 20, 21, 29, 100]
 
   /// A program of one embedding and one linear, with as many rows as it gets tokens.
-  private func linear(inner: Int, columns: Int) -> (Program, table: Weight, matrix: Weight) {
+  static func linear(inner: Int, columns: Int) -> (Program, table: Weight, matrix: Weight) {
     var builder = ProgramBuilder()
     let (table, matrix) = (Weight("table", [columns, inner]), Weight("matrix", [columns, inner]))
     let input = builder.embed(table)
@@ -38,10 +38,10 @@ import Testing
   func `products equal their definition`(level: CPULevel, precision: CPUPrecision) throws {
     let weights = RandomWeights()
     for shape in Self.shapes {
-      let (program, table, matrix) = linear(inner: shape.inner, columns: shape.columns)
+      let (program, table, matrix) = Self.linear(inner: shape.inner, columns: shape.columns)
       let codes = precision == .w8 ? CPUCodes.w8 : .w4
-      let rows = try rows(of: table, weights).map(CPUCodes.activations.rounded)
-      let columns = try self.rows(of: matrix, weights).map(codes.rounded)
+      let rows = try Self.rows(of: table, weights).map(CPUCodes.activations.rounded)
+      let columns = try Self.rows(of: matrix, weights).map(codes.rounded)
       let device = try CPUDevice(.init(precision: precision, threadCount: 2, level: level))
       var run = try CPUModelRun(program, weights, on: device)
       for count in Self.rowCounts {
@@ -57,13 +57,13 @@ import Testing
     }
   }
 
-  private static func product(_ left: [Float], _ right: [Float]) -> Float {
+  static func product(_ left: [Float], _ right: [Float]) -> Float {
     var sum = 0.0
     for (a, b) in zip(left, right) { sum += Double(a) * Double(b) }
     return Float(sum)
   }
 
-  private func rows(of weight: Weight, _ source: RandomWeights) throws -> [[Float]] {
+  static func rows(of weight: Weight, _ source: some WeightSource) throws -> [[Float]] {
     let all = try source.tensor(weight).dequantized()
     return (0..<weight.rows).map { Array(all[$0 * weight.columns..<($0 + 1) * weight.columns]) }
   }
@@ -131,12 +131,12 @@ import Testing
     }
   }
 
-  private static func rootMeanSquare(_ values: [Float]) -> Float {
+  static func rootMeanSquare(_ values: [Float]) -> Float {
     (values.reduce(0) { $0 + $1 * $1 } / Float(values.count)).squareRoot()
   }
 
   @Test func `what is not a number stays none, beside rows that are`() throws {
-    let (program, table, matrix) = linear(inner: 256, columns: 32)
+    let (program, table, matrix) = Self.linear(inner: 256, columns: 32)
     for broken in [table, matrix] {
       let weights = BrokenWeights(broken: broken.name, element: 3 * 256 + 200)
       for precision in Self.precisions {

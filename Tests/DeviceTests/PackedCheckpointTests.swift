@@ -11,9 +11,10 @@ import Testing
 
 /// What `silica quantize` writes, loaded again.
 @Suite struct PackedCheckpointTests {
-  /// Tied embeddings, shards of f16, biases, experts and FP8 among them.
+  /// Tied embeddings, shards of f16, biases, experts, FP8 and calibrated codes among them.
   static let names = [
-    "qwen2-tied", "qwen2-deep", "llama-biased", "v2-groups", "v3-fp8", "v3-hub-mtp",
+    "qwen2-tied", "qwen2-deep", "llama-biased", "v2-groups", "v3-fp8", "v3-hub-mtp", "v3-int4",
+    "v2-w8a8",
   ]
   static let precisions = [CPUPrecision.w8, .w4]
 

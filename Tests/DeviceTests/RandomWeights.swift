@@ -33,7 +33,7 @@ struct RandomWeights: WeightSource {
       case .float8e4m3:
         let magnitude = UInt8.random(in: 0x20...0x4F, using: &random)
         start?.storeBytes(of: value < 0 ? magnitude | 0x80 : magnitude, as: UInt8.self)
-      case .panels: throw WeightError("panels are packed of other types")
+      case .panels, .codes: throw WeightError("panels and codes are made of other types")
       }
     }
     return StoredTensor(

@@ -117,6 +117,10 @@ private struct SyntheticTensor {
       case "F8_E4M3":
         let code = UInt8(truncatingIfNeeded: bits >> 32)
         bytes.append(code & 0x7F == 0x7F ? code - 1 : code)
+      case "I8": bytes.append(UInt8(truncatingIfNeeded: bits >> 32))
+      case "I32":
+        let word = UInt32(bits >> 32)
+        append(name.contains("zero") ? (word & 0x3333_3333) + 0x6666_6666 : word, to: &bytes)
       case "BF16": append(Self.bfloat16(value(bits)), to: &bytes)
       case "F16": append(Float16(value(bits)).bitPattern, to: &bytes)
       default: append(value(bits).bitPattern, to: &bytes)
@@ -128,6 +132,7 @@ private struct SyntheticTensor {
   private func value(_ bits: UInt64) -> Float {
     let u = Double(bits >> 40) / Double(1 << 24)
     if name.hasSuffix("_scale_inv") { return Float(0.0008 * (1 + u)) }
+    if name.hasSuffix("scale") || name.hasSuffix("scales") { return Float(0.0012 * (1 + u)) }
     let unit = (2 * u - 1) * 3.0.squareRoot()
     if name.hasSuffix("norm.weight") { return Float(1 + 0.2 * unit) }
     return Float((name.hasSuffix("bias") ? 0.1 : 0.08) * unit)

@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
+import calibrated_models
 import deepseek_format
 import next_token
 import synthetic
@@ -58,11 +59,13 @@ def mtp_shapes(shapes, config):
     return layer
 
 
-def tensor_list(shapes, dtype):
+def tensor_list(shapes, dtype, calibrated=None):
     """Name, shape and dtype of every stored tensor, in order of names."""
     entries = []
     for name, shape in sorted(shapes.items()):
-        if dtype == "F8_E4M3" and deepseek_format.is_stored_in_fp8(name):
+        if calibrated and calibrated_models.is_calibrated(name):
+            entries += calibrated_models.entries(name, shape, calibrated)
+        elif dtype == "F8_E4M3" and deepseek_format.is_stored_in_fp8(name):
             entries.append([name, shape, "F8_E4M3"])
             entries.append([name + "_scale_inv", [-(-n // BLOCK) for n in shape], "F32"])
         else:
@@ -114,15 +117,28 @@ def configuration_file(config, options):
             "quant_method": "fp8",
             "weight_block_size": [BLOCK, BLOCK],
         }
+    if options.get("calibrated"):
+        section = calibrated_models.FORMATS[options["calibrated"]].section()
+        document["quantization_config"] = section
     if options.get("shards"):
         document["silica_shards"] = options["shards"]
     return document
 
 
-def reference_model(config, entries, folder):
-    """transformers' model with the values of the stored tensors, loaded as a user would from
-    `folder`, where they are written."""
-    weights = {n: tensor_value(n, s, t) for n, s, t in entries if not n.endswith("_scale_inv")}
+def weight_values(shapes, entries, calibrated):
+    """What the weights stand for, in f32."""
+    types = {name: dtype for name, _, dtype in entries}
+    return {
+        name: calibrated_models.value(name, shape, calibrated)
+        if calibrated and calibrated_models.is_calibrated(name)
+        else tensor_value(name, shape, types[name])
+        for name, shape in shapes.items()
+    }
+
+
+def reference_model(config, weights, folder):
+    """transformers' model with these values, loaded as a user would from `folder`, where they are
+    written."""
     config.save_pretrained(folder)
     save_file(weights, f"{folder}/model.safetensors", {"format": "pt"})
     model, report = AutoModelForCausalLM.from_pretrained(
@@ -137,11 +153,12 @@ def make(name):
     shapes = stored_shapes(config)
     if options.get("mtp"):
         shapes.update(mtp_shapes(shapes, config))
-    entries = tensor_list(shapes, options.get("type", "F32"))
+    calibrated = options.get("calibrated")
+    entries = tensor_list(shapes, options.get("type", "F32"), calibrated)
     generator = np.random.default_rng(synthetic.fnv1a64(name))
     prompt = generator.integers(0, config.vocab_size, PROMPT_LENGTH).tolist()
     with tempfile.TemporaryDirectory() as checkpoint:
-        model = reference_model(config, entries, checkpoint)
+        model = reference_model(config, weight_values(shapes, entries, calibrated), checkpoint)
         after_next = next_token.after_next_logits(model, prompt) if options.get("mtp") else None
     with torch.no_grad():
         logits = model(torch.tensor([prompt])).logits[0].float().numpy()

@@ -110,7 +110,8 @@ LLAMA3 = dict(
 )
 
 # name: (configuration, how it is stored). `hub` writes config.json in the older dialect; `type` is
-# the dtype of matrices; `mtp` adds the layer for multi-token prediction; `shards` splits the file.
+# the dtype of matrices; `calibrated` stores projections as calibrated_models.py says; `mtp` adds
+# the layer for multi-token prediction; `shards` splits the file.
 MODELS = {
     "qwen2": (Qwen2Config(**DENSE, tie_word_embeddings=False, rope_parameters=PLAIN), {}),
     "qwen2-tied": (
@@ -178,4 +179,10 @@ MODELS = {
         ),
         {"type": "BF16"},
     ),
+    "qwen2-gptq": (Qwen2Config(**DENSE, rope_parameters=PLAIN), {"calibrated": "gptq"}),
+    "llama-gptq8": (LlamaConfig(**DENSE, rope_parameters=LLAMA3), {"calibrated": "gptq8"}),
+    "qwen2-awq": (Qwen2Config(**DENSE, rope_parameters=PLAIN), {"calibrated": "awq"}),
+    "v3-int4": (v3(num_hidden_layers=2), {"calibrated": "int4", "type": "BF16"}),
+    "v2-w8a8": (v2(num_hidden_layers=2), {"calibrated": "w8a8", "type": "BF16", "shards": 2}),
+    "llama-fp8": (LlamaConfig(**DENSE, rope_parameters=PLAIN), {"calibrated": "fp8"}),
 }

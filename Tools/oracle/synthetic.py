@@ -6,7 +6,10 @@ SplitMix64's finaliser (Steele et al. 2014). u = (z >> 40) / 2^24 is uniform in 
 unit = (2u - 1) * sqrt(3) has standard deviation 1. Then
   norms 1 + 0.2 unit, biases 0.1 unit, matrices 0.08 unit, each in doubles, rounded to 32 bits;
   FP8 elements: the byte (z >> 32) & 0xff, with 0x7f and 0xff (NaN) lowered by one;
-  FP8 block scales 0.0008 (1 + u).
+  FP8 block scales 0.0008 (1 + u);
+  codes: the byte (z >> 32) & 0xff of I8, the word z >> 32 of I32, those of zeros being
+  (word & 0x33333333) + 0x66666666, which are zeros near the middle in 4 bits and in 8;
+  scales of codes 0.0012 (1 + u).
 Tests/TestSupport/SyntheticCheckpoint.swift is the same in Swift.
 """
 import json
@@ -39,6 +42,8 @@ def values(name, shape):
     u = (mixed(name, count) >> np.uint64(40)).astype(np.float64) / float(1 << 24)
     if name.endswith("_scale_inv"):
         result = 0.0008 * (1.0 + u)
+    elif name.endswith("scale") or name.endswith("scales"):
+        result = 0.0012 * (1.0 + u)
     else:
         unit = (2.0 * u - 1.0) * np.sqrt(3.0)
         if name.endswith("norm.weight"):
@@ -54,6 +59,20 @@ def fp8_bytes(name, shape):
     """The tensor as the bytes of F8_E4M3 elements, none of them NaN."""
     codes = ((mixed(name, int(np.prod(shape))) >> np.uint64(32)) & np.uint64(0xFF)).astype(np.uint8)
     return np.where((codes & 0x7F) == 0x7F, codes - 1, codes).astype(np.uint8).reshape(shape)
+
+
+def code_bytes(name, shape):
+    """The tensor as elements of I8."""
+    codes = (mixed(name, int(np.prod(shape))) >> np.uint64(32)) & np.uint64(0xFF)
+    return codes.astype(np.uint8).view(np.int8).reshape(shape)
+
+
+def code_words(name, shape):
+    """The tensor as elements of I32, each several codes or zeros."""
+    words = (mixed(name, int(np.prod(shape))) >> np.uint64(32)).astype(np.uint32)
+    if "zero" in name:
+        words = (words & np.uint32(0x33333333)) + np.uint32(0x66666666)
+    return words.view(np.int32).reshape(shape)
 
 
 def read_shapes(path):

@@ -8,20 +8,61 @@
 
 // MARK: Tensors
 
-/// The last two are forms of packed matrices only: codes with scales (see `ck_gemm`).
-typedef enum { CK_F32, CK_F16, CK_BF16, CK_FP8, CK_W8, CK_W4 } ck_type;
+/// W8 and W4 are forms of packed matrices only: codes with scales (see `ck_gemm`). INT8 and INT4
+/// are codes that a checkpoint holds: of a tensor as `ck_stored_codes` says, of a packed matrix
+/// the same codes in panels.
+typedef enum { CK_F32, CK_F16, CK_BF16, CK_FP8, CK_W8, CK_W4, CK_INT8, CK_INT4 } ck_type;
 
-/// A stored matrix, row-major. `scales` may be NULL; else one scale for each block.
+/// Where the integers of a matrix lie: one after the other, or several rows (or columns) of a
+/// column (or row) in a word. Row `r`, column `c` is in the word `r >> row_shift`,
+/// `c >> column_shift`, of which the other bits choose the element. Places and strides are in half
+/// bytes. An integer is `(stored + bias) & mask`.
+typedef struct {
+  const uint8_t *bytes;
+  int64_t row_stride, column_stride;
+  int32_t row_shift, column_shift;
+  /// The place of element `i` of a word: half byte `i` of this.
+  uint32_t order;
+  /// Of a stored integer: 4 or 8.
+  uint8_t bits;
+  uint8_t bias, mask;
+} ck_grid;
+
+/// Element `n`, `k` is `scale * (code - zero)`, scale and zero being those of row `n`, group `g` of
+/// columns: `k / group`, or `column_groups[k]` where that is not NULL.
+typedef struct {
+  ck_grid codes;
+  /// Without `bytes`, every zero is `zero`.
+  ck_grid zeros;
+  int32_t zero;
+  /// CK_F32, CK_F16 or CK_BF16; strides in elements.
+  ck_type scale_type;
+  const void *scales;
+  int64_t scale_row_stride, scale_group_stride;
+  int64_t group;
+  const int32_t *column_groups;
+} ck_stored_codes;
+
+/// A stored matrix, row-major. `scales` may be NULL; else one scale for each block. INT8 and INT4
+/// are all in `codes`.
 typedef struct {
   const void *bytes;
   ck_type type;
   int64_t columns;
   const float *scales;
   int64_t block_rows, block_columns, blocks_per_row;
+  ck_stored_codes codes;
 } ck_tensor;
 
 /// Converts `count` elements of a row to f32, exactly but for the product with the block's scale.
 void ck_convert(const ck_tensor *tensor, int64_t row, int64_t column, int64_t count, float *out);
+
+/// The integers of a row from a column on.
+void ck_read_integers(
+    const ck_grid *grid, int64_t row, int64_t column, int64_t count, uint8_t *out);
+/// Of a row and a group of columns.
+float ck_code_scale(const ck_stored_codes *codes, int64_t row, int64_t group);
+int32_t ck_code_zero(const ck_stored_codes *codes, int64_t row, int64_t group);
 
 /// The nearest bfloat16, of two the even one; a NaN stays one.
 uint16_t ck_to_bf16(float value);
@@ -43,6 +84,11 @@ static inline int64_t ck_padded_inner(int64_t inner) {
 static inline int64_t ck_scale_groups(ck_type type, int64_t inner) {
   const int64_t group = type == CK_W8 ? CK_CODE_GROUP : CK_W4_GROUP;
   return (inner + group - 1) / group;
+}
+
+/// Whether a matrix of that type multiplies codes of activations.
+static inline int ck_takes_codes(ck_type type) {
+  return type == CK_W8 || type == CK_W4 || type == CK_INT8 || type == CK_INT4;
 }
 
 /// A group of activations: x = scale * code. The sums of its codes, all and each 32.
@@ -115,10 +161,20 @@ int64_t ck_claim(ck_worker *worker);
 
 // MARK: Arguments of kernels
 
+/// Scales and zeros of INT8 and INT4, `[panel][group][16 columns]`.
+typedef struct {
+  float *scales;
+  uint8_t *zeros;
+  /// Inner indices that share them: 32, 64 or a multiple of 128.
+  int64_t group;
+} ck_code_factors;
+
 /// Packs a matrix into panels, missing columns being 0: `[k][16 columns]` of f32 or bf16 (rounded
 /// to nearest, ties to even); `[k / 4][16 columns][4]` bytes of W8; `[k / 8][16 columns][4]` bytes
 /// of W4, those of k … k + 3 in the low, those of k + 4 … k + 7 in the high half. A weight is its
-/// group's scale times (byte - 128), or (nibble - 8).
+/// group's scale times (byte - 128), or (nibble - 8). INT8 and INT4 lie as W8 and W4, but a weight
+/// is its group's scale times (code - zero of the group); their source has codes of as many bits,
+/// in groups of 32, 64 or a multiple of 128 neighbouring inner indices, and is not transposed.
 typedef struct {
   ck_tensor source;
   /// The first of the stored rows used.
@@ -127,11 +183,13 @@ typedef struct {
   /// transposed, row `first_row + k`, column `n`.
   int transposed;
   int64_t inner, columns;
-  /// CK_F32, CK_BF16, CK_W8 or CK_W4.
+  /// CK_F32, CK_BF16, CK_W8, CK_W4, CK_INT8 or CK_INT4.
   ck_type type;
   void *panels;
-  /// Of codes: bf16, `[panel][group][16 columns]`.
+  /// Of W8 and W4: bf16, `[panel][group][16 columns]`.
   uint16_t *scales;
+  /// Of INT8 and INT4, in the same order.
+  ck_code_factors factors;
 } ck_pack;
 
 /// Copies memory, each part by the worker that claims it.
@@ -157,6 +215,7 @@ typedef struct {
   const void *panels;
   /// As in `ck_pack`.
   const uint16_t *scales;
+  ck_code_factors factors;
   const float *bias;
   int64_t inner, columns;
   ck_type type;

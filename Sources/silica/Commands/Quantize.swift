@@ -24,6 +24,8 @@ enum Quantize: Subcommand {
     them at load, in the order in which the CPU device reads them: every command that takes
     --model loads it in a fraction of the time, and computes the same bits. It also needs less
     disk. The layer for multi-token prediction comes along where the checkpoint has it.
+    A checkpoint of GPTQ, AWQ or compressed-tensors runs as it is stored without being packed;
+    packed as w8 or w4 its weights are quantised a second time.
 
     example:
       silica quantize --model DIR --precision w8 --out DIR-w8
