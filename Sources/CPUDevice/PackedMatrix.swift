@@ -45,17 +45,47 @@ struct PackedMatrix {
 }
 
 extension PackedMatrix {
-  static func type(of layout: PanelLayout) -> ck_type { layout.bits == 8 ? CK_W8 : CK_W4 }
+  static func type(of layout: PanelLayout) -> ck_type {
+    switch layout.factors {
+    case .scales: layout.bits == 8 ? CK_W8 : CK_W4
+    case .scalesAndZeros: layout.bits == 8 ? CK_INT8 : CK_INT4
+    }
+  }
   static func type(of codes: StoredCodes) -> ck_type { codes.bits == 8 ? CK_INT8 : CK_INT4 }
 
-  /// The groups of stored codes as products take them; nil where they do not. A group of a whole
-  /// row ends where the last group of activations does.
-  static func group(of tensor: StoredTensor) -> Int? {
-    guard let codes = tensor.codes, codes.columnGroups == nil else { return nil }
-    let group = codes.group
-    let whole = Int(CK_CODE_GROUP)
-    if group >= tensor.weight.columns { return (tensor.weight.columns + whole - 1) / whole * whole }
-    return group == 32 || group == 64 || group % whole == 0 ? group : nil
+  /// The groups of stored codes as products take them; throws where they do not. A group of a
+  /// whole row ends where the last group of activations does.
+  static func productGroup(of tensor: StoredTensor) throws(WeightError) -> Int {
+    guard let codes = tensor.codes else { throw WeightError("\(tensor.weight) has no codes") }
+    var problem = "in groups of columns that are no neighbours (g_idx, of desc_act or actorder)"
+    if codes.columnGroups == nil {
+      let group = codes.group
+      let whole = Int(CK_CODE_GROUP)
+      let columns = tensor.weight.columns
+      if group >= columns { return (columns + whole - 1) / whole * whole }
+      if group == 32 || group == 64 || group % whole == 0 { return group }
+      problem =
+        "in groups of \(group) columns, expected 32, 64, a multiple of \(whole) or whole rows"
+    }
+    throw WeightError(
+      "tensor \(tensor.weight.name) is stored \(problem); precision w8, w4, bf16 or f32 "
+        + "converts it")
+  }
+
+  /// The matrix whose panels and factors lie from `start` on.
+  init(_ layout: PanelLayout, at start: UnsafeMutablePointer<UInt8>) {
+    let scales = UnsafeMutableRawPointer(start + layout.scaleOffset)
+    panels = UnsafeRawPointer(start)
+    type = Self.type(of: layout)
+    inner = layout.columns
+    columns = layout.rows
+    if layout.factors == .scales {
+      self.scales = UnsafePointer(scales.assumingMemoryBound(to: UInt16.self))
+    } else {
+      factors = ck_code_factors(
+        scales: scales.assumingMemoryBound(to: Float.self), zeros: start + layout.zeroOffset,
+        group: Int64(layout.group))
+    }
   }
 
   /// Packs some rows of a tensor with all threads, or their transpose, to where this matrix is.
@@ -80,12 +110,15 @@ struct PackedTypes {
 
   mutating func insert(_ type: ck_type) { types.insert(type.rawValue) }
 
+  private static let names = [
+    (CK_F32, "f32"), (CK_BF16, "bf16"), (CK_W8, "w8"), (CK_W4, "w4"), (CK_INT8, "int8"),
+    (CK_INT4, "int4"),
+  ]
+
+  static func name(_ type: ck_type) -> String { names.first { $0.0 == type }?.1 ?? "f32" }
+
   var description: String {
-    let names = [
-      (CK_F32, "f32"), (CK_BF16, "bf16"), (CK_W8, "w8"), (CK_W4, "w4"), (CK_INT8, "int8"),
-      (CK_INT4, "int4"),
-    ]
-    .filter { types.contains($0.0.rawValue) }.map(\.1)
-    return names.isEmpty ? "f32" : names.joined(separator: " and ")
+    let inUse = Self.names.filter { types.contains($0.0.rawValue) }.map(\.1)
+    return inUse.isEmpty ? "f32" : inUse.joined(separator: " and ")
   }
 }

@@ -26,9 +26,10 @@ package final class PanelPacker {
   /// itself: what multiplies rows as panels; all else as stored, but FP8 and codes as what a device
   /// makes of them. A weight of both kinds is there twice.
   ///
-  /// - Parameter bits: of a code, 8 or 4.
+  /// - Parameter bits: of a code, 8 or 4; nil: of codes that were calibrated, as they are stored,
+  ///   and nothing else is packed.
   package static func tensors(
-    of programs: [Program], from source: any WeightSource, bits: Int
+    of programs: [Program], from source: any WeightSource, bits: Int?
   ) throws(WeightError) -> [PackedTensor] {
     var matrices: Set<Weight> = []
     var others: Set<Weight> = []
@@ -43,9 +44,15 @@ package final class PanelPacker {
       default: others.formUnion(operation.weights)
       }
     }
-    var tensors = matrices.map { weight in
-      PackedTensor(
-        weight, .panels(PanelLayout(bits: bits, rows: weight.rows, columns: weight.columns)))
+    var tensors: [PackedTensor] = []
+    for weight in matrices {
+      guard let layout = try layout(of: weight, from: source, bits: bits) else {
+        // Unless its bytes are codes of FP8, it stays as it is.
+        heads.insert(weight)
+        others.remove(weight)
+        continue
+      }
+      tensors.append(PackedTensor(weight, .panels(layout)))
     }
     for weight in heads.union(others) {
       let type = try source.tensor(weight).type
@@ -54,6 +61,18 @@ package final class PanelPacker {
       tensors.append(PackedTensor(weight, .elements(isCoded ? plain : type)))
     }
     return tensors
+  }
+
+  /// Nil for a matrix that is not packed.
+  private static func layout(
+    of weight: Weight, from source: any WeightSource, bits: Int?
+  ) throws(WeightError) -> PanelLayout? {
+    if let bits { return PanelLayout(bits: bits, rows: weight.rows, columns: weight.columns) }
+    let tensor = try source.tensor(weight)
+    guard let codes = tensor.codes else { return nil }
+    return PanelLayout(
+      bits: codes.bits, rows: weight.rows, columns: weight.columns,
+      factors: .scalesAndZeros(group: try PackedMatrix.productGroup(of: tensor)))
   }
 
   /// The bytes of a packed tensor, made of a stored one; valid until the next call.
@@ -70,16 +89,14 @@ package final class PanelPacker {
   }
 
   private func pack(_ tensor: StoredTensor, _ layout: PanelLayout) {
-    guard let start = UnsafeMutableRawPointer(memory.baseAddress) else { return }
-    let type = PackedMatrix.type(of: layout)
-    // What lies between and behind panels and scales.
-    let end = layout.scaleOffset + layout.scaleCount * 2
+    guard let start = memory.baseAddress else { return }
+    // What lies between and behind panels, scales and zeros.
+    let scaleEnd = layout.scaleOffset + layout.scaleBytes
+    let zeroEnd = layout.zeroOffset + layout.zeroBytes
     memory[layout.panelBytes..<layout.scaleOffset].update(repeating: 0)
-    memory[end..<layout.byteCount].update(repeating: 0)
-    let scales = UnsafeRawPointer(start + layout.scaleOffset).assumingMemoryBound(to: UInt16.self)
-    let matrix = PackedMatrix(
-      panels: start, scales: scales, type: type, inner: layout.columns, columns: layout.rows)
-    matrix.pack(tensor, rows: 0..<layout.rows, pool: pool)
+    memory[scaleEnd..<layout.zeroOffset].update(repeating: 0)
+    memory[zeroEnd..<layout.byteCount].update(repeating: 0)
+    PackedMatrix(layout, at: start).pack(tensor, rows: 0..<layout.rows, pool: pool)
   }
 
   private func convert(_ tensor: StoredTensor, rounds: Bool) {

@@ -35,7 +35,6 @@ struct WeightPacker {
     let tensor = try tensor(weight, forProducts: !alwaysFloat32)
     if tensor.panels != nil { return try adopt(tensor) }
     let type = alwaysFloat32 ? CK_F32 : Self.type(of: tensor, precision)
-    if type == CK_INT8 || type == CK_INT4 { try checkGroups(of: tensor) }
     return try pack(
       tensor, rows: 0..<weight.rows, transposed: false, as: type, countAs: !alwaysFloat32)
   }
@@ -94,19 +93,6 @@ struct WeightPacker {
     return ck_takes_codes(type) == 0 ? type : CK_BF16
   }
 
-  /// Throws for stored codes whose groups are not such as products take.
-  private func checkGroups(of tensor: StoredTensor) throws(DeviceError) {
-    guard let codes = tensor.codes, PackedMatrix.group(of: tensor) == nil else { return }
-    let problem =
-      codes.columnGroups == nil
-      ? "in groups of \(codes.group) columns, expected 32, 64, a multiple of 128 or whole rows"
-      : "in groups of columns that are no neighbours (g_idx, of desc_act or actorder)"
-    throw DeviceError(
-      .failedPrecondition,
-      "tensor \(tensor.weight.name) is stored \(problem); precision w8, w4, bf16 or f32 converts it"
-    )
-  }
-
   private mutating func tensor(
     _ weight: Weight, forProducts: Bool = false
   ) throws(DeviceError) -> StoredTensor {
@@ -128,16 +114,20 @@ struct WeightPacker {
       throw DeviceError(.internal, "\(tensor.weight) has no panels")
     }
     let type = PackedMatrix.type(of: layout)
-    let name = type == CK_W8 ? CPUPrecision.w8 : .w4
-    guard precision == .auto || precision == name else {
+    let name = PackedTypes.name(type)
+    guard precision == .auto || precision.rawValue == name else {
+      let expected = layout.factors == .scales ? "auto or \(name)" : "auto"
       throw DeviceError(
         .failedPrecondition,
-        "the checkpoint is packed as \(name.rawValue); expected precision auto or "
-          + "\(name.rawValue), not \(precision.rawValue)")
+        "the checkpoint is packed as \(name); expected precision \(expected), not "
+          + precision.rawValue)
     }
     let (inner, columns) = (layout.columns, layout.rows)
     let panelBytes = PackedMatrix.panelBytes(type, inner: inner, columns: columns)
-    let scaleCount = PackedMatrix.scaleCount(type, inner: inner, columns: columns)
+    let scaleCount =
+      layout.factors == .scales
+      ? PackedMatrix.scaleCount(type, inner: inner, columns: columns)
+      : PackedMatrix.factorCount(group: layout.group, inner: inner, columns: columns)
     check(
       layout.panelBytes == panelBytes && layout.scaleCount == scaleCount
         && layout.byteCount == tensor.bytes.count, "\(tensor.weight) lies in other panels")
@@ -145,10 +135,7 @@ struct WeightPacker {
     pool.run(
       ck_run_copy, ck_copy(from: stored, to: copy, bytes: Int64(layout.byteCount)))
     typesInUse.insert(type)
-    let scales = UnsafeRawPointer(copy + layout.scaleOffset)
-    return PackedMatrix(
-      panels: UnsafeRawPointer(copy), scales: scales.assumingMemoryBound(to: UInt16.self),
-      type: type, inner: inner, columns: columns)
+    return PackedMatrix(layout, at: copy)
   }
 
   private mutating func pack(
@@ -176,8 +163,9 @@ struct WeightPacker {
   private func factors(
     of tensor: StoredTensor, inner: Int, columns: Int
   ) throws(DeviceError) -> ck_code_factors {
-    guard let group = PackedMatrix.group(of: tensor) else {
-      throw DeviceError(.internal, "\(tensor.weight) has no groups for products")
+    let group: Int
+    do { group = try PackedMatrix.productGroup(of: tensor) } catch {
+      throw DeviceError(.failedPrecondition, error.message)
     }
     let count = PackedMatrix.factorCount(group: group, inner: inner, columns: columns)
     return ck_code_factors(

@@ -60,7 +60,9 @@ package struct WeightTraffic: Hashable, Sendable {
     let type = WeightPacker.type(of: tensor, precision)
     let (inner, columns) = (weight.columns, weight.rows)
     var bytes = PackedMatrix.panelBytes(type, inner: inner, columns: columns)
-    if type == CK_INT8 || type == CK_INT4, let group = PackedMatrix.group(of: tensor) {
+    if type == CK_INT8 || type == CK_INT4 {
+      var group = tensor.panels?.group ?? 0
+      if group == 0 { group = try PackedMatrix.productGroup(of: tensor) }
       // A scale of four bytes, and a zero.
       bytes += 5 * PackedMatrix.factorCount(group: group, inner: inner, columns: columns)
     }

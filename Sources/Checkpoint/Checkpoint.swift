@@ -19,6 +19,8 @@ package final class Checkpoint: WeightSource, Sendable {
   /// Bytes of all tensors of the checkpoint.
   package let byteCount: Int
   private let locations: [String: Location]
+  /// Panels of calibrated codes, by the weight's name.
+  private let calibratedPanels: [String: (name: String, bits: Int, group: Int)]
 
   /// A tensor as its file has it: aligned to its element, and in the background on its way from
   /// the disk.
@@ -60,6 +62,14 @@ package final class Checkpoint: WeightSource, Sendable {
       (file, metadata) throws(CheckpointError) in
       try Self.checkFormat(configuration, file: file, metadata)
     }
+    var panels: [String: (name: String, bits: Int, group: Int)] = [:]
+    if case .packed(let format) = configuration.quantization, format.bits == nil {
+      for name in locations.keys {
+        guard let (weight, bits, group) = PackedFormat.calibratedPanels(name) else { continue }
+        panels[weight] = (name, bits, group)
+      }
+    }
+    calibratedPanels = panels
     byteCount = locations.values.reduce(0) { $0 + $1.tensor.range.count }
   }
 
@@ -83,6 +93,12 @@ package final class Checkpoint: WeightSource, Sendable {
     return format
   }
 
+  /// Whether it holds codes of a program that calibrates weights, not packed.
+  package var isCalibrated: Bool {
+    guard case .calibrated = configuration.quantization else { return false }
+    return true
+  }
+
   /// Ids that end a generation: of `generation_config.json`, or else of `config.json`.
   package var endTokenIDs: [Int] {
     generationDefaults.endTokenIDs.isEmpty
@@ -93,7 +109,7 @@ package final class Checkpoint: WeightSource, Sendable {
   package func contains(_ name: String) -> Bool {
     if holds(name) { return true }
     switch configuration.quantization {
-    case .packed: return holds(name + PackedFormat.suffix)
+    case .packed: return holds(name + PackedFormat.suffix) || calibratedPanels[name] != nil
     case .calibrated(let format):
       return CalibratedTensor.codesName(name, format).map(holds) ?? false
     case .float8, nil: return false
@@ -155,11 +171,15 @@ package final class Checkpoint: WeightSource, Sendable {
 
   /// The weight as it was packed; nil where it was not.
   private func panels(_ weight: Weight) throws(WeightError) -> StoredTensor? {
-    guard let bits = packedFormat?.bits,
-      let location = locations[weight.name + PackedFormat.suffix]
+    guard let format = packedFormat else { return nil }
+    let calibrated = calibratedPanels[weight.name]
+    guard let location = locations[calibrated?.name ?? weight.name + PackedFormat.suffix],
+      let bits = calibrated?.bits ?? format.bits
     else { return nil }
     let (tensor, file) = (location.tensor, location.file)
-    let layout = PanelLayout(bits: bits, rows: weight.rows, columns: weight.columns)
+    let layout = PanelLayout(
+      bits: bits, rows: weight.rows, columns: weight.columns,
+      factors: calibrated.map { .scalesAndZeros(group: $0.group) } ?? .scales)
     guard weight.shape.count == 2, tensor.type == .u8, tensor.range.count == layout.byteCount else {
       throw WeightError(
         "\(file.path): tensor \(tensor.name) holds \(tensor.shape) of \(tensor.type.rawValue), "

@@ -34,7 +34,7 @@ package final class PackedCheckpointWriter {
 
   /// - Parameters:
   ///   - directory: a folder that is not there yet, or is empty.
-  ///   - precision: "w8" or "w4".
+  ///   - precision: one of `PackedFormat.precisions`.
   package init(
     to directory: String, of source: Checkpoint, precision: String, parts: [PackedTensor]
   ) throws(CheckpointError) {
@@ -192,7 +192,11 @@ package final class PackedCheckpointWriter {
 
 extension PackedTensor {
   fileprivate var name: String {
-    if case .panels = form { weight.name + PackedFormat.suffix } else { weight.name }
+    if case .panels(let layout) = form {
+      weight.name + PackedFormat.suffix(of: layout)
+    } else {
+      weight.name
+    }
   }
 
   fileprivate func entry(at offset: Int) -> JSON {

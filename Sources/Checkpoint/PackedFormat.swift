@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import Program
 internal import Support
 
 /// What a packed checkpoint says of itself, once in `config.json` (`quantization_config`) and once
@@ -14,7 +15,7 @@ package struct PackedFormat: Hashable, Sendable {
   /// What follows the name of a weight in the name of its panels.
   static let suffix = ".panels"
 
-  /// "w8" or "w4".
+  /// "w8" or "w4"; or "auto": the codes of a calibrated checkpoint, as they were stored.
   package let precision: String
   /// The digest of the checkpoint that was packed.
   package let source: String
@@ -24,11 +25,35 @@ package struct PackedFormat: Hashable, Sendable {
     self.source = source
   }
 
-  /// Bits of a code; nil for a precision that this version does not have.
+  /// Precisions that this version has.
+  package static let precisions = ["w8", "w4", "auto"]
+
+  /// Bits of every code; nil where they are as they were stored.
   package var bits: Int? { Self.bits(ofPrecision: precision) }
 
   package static func bits(ofPrecision precision: String) -> Int? {
     ["w8": 8, "w4": 4][precision]
+  }
+
+  /// What follows the name of a weight in that of its panels: ".panels", or ".int4-128.panels" with
+  /// the bits and the group of codes that were calibrated.
+  static func suffix(of layout: PanelLayout) -> String {
+    guard case .scalesAndZeros(let group) = layout.factors else { return suffix }
+    return ".int\(layout.bits)-\(group)\(suffix)"
+  }
+
+  /// The weight's name, and the bits and group of calibrated codes, of the name of their panels;
+  /// nil for other names, and for what no product takes.
+  static func calibratedPanels(_ name: String) -> (weight: String, bits: Int, group: Int)? {
+    guard name.hasSuffix(suffix) else { return nil }
+    let stem = name.dropLast(suffix.count)
+    guard let dot = stem.lastIndex(of: ".") else { return nil }
+    let parts = stem[stem.index(after: dot)...].split(separator: "-")
+    guard parts.count == 2, let bits = ["int4": 4, "int8": 8][parts[0]],
+      let group = Int(parts[1]), group > 0, group <= ConfigurationFields.integerMax,
+      group == 32 || group == 64 || group % 128 == 0
+    else { return nil }
+    return (String(stem[..<dot]), bits, group)
   }
 
   /// The members that are checked, in the order in which they are written.
@@ -51,8 +76,9 @@ package struct PackedFormat: Hashable, Sendable {
       throw fields.invalid("layout", expected: "\"\(Self.layout)\"", code: .unimplemented)
     }
     let precision = try fields.string("precision")
-    guard Self.bits(ofPrecision: precision) != nil else {
-      throw fields.invalid("precision", expected: "\"w8\" or \"w4\"", code: .unimplemented)
+    guard Self.precisions.contains(precision) else {
+      throw fields.invalid(
+        "precision", expected: "\"w8\", \"w4\" or \"auto\"", code: .unimplemented)
     }
     self.init(precision: precision, source: try fields.string("source"))
   }

@@ -170,7 +170,7 @@ import Testing
       #"""
       "quantization_config": {"quant_method": "silica", "version": "1", "layout": "panels-16",
       "precision": "w3", "source": "0"}
-      """#, "precision holds \"w3\", expected \"w8\" or \"w4\""
+      """#, "precision holds \"w3\", expected \"w8\", \"w4\" or \"auto\""
     ),
     (
       #""quantization_config": {"quant_method": "fp8", "weight_block_size": null}"#,

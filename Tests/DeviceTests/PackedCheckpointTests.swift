@@ -25,7 +25,8 @@ import Testing
     let program = try Model.program(for: source)
     let nextToken = try Model.nextTokenProgram(for: source)
     let tensors = try PanelPacker.tensors(
-      of: [program] + (nextToken.map { [$0] } ?? []), from: source, bits: precision == .w8 ? 8 : 4)
+      of: [program] + (nextToken.map { [$0] } ?? []), from: source,
+      bits: PackedFormat.bits(ofPrecision: precision.rawValue))
     let writer = try PackedCheckpointWriter(
       to: folder.path("packed"), of: source, precision: precision.rawValue, parts: tensors)
     let packer = try PanelPacker(
@@ -67,6 +68,37 @@ import Testing
       try Data(contentsOf: URL(filePath: "\($0.directory)/model.safetensors"))
     }
     #expect(bytes[0] == bytes[1], "the same source gives the same file")
+  }
+
+  @Test(arguments: ["qwen2-gptq", "llama-gptq8", "qwen2-awq", "v3-int4", "v2-w8a8"])
+  func `calibrated codes are packed as they are`(name: String) throws {
+    let golden = try SyntheticCheckpoint(name)
+    let source = try Checkpoint(directory: golden.directory)
+    let folder = try TemporaryDirectory()
+    let packed = try pack(source, .auto, into: folder)
+    func logits(_ checkpoint: Checkpoint, on device: some Device) throws -> [Float] {
+      var run = try CPUModelRun(try Model.program(for: checkpoint), checkpoint, on: device)
+      return try run.logits(of: golden.prompt, chunk: 16)
+    }
+    let devices = try (0..<2).map { _ in try CPUDevice(.init(threadCount: 2)) }
+    let expected = try logits(source, on: devices[0])
+    let areEqual = bitsEqual(try logits(packed, on: devices[1]), expected)
+    #expect(areEqual && devices[0].summary == devices[1].summary)
+    // The reference reads the panels' values, which are those that transformers was given, but for
+    // the matrices of single heads.
+    let reference = try logits(packed, on: ReferenceDevice())
+    #expect(largestDifference(reference, golden.logits) <= (name.hasPrefix("v") ? 0.05 : 2e-4))
+    let traffic = try [source, packed].map {
+      try WeightTraffic(try Model.program(for: $0), from: $0, precision: .auto)
+    }
+    #expect(traffic[0] == traffic[1])
+    let error = #expect(throws: DeviceError.self) {
+      _ = try logits(packed, on: CPUDevice(.init(precision: .w4, threadCount: 1)))
+    }
+    let codes = name == "llama-gptq8" || name == "v2-w8a8" ? "int8" : "int4"
+    #expect(
+      error?.message
+        == "the checkpoint is packed as \(codes); expected precision auto, not w4")
   }
 
   @Test(arguments: precisions)

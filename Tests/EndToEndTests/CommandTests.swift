@@ -65,7 +65,7 @@ extension EndToEnd {
       (["tokenize", "--model", "a", "--decode", "-1"], "--decode holds '-1'"),
       (["quantize", "--model", "a", "--out", "b"], "--precision is required"),
       (["quantize", "--model", "a", "--precision", "w8"], "--out is required"),
-      (["quantize", "--model", "a", "--out", "b", "--precision", "bf16"], "expected w8 or w4"),
+      (["quantize", "--model", "a", "--out", "b", "--precision", "f32"], "expected w8, w4 or auto"),
       (["plan", "--model", "a", "--format", "xml"], "--format is 'xml'"),
       (["plan", "--model", "a", "--bandwidth", "0"], "--bandwidth"),
       (["topology", "--format=yaml"], "--format is 'yaml'"),

@@ -14,7 +14,7 @@ enum Quantize: Subcommand {
 
   static let options = [
     Option("--model", "DIR", "Hugging Face checkpoint: config.json and *.safetensors"),
-    Option("--precision", "NAME", "w8 or w4"),
+    Option("--precision", "NAME", "w8, w4, or auto: calibrated codes as stored"),
     Option("--out", "DIR", "the folder to make; one that exists is not written over"),
     Option("--threads", "N", "threads that pack", default: "the cores"),
   ]
@@ -24,8 +24,8 @@ enum Quantize: Subcommand {
     them at load, in the order in which the CPU device reads them: every command that takes
     --model loads it in a fraction of the time, and computes the same bits. It also needs less
     disk. The layer for multi-token prediction comes along where the checkpoint has it.
-    A checkpoint of GPTQ, AWQ or compressed-tensors runs as it is stored without being packed;
-    packed as w8 or w4 its weights are quantised a second time.
+    For a checkpoint of GPTQ, AWQ or compressed-tensors, auto packs its integer codes as they are,
+    and nothing else; w8 and w4 quantise its weights a second time.
 
     example:
       silica quantize --model DIR --precision w8 --out DIR-w8
@@ -36,18 +36,24 @@ enum Quantize: Subcommand {
     let directory = try arguments.required("--model")
     let out = try arguments.required("--out")
     let precision = try arguments.required("--precision")
-    guard let bits = PackedFormat.bits(ofPrecision: precision) else {
-      throw UsageError("--precision is '\(precision)'; expected w8 or w4")
+    guard PackedFormat.precisions.contains(precision) else {
+      throw UsageError("--precision is '\(precision)'; expected w8, w4 or auto")
     }
     let threads = try arguments.integer("--threads", in: 1...4_096)
     let checkpoint = try Checkpoint(directory: directory)
     if let format = checkpoint.packedFormat {
       throw CommandError("\(directory) is packed already, as \(format.precision)")
     }
+    if precision == "auto", !checkpoint.isCalibrated {
+      throw CommandError(
+        "\(directory) has no codes of GPTQ, AWQ or compressed-tensors: --precision auto would "
+          + "change nothing; expected w8 or w4")
+    }
     let program = try Model.program(for: checkpoint)
     let start = Clock.nowNanoseconds
     let programs = [program] + [try Model.nextTokenProgram(for: checkpoint)].compactMap(\.self)
-    let tensors = try PanelPacker.tensors(of: programs, from: checkpoint, bits: bits)
+    let tensors = try PanelPacker.tensors(
+      of: programs, from: checkpoint, bits: PackedFormat.bits(ofPrecision: precision))
     let writer = try PackedCheckpointWriter(
       to: out, of: checkpoint, precision: precision, parts: tensors)
     let packer = try PanelPacker(
