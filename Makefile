@@ -4,8 +4,9 @@
 SHELL := /bin/bash
 SILICA := .build/release/silica
 DEMO_MODEL := Models/mini
+KERNELS := .build/release/silica-kernels.fatbin
 
-.PHONY: help demo test serve bench bench-model bench-rpc quality train proto goldens release format build
+.PHONY: help demo test serve bench bench-model bench-rpc quality train proto kernels goldens release format build
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +49,10 @@ train: ## train the bundled model again, into Models/mini (two hours on two core
 proto: ## regenerate the protobuf bindings
 	@Tools/setup.sh test
 	@Tools/proto.sh
+
+kernels: ## compile the GPU's kernels, to beside the binary (nvcc, 300 MB into .venv)
+	@Tools/setup.sh kernels
+	@.venv/bin/python Tools/kernels.py $(KERNELS) $(ARGS)
 
 goldens: ## make the stored goldens again, with transformers and tokenizers
 	@Tools/setup.sh oracle

@@ -30,6 +30,7 @@ let package = Package(
   products: [
     .executable(name: "silica", targets: ["silica"]),
     .executable(name: "protoc-gen-silica", targets: ["protoc-gen-silica"]),
+    .library(name: "CUDAEmulator", type: .dynamic, targets: ["CUDAEmulator"]),
   ],
   targets: [
     // C at the borders: module maps with inline shims, and the CPU kernels. No `pkgConfig` on gRPC:
@@ -39,6 +40,7 @@ let package = Package(
     .systemLibrary(name: "COpenSSL", path: "CShims/COpenSSL"),
     .systemLibrary(name: "CPCRE2", path: "CShims/CPCRE2"),
     .systemLibrary(name: "CZlib", path: "CShims/CZlib"),
+    .systemLibrary(name: "CUDAKernels", path: "CShims/CUDAKernels"),
     .target(
       name: "CAccept", path: "CShims/CAccept", cSettings: [.unsafeFlags(["-Wall", "-Wextra"])]),
     .target(
@@ -51,6 +53,10 @@ let package = Package(
     .target(
       name: "CKernels", path: "CShims/CKernels", exclude: ["README.md"],
       cSettings: [.unsafeFlags(["-Wall", "-Wextra"])]),
+    // NVIDIA's driver on processors, for tests without a GPU; opened at run time, linked nowhere.
+    .target(
+      name: "CUDAEmulator", path: "CShims/CUDAEmulator", exclude: ["README.md"],
+      cxxSettings: [.unsafeFlags(["-std=c++17", "-O2", "-Wall", "-Wextra"])]),
 
     // The data flow, in order. `Tests/Tidy` holds the imports to this list.
     library("Support", ["CLinux"]),
@@ -74,6 +80,9 @@ let package = Package(
     library("Sampling", ["Support", "Step"]),
     library("Device", ["Support", "Program", "Step"]),
     library("CPUDevice", ["Support", "Program", "Step", "Topology", "Device", "CKernels"]),
+    library("CUDADriver", ["Support"]),
+    library(
+      "CUDADevice", ["Support", "Program", "Step", "Device", "CUDADriver", "CUDAKernels"]),
     library("Synthetic", ["Support", "Program", "Step", "Text", "Device"]),
     library("Executor", ["Support", "Program", "Step", "Topology", "Slicing", "Device"]),
     library(
@@ -88,8 +97,8 @@ let package = Package(
       name: "silica",
       dependencies: [
         "Support", "Secrets", "Topology", "Wire", "Messages", "RPC", "Text", "Checkpoint",
-        "Program", "Models", "Slicing", "Step", "Device", "CPUDevice", "Synthetic", "Executor",
-        "Engine",
+        "Program", "Models", "Slicing", "Step", "Device", "CPUDevice", "CUDADriver", "CUDADevice",
+        "Synthetic", "Executor", "Engine",
         "Serving",
       ],
       path: "Sources/silica", exclude: ["README.md"], swiftSettings: settings),
@@ -112,7 +121,11 @@ let package = Package(
     tests(
       "ModelsTests", ["Support", "Program", "Checkpoint", "Models", "Step", "Device"]),
     tests(
-      "DeviceTests", ["Support", "Program", "Checkpoint", "Models", "Step", "Device", "CPUDevice"]),
+      "DeviceTests",
+      [
+        "Support", "Program", "Checkpoint", "Models", "Step", "Device", "CPUDevice", "CUDADriver",
+        "CUDADevice",
+      ]),
     tests(
       "SyntheticTests",
       ["Support", "Program", "Step", "Text", "Device", "Topology", "Engine", "Synthetic"]),

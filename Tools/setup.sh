@@ -6,6 +6,7 @@
 #   setup.sh bench    those of build, and what the peers of the benchmarks are built and traced with
 #   setup.sh bench-llama  those of build, and llama.cpp
 #   setup.sh quality  those of build, and what scores answers (sacrebleu)
+#   setup.sh kernels  what compiles the GPU's kernels: nvcc, in .venv
 #   setup.sh oracle   those of test, and what makes the goldens (torch, transformers)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -63,13 +64,17 @@ case "${1:-build}" in
     install_packages "${build_packages[@]}" python3-venv
     install_python Tools/requirements-quality.txt
     ;;
+  kernels)
+    install_packages g++ python3-venv
+    install_python Tools/requirements-kernels.txt
+    ;;
   oracle)
     install_packages "${build_packages[@]}" "${test_packages[@]}"
     install_python Tools/requirements.txt
     install_python Tools/requirements-oracle.txt
     ;;
   *)
-    echo "usage: Tools/setup.sh build|test|bench|bench-llama|quality|oracle" >&2
+    echo "usage: Tools/setup.sh build|test|bench|bench-llama|quality|kernels|oracle" >&2
     exit 2
     ;;
 esac

@@ -41,6 +41,11 @@ package final class PinnedThread: Sendable {
     check(code == 0, "cannot join thread \(name): error \(code)")
   }
 
+  /// Moves the calling thread to other CPUs. What the system does not allow is not forced.
+  package static func moveCurrent(to cpus: [Int]) {
+    if !cpus.isEmpty { pinCurrentThread(to: cpus) }
+  }
+
   /// The CPUs the calling thread may run on, in rising order.
   package static var currentCPUs: [Int] {
     var words = [UInt64](repeating: 0, count: cpuWordCount)

@@ -17,6 +17,7 @@ import Testing
   private static let owners = [
     "CAccept": "RPC", "CGRPC": "RPC", "CReceive": "RPC", "CSend": "RPC", "CZlib": "RPC",
     "CNUMA": "Topology", "COpenSSL": "Secrets", "CPCRE2": "Text", "CKernels": "CPUDevice",
+    "CUDAKernels": "CUDADevice",
     "CLinux": "Support",
   ]
 

@@ -10,7 +10,7 @@ import Testing
   private static let functionLinesMax = 70
 
   private static func files() throws -> [SourceFile] {
-    let code: Set = ["swift", "c", "h", "py", "sh", "cc"]
+    let code: Set = ["swift", "c", "h", "py", "sh", "cc", "cu"]
     return try ["Sources", "CShims", "Tests", "Tools", "Examples", "Benchmarks"].flatMap {
       try SourceFile.all(under: $0, extensions: code)
     }.filter { !$0.isGenerated }

@@ -37,6 +37,7 @@ struct LoadedModel {
   init(_ options: ModelOptions, givesAllLogits: Bool = false) throws {
     let start = Clock.nowNanoseconds
     let devices: DeviceFactory
+    var gpus: CUDADevices?
     if let configuration = options.synthetic {
       let model = SyntheticModel(configuration)
       origin = .synthetic(model)
@@ -48,16 +49,18 @@ struct LoadedModel {
       origin = .checkpoint(checkpoint)
       program = try Model.program(for: checkpoint)
       weights = checkpoint
-      devices = Self.factory(options)
+      gpus = try Self.gpus(options)
+      devices = gpus?.factory ?? Self.hostFactory(options)
     }
     topology = try Topology.current()
     self.options = options
+    var configuration = Self.configuration(options, program, givesAllLogits: givesAllLogits)
+    try gpus?.configure(&configuration, program, weights)
     let line = LoadProgressLine()
     defer { line.finish() }
     engine = try Engine.start(
       program, from: weights, devices: devices,
-      configuration: Self.configuration(options, program, givesAllLogits: givesAllLogits),
-      topology: topology, progress: line.update)
+      configuration: configuration, topology: topology, progress: line.update)
     loadSeconds = Double(Clock.nowNanoseconds - start) / 1e9
   }
 
@@ -90,16 +93,19 @@ struct LoadedModel {
     return stages
   }
 
-  private static func factory(_ options: ModelOptions) -> DeviceFactory {
-    switch options.device {
-    case .reference:
-      return { _ in ReferenceDevice() }
-    case .cpu:
-      return { (seat) throws(DeviceError) in
-        try CPUDevice(
-          CPUDeviceConfiguration(
-            precision: options.cpuPrecision, threadCount: seat.cpus.count, cpus: seat.cpus))
-      }
+  /// The GPUs that were asked for.
+  private static func gpus(_ options: ModelOptions) throws -> CUDADevices? {
+    guard case .cuda(let gpu) = options.device else { return nil }
+    return try CUDADevices(
+      gpu, precision: options.cudaPrecision, deviceCount: options.stages * options.contextSlices)
+  }
+
+  private static func hostFactory(_ options: ModelOptions) -> DeviceFactory {
+    if options.device == .reference { return { _ in ReferenceDevice() } }
+    return { (seat) throws(DeviceError) in
+      try CPUDevice(
+        CPUDeviceConfiguration(
+          precision: options.cpuPrecision, threadCount: seat.cpus.count, cpus: seat.cpus))
     }
   }
 

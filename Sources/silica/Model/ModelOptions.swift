@@ -1,20 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import CPUDevice
+import CUDADevice
 import Synthetic
 
 /// The options of every subcommand that runs a model.
 struct ModelOptions {
   /// Where operations run.
-  enum DeviceKind: String {
+  enum DeviceKind: Equatable {
     case reference, cpu
+    /// A GPU, or all of them by turns.
+    case cuda(Int?)
   }
 
   var directory: String
   /// The model in place of a checkpoint's; nil if `directory` has one.
   var synthetic: SyntheticConfiguration?
   var device: DeviceKind
+  /// Of a CPU device.
   var cpuPrecision: CPUPrecision
+  /// Of a CUDA device.
+  var cudaPrecision: CUDAPrecision
   var stages: Int
   var contextSlices: Int
   var threads: Int?
@@ -28,8 +34,11 @@ struct ModelOptions {
     Option(
       "--model", "DIR",
       "Hugging Face checkpoint: config.json, tokenizer.json, *.safetensors; or 'synthetic'"),
-    Option("--device", "NAME", "auto, cpu or reference", default: "auto"),
-    Option("--precision", "NAME", "auto, f32, bf16, w8 or w4", default: "auto: as stored"),
+    Option(
+      "--device", "NAME", "auto (cpu), cpu, cuda (all GPUs), cuda:N or reference", default: "auto"),
+    Option(
+      "--precision", "NAME", "auto, f32 (not cuda), bf16, fp8 (cuda), w8 or w4",
+      default: "auto: as stored"),
     Option("--stages", "N", "run ranges of layers on N executors", default: "1"),
     Option("--context-slices", "N", "split every sequence's keys over N executors", default: "1"),
     Option("--threads", "N", "compute threads of each device", default: "its share of the cores"),
@@ -44,11 +53,7 @@ struct ModelOptions {
     directory = try arguments.required("--model")
     synthetic = try SyntheticOptions.read(arguments)
     device = try Self.device(arguments.string("--device") ?? "auto")
-    cpuPrecision = try Self.precision(arguments)
-    if device == .reference, ![.auto, .f32].contains(cpuPrecision) {
-      throw UsageError(
-        "--precision is '\(cpuPrecision.rawValue)'; the reference device runs f32")
-    }
+    (cpuPrecision, cudaPrecision) = try Self.precision(arguments, device)
     stages = try arguments.integer("--stages", in: 1...1_024) ?? 1
     contextSlices = try arguments.integer("--context-slices", in: 1...64) ?? 1
     threads = try arguments.integer("--threads", in: 1...4_096)
@@ -60,24 +65,47 @@ struct ModelOptions {
   }
 
   private static func device(_ name: String) throws(UsageError) -> DeviceKind {
-    if name == "auto" { return .cpu }
-    if name.hasPrefix("cuda") {
-      throw UsageError("--device is '\(name)'; this build has no CUDA device: use cpu or reference")
+    switch name {
+    case "auto", "cpu": return .cpu
+    case "reference": return .reference
+    case "cuda": return .cuda(nil)
+    default:
+      let number = name.hasPrefix("cuda:") ? Int(name.dropFirst(5)) : nil
+      guard let number, (0..<gpuCountMax).contains(number) else {
+        throw UsageError(
+          "--device is '\(name)'; expected auto, cpu, cuda, cuda:N (N from 0) or reference")
+      }
+      return .cuda(number)
     }
-    guard let kind = DeviceKind(rawValue: name) else {
-      throw UsageError("--device is '\(name)'; expected auto, cpu or reference")
-    }
-    return kind
   }
 
-  private static func precision(_ arguments: Arguments) throws(UsageError) -> CPUPrecision {
-    let precision = arguments.string("--precision") ?? "auto"
-    if precision == "fp8" {
-      throw UsageError(
-        "--precision is 'fp8'; this build runs auto, f32, bf16, w8 and w4 (FP8 checkpoints load in "
-          + "each)")
+  /// More GPUs than a machine has.
+  private static let gpuCountMax = 1_024
+
+  /// What the device can have: the other kind's is `auto`.
+  private static func precision(
+    _ arguments: Arguments, _ device: DeviceKind
+  ) throws(UsageError) -> (CPUPrecision, CUDAPrecision) {
+    let all = CPUPrecision.allCases.map(\.rawValue) + ["fp8"]
+    let word = try arguments.choice("--precision", of: all) ?? "auto"
+    switch device {
+    case .cuda:
+      guard let precision = CUDAPrecision(rawValue: word) else {
+        throw UsageError("--precision is '\(word)'; a CUDA device runs auto, bf16, fp8, w8 and w4")
+      }
+      return (.auto, precision)
+    case .cpu:
+      guard let precision = CPUPrecision(rawValue: word) else {
+        throw UsageError(
+          "--precision is '\(word)'; a CPU runs auto, f32, bf16, w8 and w4 (FP8 checkpoints load "
+            + "in each)")
+      }
+      return (precision, .auto)
+    case .reference:
+      guard word == "auto" || word == "f32" else {
+        throw UsageError("--precision is '\(word)'; the reference device runs f32")
+      }
+      return (.auto, .auto)
     }
-    let word = try arguments.choice("--precision", of: CPUPrecision.allCases.map(\.rawValue))
-    return word.flatMap(CPUPrecision.init) ?? .auto
   }
 }

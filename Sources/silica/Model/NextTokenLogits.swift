@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import CPUDevice
+import CUDADevice
 import Checkpoint
 import Device
 import Models
@@ -69,6 +70,8 @@ struct NextTokenLogits {
       case .cpu:
         try CPUDevice(
           CPUDeviceConfiguration(precision: options.cpuPrecision, threadCount: options.threads))
+      case .cuda(let gpu):
+        try CUDADevice(CUDADeviceConfiguration(gpu: gpu ?? 0, precision: options.cudaPrecision))
       }
     let capacity = DeviceCapacity(
       rowCountMax: rows, outputCountMax: rows, blockCount: Self.blockCount(rows),

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// The words of `CUDAKernels/device.h` for a processor: each thread of a block is a fiber, and what
+// a warp does together is done when its 32 fibers have come to it. One block runs at a time in the
+// process, so shared memory is static.
+#pragma once
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define DEVICE [[maybe_unused]] static inline
+#define DEVICE_MEMBER inline
+#define SHARED static
+#define DYNAMIC_SHARED(type, name) type *name = (type *)emulation::dynamic_shared
+#define UNROLL
+
+namespace emulation {
+
+constexpr int threads_max = 256;
+
+struct Position { int x, y, z; };
+
+/// What lanes of a warp give each other; two of each by turns, so that one is read while the other
+/// is written.
+struct Warp {
+  uint32_t words[2][32];
+  float a[2][16][16], b[2][8][16];
+};
+
+extern int thread;
+extern Position block, grid;
+extern unsigned turns[threads_max];
+extern Warp warps[threads_max / 32];
+extern char *dynamic_shared;
+
+/// Wait until all of the warp, or of the block, are there.
+void wait_for_warp();
+void wait_for_block();
+
+/// A kernel by its name, with the size of its argument and the threads of its blocks.
+struct Kernel {
+  const char *name;
+  size_t argument_bytes;
+  int threads;
+  void (*run)(const void *argument);
+};
+void add(const Kernel &kernel);
+
+struct Registration {
+  explicit Registration(const Kernel &kernel) { add(kernel); }
+};
+
+}  // namespace emulation
+
+#define KERNEL(name, Arguments, threads)                                                     \
+  static void name(const Arguments &op);                                                     \
+  static const emulation::Registration name##_registration({#name, sizeof(Arguments), threads, \
+    [](const void *argument) { name(*(const Arguments *)argument); }});                      \
+  static void name(const Arguments &op)
+
+DEVICE int thread_index() { return emulation::thread; }
+DEVICE int block_x() { return emulation::block.x; }
+DEVICE int block_y() { return emulation::block.y; }
+DEVICE int block_z() { return emulation::block.z; }
+DEVICE int grid_x() { return emulation::grid.x; }
+DEVICE void sync_block() { emulation::wait_for_block(); }
+DEVICE void sync_warp() { emulation::wait_for_warp(); }
+DEVICE uint32_t bits_of(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, 4);
+  return bits;
+}
+DEVICE float float_of(uint32_t bits) {
+  float value;
+  memcpy(&value, &bits, 4);
+  return value;
+}
+DEVICE int shuffle_xor(int value, int mask) {
+  const int self = thread_index(), turn = emulation::turns[self]++ & 1;
+  emulation::Warp &warp = emulation::warps[self / 32];
+  warp.words[turn][self % 32] = (uint32_t)value;
+  emulation::wait_for_warp();
+  return (int)warp.words[turn][(self % 32) ^ mask];
+}
+DEVICE float shuffle_xor(float value, int mask) {
+  return float_of((uint32_t)shuffle_xor((int)bits_of(value), mask));
+}
+
+struct alignas(16) Words4 { uint32_t x, y, z, w; };
+DEVICE Words4 load_once(const void *p) { return *(const Words4 *)p; }
+
+DEVICE float float_of_half(uint32_t half) { return float_of(half << 16); }
+DEVICE uint16_t bf16_bits(float value) {
+  const uint32_t bits = bits_of(value);
+  if (value != value) return 0x7fff;
+  return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+DEVICE uint32_t bf16_pair(float low, float high) {
+  return bf16_bits(low) | (uint32_t)bf16_bits(high) << 16;
+}
+DEVICE uint32_t bf16_multiply_add(uint32_t a, uint32_t b, uint32_t c) {
+  const float low = fmaf(float_of_half(a & 0xffff), float_of_half(b & 0xffff),
+                         float_of_half(c & 0xffff));
+  return bf16_pair(low, fmaf(float_of_half(a >> 16), float_of_half(b >> 16),
+                             float_of_half(c >> 16)));
+}
+DEVICE uint32_t permute(uint32_t a, uint32_t b, uint32_t selector) {
+  const uint64_t bytes = a | (uint64_t)b << 32;
+  uint32_t result = 0;
+  for (int i = 0; i < 4; i++) {
+    result |= (uint32_t)(bytes >> (selector >> (4 * i) & 7) * 8 & 0xff) << (8 * i);
+  }
+  return result;
+}
+
+/// By its definition: every lane gives its parts of both operands, then sums its four results.
+DEVICE void multiply_tile(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  const int self = thread_index(), lane = self % 32, g = lane / 4, t = lane % 4 * 2;
+  const int turn = emulation::turns[self]++ & 1;
+  emulation::Warp &warp = emulation::warps[self / 32];
+  for (int i = 0; i < 4; i++) {
+    float *pair = &warp.a[turn][g + i % 2 * 8][t + i / 2 * 8];
+    pair[0] = float_of_half(a[i] & 0xffff), pair[1] = float_of_half(a[i] >> 16);
+  }
+  const uint32_t b[2] = {b0, b1};
+  for (int i = 0; i < 2; i++) {
+    float *pair = &warp.b[turn][g][t + i * 8];
+    pair[0] = float_of_half(b[i] & 0xffff), pair[1] = float_of_half(b[i] >> 16);
+  }
+  emulation::wait_for_warp();
+  for (int i = 0; i < 4; i++) {
+    const float *row = warp.a[turn][g + i / 2 * 8], *column = warp.b[turn][t + i % 2];
+    for (int k = 0; k < 16; k++) c[i] += row[k] * column[k];
+  }
+}

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// The threads of a block as fibers: each has a stack of its own and runs until it waits.
+#include "fibers.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+#if !defined(__x86_64__)
+#include <ucontext.h>
+#endif
+
+namespace emulation {
+
+int thread;
+Position block, grid;
+unsigned turns[threads_max];
+Warp warps[threads_max / 32];
+char *dynamic_shared;
+
+namespace {
+
+constexpr size_t stack_bytes = 128 << 10;
+constexpr int kernels_max = 256;
+constexpr size_t dynamic_shared_max = 232448;
+
+enum class State { ready, at_warp, at_block, done };
+
+Kernel kernels[kernels_max];
+int kernel_count;
+State states[threads_max];
+bool are_prepared;
+const Kernel *running;
+const void *argument_of_run;
+char *stacks;
+
+void fiber_main() {
+  while (true) {
+    running->run(argument_of_run);
+    states[thread] = State::done;
+    void pause_fiber();
+    pause_fiber();
+  }
+}
+
+#if defined(__x86_64__)
+
+void *scheduler_stack;
+void *fiber_stacks[threads_max];
+
+// Saves what the caller expects to keep, and goes on where `to` was left.
+__attribute__((naked, noinline)) void switch_stack(void **, void *) {
+  asm("pushq %rbp; pushq %rbx; pushq %r12; pushq %r13; pushq %r14; pushq %r15;"
+      "movq %rsp, (%rdi); movq %rsi, %rsp;"
+      "popq %r15; popq %r14; popq %r13; popq %r12; popq %rbx; popq %rbp; ret");
+}
+
+void prepare(int index) {
+  void **top = (void **)(stacks + (size_t)(index + 1) * stack_bytes);
+  *--top = nullptr;  // where `fiber_main` would return to; keeps the stack aligned as after a call
+  *--top = (void *)fiber_main;
+  for (int i = 0; i < 6; i++) *--top = nullptr;
+  fiber_stacks[index] = top;
+}
+
+void resume(int index) { switch_stack(&scheduler_stack, fiber_stacks[index]); }
+void pause_fiber() { switch_stack(&fiber_stacks[thread], scheduler_stack); }
+
+#else
+
+ucontext_t scheduler_context;
+ucontext_t fiber_contexts[threads_max];
+
+void prepare(int index) {
+  getcontext(&fiber_contexts[index]);
+  fiber_contexts[index].uc_stack.ss_sp = stacks + (size_t)index * stack_bytes;
+  fiber_contexts[index].uc_stack.ss_size = stack_bytes;
+  makecontext(&fiber_contexts[index], fiber_main, 0);
+}
+
+void resume(int index) { swapcontext(&scheduler_context, &fiber_contexts[index]); }
+void pause_fiber() { swapcontext(&fiber_contexts[thread], &scheduler_context); }
+
+#endif
+
+void prepare_all() {
+  if (are_prepared) return;
+  if (!stacks) {
+    void *memory = mmap(nullptr, stack_bytes * threads_max, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) abort();
+    stacks = (char *)memory;
+    dynamic_shared = (char *)aligned_alloc(64, dynamic_shared_max);
+  }
+  for (int index = 0; index < threads_max; index++) prepare(index);
+  are_prepared = true;
+}
+
+int count(int first, State state) {
+  int found = 0;
+  for (int i = first; i < first + 32; i++) found += states[i] == state;
+  return found;
+}
+
+/// Runs a warp until all its threads wait for the block or are done.
+const char *run_warp(int first) {
+  while (true) {
+    for (thread = first; thread < first + 32; thread++) {
+      if (states[thread] == State::ready) resume(thread);
+    }
+    const int waiting = count(first, State::at_warp);
+    if (waiting == 0) break;
+    if (waiting != 32) return "some threads of a warp do not come to what the others do together";
+    for (int i = first; i < first + 32; i++) states[i] = State::ready;
+  }
+  const int at_block = count(first, State::at_block);
+  return at_block % 32 == 0 ? nullptr : "some threads of a warp do not come to a barrier";
+}
+
+const char *run_block(int threads) {
+  for (int i = 0; i < threads; i++) states[i] = State::ready, turns[i] = 0;
+  while (true) {
+    int waiting = 0;
+    for (int first = 0; first < threads; first += 32) {
+      if (states[first] == State::done) continue;
+      if (const char *error = run_warp(first)) return error;
+      waiting += count(first, State::at_block);
+    }
+    if (waiting == 0) return nullptr;
+    if (waiting != threads) return "some warps of a block do not come to a barrier";
+    for (int i = 0; i < threads; i++) states[i] = State::ready;
+  }
+}
+
+}  // namespace
+
+void add(const Kernel &kernel) {
+  if (kernel_count == kernels_max) abort();
+  kernels[kernel_count++] = kernel;
+}
+
+const Kernel *kernel_named(const char *name) {
+  for (int i = 0; i < kernel_count; i++) {
+    if (strcmp(kernels[i].name, name) == 0) return &kernels[i];
+  }
+  return nullptr;
+}
+
+void wait_for_warp() {
+  states[thread] = State::at_warp;
+  pause_fiber();
+}
+
+void wait_for_block() {
+  states[thread] = State::at_block;
+  pause_fiber();
+}
+
+const char *run_grid(const Kernel &kernel, const void *argument, Position size, int threads,
+                     size_t dynamic_shared_bytes) {
+  prepare_all();
+  running = &kernel;
+  argument_of_run = argument;
+  grid = size;
+  for (block.z = 0; block.z < size.z; block.z++) {
+    for (block.y = 0; block.y < size.y; block.y++) {
+      for (block.x = 0; block.x < size.x; block.x++) {
+        // What nobody wrote is not a number.
+        memset(dynamic_shared, 0xff, dynamic_shared_bytes);
+        if (const char *error = run_block(threads)) {
+          are_prepared = false;
+          return error;
+        }
+      }
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace emulation

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// All kernels as one translation unit, for nvcc and for the emulation: one file of machine code.
+#include "cache.h"
+
+namespace attention_ {
+#include "attention.cu"
+}
+namespace experts_ {
+#include "experts.cu"
+}
+namespace linear_ {
+#include "linear.cu"
+}
+namespace norm_ {
+#include "norm.cu"
+}
+namespace pack_ {
+#include "pack.cu"
+}
+namespace rope_ {
+#include "rope.cu"
+}
+namespace route_ {
+#include "route.cu"
+}
+namespace rows_ {
+#include "rows.cu"
+}

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+// What each kernel is launched with: one structure by value, the same for Swift, for nvcc and for
+// the emulation. All pointers are of the device. Floats are 32 bits; `rows` counts rows of a step.
+#pragma once
+#include <stdint.h>
+
+enum {
+  /// Threads of a block, but of attention.
+  cu_threads = 256,
+  cu_attention_threads = 128,
+  /// Rows of a weight in a tile, and warps of a block that share its sum.
+  cu_tile_rows = 16,
+  cu_product_warps = 8,
+  /// Columns of a weight that one warp takes in turn: whole scale groups.
+  cu_span = 128,
+  /// Tokens of a product's block, at most.
+  cu_product_tokens_max = 64,
+  /// Parts of a row's keys that are attended to apart, and keys of a part at least.
+  cu_split_count = 16,
+  cu_split_keys_min = 256,
+  /// Query heads and value columns of a block of attention, and columns of a key, at most.
+  cu_attention_heads_max = 8,
+  cu_value_width_max = 512,
+  cu_key_width_max = 1024,
+  /// Experts of a layer, at most.
+  cu_experts_max = 1024,
+};
+
+/// How a weight lies in memory; see `linear.cu`.
+typedef enum cu_format {
+  cu_format_bf16 = 0,
+  cu_format_fp8 = 1,
+  cu_format_w8 = 2,
+  cu_format_w4 = 3,
+} cu_format;
+
+/// A step, written by one copy at its begin.
+typedef struct cu_step {
+  /// Counts by row space: [0] tokens, [1] outputs.
+  int32_t counts[2];
+  int32_t block_tokens;
+  int32_t slice_index;
+  int32_t slice_count;
+  int32_t unused;
+  const int32_t *tokens;
+  const int32_t *positions;
+  /// For each row, where its sequence's blocks begin in `blocks`.
+  const int32_t *row_blocks;
+  const int32_t *output_rows;
+  const int32_t *blocks;
+} cu_step;
+
+/// `count` groups of `width` columns, `group` floats apart, in rows `stride` floats apart.
+typedef struct cu_columns {
+  float *data;
+  int64_t stride;
+  int32_t group;
+  int32_t count;
+  int32_t width;
+  int32_t unused;
+} cu_columns;
+
+typedef struct cu_embed {
+  const cu_step *step;
+  const void *table;
+  float *output;
+  int64_t output_stride;
+  int32_t width;
+  int32_t table_is_bf16;
+} cu_embed;
+
+typedef struct cu_norm {
+  const cu_step *step;
+  cu_columns input;
+  const float *weight;
+  float *output;
+  int64_t output_stride;
+  float epsilon;
+  int32_t space;
+} cu_norm;
+
+/// Cosines and sines of the step's positions: `[rows, pairs]`, `(cosine, sine)` each.
+typedef struct cu_angles {
+  const cu_step *step;
+  const float *inverse_frequencies;
+  float *angles;
+  int32_t pairs;
+  float magnitude;
+} cu_angles;
+
+typedef struct cu_rope {
+  const cu_step *step;
+  cu_columns columns;
+  const float *angles;
+  int32_t interleaved;
+  int32_t unused;
+} cu_rope;
+
+/// Products of matrices with rows: `output = input · weightᵀ + bias`, for `z` matrices.
+typedef struct cu_product {
+  const cu_step *step;
+  const float *input;
+  float *output;
+  /// `[columns]`; null for none.
+  const float *bias;
+  const uint8_t *codes;
+  const void *scales;
+  int64_t input_stride, output_stride;
+  /// From one matrix to the next: floats of input and output, bytes of codes and of scales.
+  int64_t input_matrix, output_matrix, codes_matrix, scales_matrix;
+  /// With experts, matrix `e` takes the slots `order[starts[e]..<starts[e + 1]]`; slot `s` reads
+  /// the input row `s / slots_per_row` and writes the output row `s`. Null: every row of the step.
+  const int32_t *order;
+  const int32_t *starts;
+  int32_t slots_per_row;
+  int32_t space;
+  /// Columns of the weight, and its rows.
+  int32_t inner, columns;
+  /// Columns that share a scale.
+  int32_t group;
+  /// Whether four neighbouring inputs can be read at once.
+  int32_t input_is_aligned;
+} cu_product;
+
+/// Keys and values of the step's rows, into the cache: two parts behind each other.
+typedef struct cu_store {
+  const cu_step *step;
+  cu_columns first, second;
+  uint16_t *cache;
+  int64_t cache_stride;
+} cu_store;
+
+typedef struct cu_attention {
+  const cu_step *step;
+  /// A query is the columns of both; `second.width` may be 0.
+  cu_columns first, second;
+  const uint16_t *cache;
+  int64_t cache_stride;
+  /// `[row - first_row, head, split]`: sums of values `[value_width]`, largest score, denominator.
+  float *parts;
+  float *part_scores;
+  int32_t key_heads, heads_per_key;
+  int32_t key_width, value_width, value_offset;
+  int32_t first_row;
+  float scale;
+  int32_t unused;
+} cu_attention;
+
+typedef struct cu_merge {
+  const cu_step *step;
+  const float *parts;
+  const float *part_scores;
+  float *output;
+  int64_t output_stride;
+  /// `[rows, heads]`, rows `log_stride` apart; null if nobody asks.
+  float *log_sum_exp;
+  int64_t log_stride;
+  int32_t heads, value_width, first_row, unused;
+} cu_merge;
+
+/// An expert chosen for a row, and what its result is multiplied with.
+typedef struct cu_choice {
+  int32_t expert;
+  float weight;
+} cu_choice;
+
+typedef struct cu_route {
+  const cu_step *step;
+  const float *input;
+  int64_t input_stride;
+  const float *weight;
+  /// `[experts]`; null for none.
+  const float *bias;
+  cu_choice *choices;
+  int32_t inner, experts, top_k;
+  int32_t groups, kept_groups, group_by_two_largest;
+  int32_t sigmoid, normalize;
+  float scale;
+  int32_t unused;
+} cu_route;
+
+/// Slots (a row's choices) sorted by expert.
+typedef struct cu_group {
+  const cu_step *step;
+  const cu_choice *choices;
+  int32_t *order;
+  /// `[experts + 1]`
+  int32_t *starts;
+  int32_t experts, top_k;
+} cu_group;
+
+typedef struct cu_combine {
+  const cu_step *step;
+  const cu_choice *choices;
+  const float *parts;
+  int64_t parts_stride;
+  float *output;
+  int64_t output_stride;
+  int32_t top_k, width;
+} cu_combine;
+
+/// Two inputs, one output, row by row. Rows are those of the space, times `repeat`.
+typedef struct cu_binary {
+  const cu_step *step;
+  const float *left;
+  const float *right;
+  float *output;
+  int64_t left_stride, right_stride, output_stride;
+  int32_t left_width, right_width;
+  int32_t space, repeat;
+} cu_binary;
+
+typedef struct cu_select {
+  const cu_step *step;
+  const float *input;
+  float *output;
+  int64_t input_stride, output_stride;
+  int32_t width, unused;
+} cu_select;
+
+/// Rows `[rows, columns]` of a weight as floats, to a place in its packed form.
+typedef struct cu_pack {
+  const float *source;
+  uint8_t *codes;
+  void *scales;
+  /// Elements from one packed row of the source to the next, and from a column to the next: a
+  /// weight is packed transposed by exchanging them.
+  int64_t row_stride, column_stride;
+  /// For FP8: the scale of each block, `[ceil(rows / block_rows), blocks_per_row]`; else null.
+  const float *block_scales;
+  int32_t block_rows, block_columns, blocks_per_row;
+  /// The first row, a multiple of `cu_tile_rows`, and rows of this call.
+  int32_t first_row;
+  int32_t rows, columns;
+  /// Columns of the packed form, padded to whole spans, and of a scale.
+  int32_t padded_columns, group;
+  int32_t format;
+  int32_t unused;
+} cu_pack;
+
+/// Floats to bfloat16, as they lie.
+typedef struct cu_narrow {
+  const float *source;
+  uint16_t *destination;
+  int64_t count;
+} cu_narrow;

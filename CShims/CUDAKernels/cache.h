@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where keys and values lie. Tokens of a block lie behind each other; a sequence's blocks anywhere.
+// Of a sequence's blocks, a device holds every `slice_count`-th from `slice_index` on; its keys are
+// counted without the others.
+#pragma once
+#include "device.h"
+
+/// Keys up to a position that this device holds.
+DEVICE int held_keys(const cu_step *step, int position) {
+  const int block = position / step->block_tokens;
+  const int before = (block - step->slice_index + step->slice_count - 1) / step->slice_count;
+  const bool holds_last = block % step->slice_count == step->slice_index;
+  return (before > 0 ? before * step->block_tokens : 0)
+    + (holds_last ? position % step->block_tokens + 1 : 0);
+}
+
+/// The row of the cache of a held key, of the sequence whose blocks are at `blocks`.
+DEVICE int64_t cache_row(const cu_step *step, const int32_t *blocks, int key) {
+  const int block = key / step->block_tokens * step->slice_count + step->slice_index;
+  return (int64_t)blocks[block] * step->block_tokens + key % step->block_tokens;
+}
+
+/// Keys of a part: as many whatever else runs, since only the number of keys decides.
+DEVICE int keys_of_split(int keys) {
+  int size = cu_split_keys_min;
+  while (size * cu_split_count < keys) size *= 2;
+  return size;
+}

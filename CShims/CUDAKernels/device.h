@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// The words that kernels are written in: CUDA's by nvcc, or those of the emulation, in which every
+// thread of a block is a fiber. No header of CUDA is used.
+#pragma once
+#include "arguments.h"
+
+#if defined(__CUDACC__)
+
+#define KERNEL(name, Arguments, threads) \
+  extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ Arguments op)
+#define DEVICE static __device__ __forceinline__
+#define DEVICE_MEMBER __device__ __forceinline__
+#define SHARED __shared__
+#define DYNAMIC_SHARED(type, name) extern __shared__ type name[]
+#define UNROLL _Pragma("unroll")
+
+DEVICE int thread_index() { return threadIdx.x; }
+DEVICE int block_x() { return blockIdx.x; }
+DEVICE int block_y() { return blockIdx.y; }
+DEVICE int block_z() { return blockIdx.z; }
+DEVICE int grid_x() { return gridDim.x; }
+DEVICE void sync_block() { __syncthreads(); }
+DEVICE void sync_warp() { __syncwarp(); }
+DEVICE float shuffle_xor(float value, int mask) {
+  return __shfl_xor_sync(0xffffffffu, value, mask);
+}
+DEVICE int shuffle_xor(int value, int mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
+DEVICE uint32_t bits_of(float value) { return __float_as_uint(value); }
+DEVICE float float_of(uint32_t bits) { return __uint_as_float(bits); }
+
+/// 16 bytes that are read once: past the first-level cache.
+struct alignas(16) Words4 { uint32_t x, y, z, w; };
+DEVICE Words4 load_once(const void *p) {
+  Words4 v;
+  asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
+  return v;
+}
+
+/// Two floats as bfloat16, to nearest even; `low` in the low half.
+DEVICE uint32_t bf16_pair(float low, float high) {
+  uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+DEVICE uint16_t bf16_bits(float value) { return (uint16_t)bf16_pair(value, 0.f); }
+/// `a * b + c` in pairs of bfloat16.
+DEVICE uint32_t bf16_multiply_add(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t d;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+  return d;
+}
+/// The bytes of `a` (0 to 3) and `b` (4 to 7) that the digits of `selector` name.
+DEVICE uint32_t permute(uint32_t a, uint32_t b, uint32_t selector) {
+  return __byte_perm(a, b, selector);
+}
+
+/// `c += a · b`: 16×16 times 16×8, bfloat16 into floats. Of lane `4 * g + t`: `a` is rows g and
+/// g + 8 of columns 2t and 2t + 1, then of columns 2t + 8 and 2t + 9; `b` those columns' rows of
+/// column g; `c` columns 2t and 2t + 1 of row g, then of row g + 8.
+DEVICE void multiply_tile(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+#else
+#include "../CUDAEmulator/device_emulation.h"
+#endif
+
+#define INFINITE __builtin_huge_valf()
+
+struct alignas(16) Float4 { float x, y, z, w; };
+
+DEVICE float float_of_bf16(uint16_t bits) { return float_of((uint32_t)bits << 16); }
+
+/// The sum over the 32 lanes of a warp, in every lane; always in the same order.
+DEVICE float sum_of_warp(float value) {
+  UNROLL for (int mask = 16; mask > 0; mask /= 2) value += shuffle_xor(value, mask);
+  return value;
+}
+DEVICE float largest_of_warp(float value) {
+  UNROLL for (int mask = 16; mask > 0; mask /= 2) value = fmaxf(value, shuffle_xor(value, mask));
+  return value;
+}
+
+/// The sum over a block of `cu_threads`, in every thread. All call it; `scratch` is shared.
+DEVICE float sum_of_block(float value, float (&scratch)[cu_threads / 32]) {
+  value = sum_of_warp(value);
+  if (thread_index() % 32 == 0) scratch[thread_index() / 32] = value;
+  sync_block();
+  float sum = 0;
+  UNROLL for (int warp = 0; warp < cu_threads / 32; warp++) sum += scratch[warp];
+  return sum;
+}

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CUDADriver
+internal import CUDAKernels
+package import Device
+package import Program
+package import Step
+internal import Support
+
+/// Runs a program on one GPU of NVIDIA.
+///
+/// A program is lowered once, at load, to launches of kernels; a step queues them and waits only
+/// where a result is read. Every sum has one order, whatever the batch, the chunks and the stages:
+/// on one kind of GPU, a sequence's logits have the same bits always. Confined to the executor's
+/// thread. After a fault of the GPU every call throws.
+package final class CUDADevice: Device {
+  private let configuration: CUDADeviceConfiguration
+  private let gpu: GPU
+  private var loaded: Loaded?
+
+  /// What a loaded program became.
+  private struct Loaded {
+    var program: Program
+    var lowering: Lowering
+    var step: StepBuffer
+    var transfer: UnsafeMutableRawBufferPointer
+    var formats: String
+  }
+
+  /// Pinned memory through which values are read and written, at most so much at once.
+  private static let transferBytesMax = 32 << 20
+
+  /// Opens the driver and the GPU. Throws if there is no such GPU.
+  package init(_ configuration: CUDADeviceConfiguration = .init()) throws(DeviceError) {
+    self.configuration = configuration
+    do throws(CUDAError) {
+      gpu = try GPU(CUDADriver(path: configuration.driverPath), index: configuration.gpu)
+      guard gpu.properties.capability >= 80 else {
+        throw CUDAError(
+          .failedPrecondition,
+          "cuda:\(configuration.gpu) (\(gpu.properties.name)) has compute "
+            + "capability \(gpu.properties.capability); expected 80 or more (Ampere or later)")
+      }
+    } catch {
+      throw DeviceError(error.code, error.message)
+    }
+  }
+
+  package var summary: String {
+    let formats = loaded?.formats ?? configuration.precision.rawValue
+    return "cuda:\(configuration.gpu) (\(gpu.properties.name), \(formats))"
+  }
+
+  /// Where its GPU sits: "0000:17:00.0".
+  package var pciAddress: String { gpu.properties.pciAddress }
+
+  // MARK: Loading
+
+  package func load(
+    _ program: Program, from weights: any WeightSource, capacity: DeviceCapacity,
+    progress: (Int) -> Void
+  ) throws(DeviceError) {
+    check(loaded == nil, "a device is loaded once")
+    do throws(CUDAError) {
+      loaded = try loading(program, from: weights, capacity: capacity, progress: progress)
+    } catch {
+      throw DeviceError(error.code, error.message)
+    }
+  }
+
+  private func loading(
+    _ program: Program, from weights: any WeightSource, capacity: DeviceCapacity,
+    progress: (Int) -> Void
+  ) throws(CUDAError) -> Loaded {
+    let path: String
+    if let given = configuration.kernelPath { path = given } else { path = try KernelFile.path() }
+    let kernels = try KernelSet(gpu, path: path, keyWidth: Self.keyWidth(of: program))
+    let loader = WeightLoader(
+      gpu, kernels: kernels, source: weights, precision: configuration.precision)
+    func lowering(_ arena: DeviceArena) -> Lowering {
+      Lowering(program, capacity: capacity, kernels: kernels, loader: loader, arena: arena)
+    }
+    var layout = lowering(DeviceArena())
+    try layout.run(progress: { _ in })
+    let size = layout.arena.used
+    var filled = lowering(DeviceArena(base: try allocate(layout.arena), size: size))
+    try filled.run(progress: progress)
+    try loader.finish()
+    let step = try StepBuffer(
+      gpu, address: filled.step, capacity: capacity, vocabularySize: program.vocabularySize)
+    let transfer = try gpu.allocatePinned(Self.transferBytes(program, filled.values, capacity))
+    return Loaded(
+      program: program, lowering: filled, step: step, transfer: transfer,
+      formats: loader.formatsInUse.sorted().joined(separator: " and "))
+  }
+
+  /// The one piece of memory; an error says what it was for and what would make it smaller.
+  private func allocate(_ layout: DeviceArena) throws(CUDAError) -> UInt64 {
+    let free = try gpu.freeBytes()
+    do throws(CUDAError) {
+      guard layout.used <= free else { throw CUDAError(.resourceExhausted, "") }
+      return try gpu.allocate(layout.used)
+    } catch  where error.code == .resourceExhausted {
+      let parts = DeviceArena.Use.allCases.map { use in
+        "\(ByteText.text(layout.bytes[use] ?? 0)) for \(use.rawValue)"
+      }
+      throw CUDAError(
+        .resourceExhausted,
+        "cuda:\(configuration.gpu) has \(ByteText.text(free)) of memory free; needed are "
+          + "\(ByteText.text(layout.used)): \(parts.joined(separator: ", ")). A smaller "
+          + "--kv-memory or --max-batch, --precision fp8 or w4, or --stages over several GPUs "
+          + "needs less")
+    }
+  }
+
+  private static func keyWidth(of program: Program) -> Int {
+    program.operations.reduce(0) { widest, operation in
+      switch operation {
+      case .attention(let op): max(widest, op.keys.width)
+      case .latentAttention(let op): max(widest, op.latent.width + op.ropeKey.width)
+      default: widest
+      }
+    }
+  }
+
+  /// Room for the largest value, or for as much of it as crosses at once.
+  private static func transferBytes(
+    _ program: Program, _ values: ValuePlaces, _ capacity: DeviceCapacity
+  ) -> Int {
+    var largest = 0
+    var widest = 0
+    for value in program.values where value.kind == .floats {
+      let rows = value.rows == .tokens ? capacity.rowCountMax : capacity.outputCountMax
+      let width = ValuePlaces.padded(value.width) * 4
+      largest = max(largest, rows * width)
+      widest = max(widest, width)
+    }
+    return max(widest, min(largest, transferBytesMax))
+  }
+
+  // MARK: Steps
+
+  package func begin(_ plan: StepPlan) throws(DeviceError) {
+    guard let loaded else { return check(false, "the device is not loaded") }
+    do throws(CUDAError) {
+      gpu.step = plan.id
+      try loaded.step.fill(plan)
+      for launch in loaded.lowering.beginning { try launch.queue(on: gpu, counts(loaded)) }
+    } catch {
+      throw DeviceError(error.code, error.message)
+    }
+  }
+
+  package func run(_ operations: Range<Int>) throws(DeviceError) {
+    guard let loaded else { return check(false, "the device is not loaded") }
+    let counts = counts(loaded)
+    do throws(CUDAError) {
+      for launch in loaded.lowering.list.range(operations) { try launch.queue(on: gpu, counts) }
+    } catch {
+      throw DeviceError(error.code, error.message)
+    }
+  }
+
+  private func counts(_ loaded: Loaded) -> Launch.Counts {
+    Launch.Counts(tokens: loaded.step.rowCount, outputs: loaded.step.outputCount)
+  }
+
+  package func read(
+    _ value: ValueID, into destination: UnsafeMutableBufferPointer<Float>
+  ) throws(DeviceError) {
+    guard let loaded else { return check(false, "the device is not loaded") }
+    let width = loaded.program[value].width
+    let stride = loaded.lowering.values.stride(value)
+    let rows = rowCount(of: value, loaded, floats: destination.count)
+    do throws(CUDAError) {
+      try eachPart(of: value, rows: rows, loaded) { (address, part, floats) throws(CUDAError) in
+        try gpu.copyOut(to: floats, from: address, byteCount: part.count * stride * 4)
+        try gpu.synchronize()
+        for row in part {
+          (destination.baseAddress.map { $0 + row * width })?.update(
+            from: floats + (row - part.lowerBound) * stride, count: width)
+        }
+      }
+    } catch {
+      throw DeviceError(error.code, error.message)
+    }
+  }
+
+  package func write(
+    _ value: ValueID, from source: UnsafeBufferPointer<Float>
+  ) throws(DeviceError) {
+    guard let loaded else { return check(false, "the device is not loaded") }
+    let width = loaded.program[value].width
+    let stride = loaded.lowering.values.stride(value)
+    let rows = rowCount(of: value, loaded, floats: source.count)
+    do throws(CUDAError) {
+      try eachPart(of: value, rows: rows, loaded) { (address, part, floats) throws(CUDAError) in
+        guard let start = source.baseAddress else { return }
+        for row in part {
+          (floats + (row - part.lowerBound) * stride).update(
+            from: start + row * width, count: width)
+        }
+        try gpu.copyIn(to: address, from: floats, byteCount: part.count * stride * 4)
+        // The memory is used again.
+        try gpu.synchronize()
+      }
+    } catch {
+      throw DeviceError(error.code, error.message)
+    }
+  }
+
+  private func rowCount(of value: ValueID, _ loaded: Loaded, floats: Int) -> Int {
+    let shape = loaded.program[value]
+    let rows = counts(loaded).rows(shape.rows)
+    check(
+      floats == rows * shape.width, "\(value) has \(rows * shape.width) floats, not \(floats)")
+    return rows
+  }
+
+  /// Calls `body` for as many rows at once as fit in the pinned memory.
+  private func eachPart(
+    of value: ValueID, rows: Int, _ loaded: Loaded,
+    _ body: (UInt64, Range<Int>, UnsafeMutablePointer<Float>) throws(CUDAError) -> Void
+  ) throws(CUDAError) {
+    guard let start = loaded.transfer.baseAddress else { return }
+    let rowBytes = loaded.lowering.values.stride(value) * 4
+    let rowsAtOnce = max(1, loaded.transfer.count / rowBytes)
+    for first in stride(from: 0, to: rows, by: rowsAtOnce) {
+      try body(
+        loaded.lowering.values.address(value) + UInt64(first * rowBytes),
+        first..<min(rows, first + rowsAtOnce), start.assumingMemoryBound(to: Float.self))
+    }
+  }
+}
+
+/// Bytes as a person reads them.
+enum ByteText {
+  static func text(_ count: Int) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"]
+    var value = Double(count)
+    var unit = 0
+    while value >= 1024 && unit < units.count - 1 {
+      value /= 1024
+      unit += 1
+    }
+    let tenths = Int((value * 10).rounded())
+    return unit == 0 ? "\(count) B" : "\(tenths / 10).\(tenths % 10) \(units[unit])"
+  }
+}

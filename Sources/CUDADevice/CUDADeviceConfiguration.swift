@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CUDAKernels
+
+/// How a GPU keeps the matrices of linears and experts. Inputs of products have 16 significant
+/// bits, sums 32 bits, keys and values are bfloat16; norms, biases, routers and all between are
+/// 32-bit floats. The small matrices of single heads are bfloat16 always.
+package enum CUDAPrecision: String, Hashable, Sendable, CaseIterable {
+  /// FP8 where stored as FP8, `w8` or `w4` where packed so, else bfloat16.
+  case auto
+  case bf16
+  /// 8-bit floats (e4m3), 128 × 128 elements sharing a scale.
+  case fp8
+  /// 8-bit integers, 128 neighbouring columns of a row sharing a scale.
+  case w8
+  /// 4-bit integers, 32 sharing a scale.
+  case w4
+}
+
+/// What a CUDA device is made of.
+package struct CUDADeviceConfiguration: Hashable, Sendable {
+  /// As the driver counts.
+  package var gpu: Int
+  package var precision: CUDAPrecision
+  /// The driver's library; nil: as `SILICA_CUDA_LIBRARY` says, or the system's.
+  package var driverPath: String?
+  /// The kernels' file; nil: where `KernelFile` finds it.
+  package var kernelPath: String?
+
+  package init(
+    gpu: Int = 0, precision: CUDAPrecision = .auto, driverPath: String? = nil,
+    kernelPath: String? = nil
+  ) {
+    self.gpu = gpu
+    self.precision = precision
+    self.driverPath = driverPath
+    self.kernelPath = kernelPath
+  }
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CUDADriver
+internal import CUDAKernels
+
+/// The kernels of `CShims/CUDAKernels`, by the names they have there.
+struct KernelSet {
+  let embed, rmsNorm, ropeAngles, rope, store, attend, merge: GPU.Kernel
+  let route, groupExperts, combineExperts: GPU.Kernel
+  let swiglu, add, join, selectOutputs: GPU.Kernel
+  let pack, packBlockScales, narrow: GPU.Kernel
+  /// For each format (by its raw value), for each of `ProductLaunch.tokens`.
+  private let products: [[GPU.Kernel]]
+
+  private static let formats = [
+    (cu_format_bf16, "bf16"), (cu_format_fp8, "fp8"), (cu_format_w8, "w8"), (cu_format_w4, "w4"),
+  ]
+
+  /// Loads the kernels' file. `keyWidth` is that of the widest key.
+  init(_ gpu: GPU, path: String, keyWidth: Int) throws(CUDAError) {
+    let bytes = try KernelFile.read(path)
+    let loaded = bytes.withUnsafeBytes { image in
+      Result { () throws(CUDAError) in try gpu.load(image, from: path) }
+    }
+    let module = try loaded.get()
+    let threads = cu_threads
+    func kernel(_ name: String) throws(CUDAError) -> GPU.Kernel {
+      try gpu.kernel(name, of: module, threads: threads)
+    }
+    embed = try kernel("embed")
+    rmsNorm = try kernel("rms_norm")
+    ropeAngles = try kernel("rope_angles")
+    rope = try kernel("rope")
+    store = try kernel("store")
+    let attentionThreads = cu_attention_threads
+    attend = try gpu.kernel(
+      "attend", of: module, threads: attentionThreads,
+      sharedBytes: cu_attention_heads_max * keyWidth * 4)
+    merge = try gpu.kernel("merge", of: module, threads: attentionThreads)
+    route = try kernel("route")
+    groupExperts = try kernel("group_experts")
+    combineExperts = try kernel("combine_experts")
+    swiglu = try kernel("swiglu")
+    add = try kernel("add")
+    join = try kernel("join")
+    selectOutputs = try kernel("select_outputs")
+    pack = try kernel("pack")
+    packBlockScales = try kernel("pack_block_scales")
+    narrow = try kernel("narrow")
+    var products: [[GPU.Kernel]] = []
+    for (_, name) in Self.formats {
+      var kernels: [GPU.Kernel] = []
+      for tokens in ProductLaunch.tokens { kernels.append(try kernel("product_\(name)_\(tokens)")) }
+      products.append(kernels)
+    }
+    self.products = products
+  }
+
+  func product(_ format: cu_format) -> [GPU.Kernel] { products[Int(format.rawValue)] }
+}

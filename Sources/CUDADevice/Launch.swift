@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CUDADriver
+internal import CUDAKernels
+internal import Program
+
+/// A kernel with its argument, and how many blocks of it a step needs.
+enum Launch {
+  /// A block for each row of the space, times `repeated`.
+  case rows(GPU.Kernel, Argument, RowSpace, repeated: Int = 1)
+  /// One block.
+  case once(GPU.Kernel, Argument)
+  case product(ProductLaunch)
+  case attention(AttentionLaunch)
+
+  /// Where an argument lies, until the device ends.
+  typealias Argument = UnsafeMutableRawPointer
+
+  /// Rows of a step by space.
+  struct Counts {
+    var tokens: Int
+    var outputs: Int
+
+    func rows(_ space: RowSpace) -> Int { space == .tokens ? tokens : outputs }
+  }
+
+  func queue(on gpu: GPU, _ counts: Counts) throws(CUDAError) {
+    switch self {
+    case .rows(let kernel, let argument, let space, let repeated):
+      try gpu.launch(kernel, x: counts.rows(space) * repeated, argument: argument)
+    case .once(let kernel, let argument):
+      try gpu.launch(kernel, x: 1, argument: argument)
+    case .product(let product):
+      try product.queue(on: gpu, counts)
+    case .attention(let attention):
+      try attention.queue(on: gpu, counts)
+    }
+  }
+}
+
+/// Products of some matrices with all rows, or with the rows that chose each.
+struct ProductLaunch {
+  /// Tokens of a block of each kernel.
+  static let tokens = [8, 16, 32, 64]
+
+  /// As `tokens`.
+  var kernels: [GPU.Kernel]
+  var argument: Launch.Argument
+  var space: RowSpace
+  /// Tiles of a matrix, and matrices.
+  var tiles: Int
+  var matrices: Int
+
+  /// Which kernel it is changes no bit; see `linear.cu`.
+  func queue(on gpu: GPU, _ counts: Launch.Counts) throws(CUDAError) {
+    let rows = counts.rows(space)
+    let choice = Self.tokens.firstIndex { $0 >= rows } ?? Self.tokens.count - 1
+    let size = Self.tokens[choice]
+    try gpu.launch(
+      kernels[choice], x: tiles, y: (rows + size - 1) / size, z: matrices, argument: argument)
+  }
+}
+
+/// Attention of a step's rows, so many at once as there is memory for the parts of their keys.
+struct AttentionLaunch {
+  var attend: GPU.Kernel
+  var attendArgument: Launch.Argument
+  var merge: GPU.Kernel
+  var mergeArgument: Launch.Argument
+  var heads: Int
+  var keyHeads: Int
+  var rowsAtOnce: Int
+
+  func queue(on gpu: GPU, _ counts: Launch.Counts) throws(CUDAError) {
+    let headsAtOnce = cu_attention_heads_max
+    let headParts = (heads / keyHeads + headsAtOnce - 1) / headsAtOnce
+    for first in stride(from: 0, to: counts.tokens, by: rowsAtOnce) {
+      let rows = min(rowsAtOnce, counts.tokens - first)
+      attendArgument.assumingMemoryBound(to: cu_attention.self).pointee.first_row = Int32(first)
+      mergeArgument.assumingMemoryBound(to: cu_merge.self).pointee.first_row = Int32(first)
+      try gpu.launch(
+        attend, x: cu_split_count * headParts, y: keyHeads, z: rows,
+        argument: attendArgument)
+      try gpu.launch(merge, x: heads, y: rows, argument: mergeArgument)
+    }
+  }
+}
+
+/// Launches behind each other, and where each operation's begin. Owns their arguments.
+final class LaunchList {
+  private(set) var launches: [Launch] = []
+  private var starts: [Int] = []
+  private var arguments: [UnsafeMutableRawPointer] = []
+
+  deinit { for argument in arguments { argument.deallocate() } }
+
+  /// What is appended from now on belongs to the next operation.
+  func beginOperation() { starts.append(launches.count) }
+
+  func append(_ launch: Launch) { launches.append(launch) }
+
+  /// Copies an argument to where it stays.
+  func keep<T: BitwiseCopyable>(_ argument: T) -> Launch.Argument {
+    let place = UnsafeMutableRawPointer.allocate(
+      byteCount: MemoryLayout<T>.stride, alignment: MemoryLayout<T>.alignment)
+    place.initializeMemory(as: T.self, to: argument)
+    arguments.append(place)
+    return place
+  }
+
+  func range(_ operations: Range<Int>) -> ArraySlice<Launch> {
+    launches[starts[operations.lowerBound]..<starts[operations.upperBound]]
+  }
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CUDAKernels
+internal import Program
+
+/// Memory between the kernels of one operation, shared by all layers. Allocated at first use, large
+/// enough for every layer.
+struct LayerScratch {
+  /// Of routed experts.
+  struct Experts {
+    /// `[slots, intermediate]`
+    var gates, ups: UInt64
+    /// `[slots, hidden]`
+    var parts: UInt64
+    var order, starts: UInt64
+  }
+
+  /// Of attention: what each part of the keys gives.
+  struct Attention {
+    var sums, scores: UInt64
+    /// Rows that there is room for.
+    var rows: Int
+  }
+
+  /// Bytes of the parts of attention, unless one row needs more.
+  private static let attentionBytes = 64 << 20
+
+  private var experts: Experts?
+  private var attention: Attention?
+
+  mutating func experts(
+    _ program: Program, rows: Int, _ arena: inout DeviceArena
+  ) -> Experts {
+    if let experts { return experts }
+    var (slots, inner, outer, count) = (0, 0, 0, 0)
+    for case .experts(let op) in program.operations {
+      let topK = program[op.routing].width
+      slots = max(slots, topK)
+      inner = max(inner, topK * ValuePlaces.padded(op.intermediateWidth))
+      outer = max(outer, topK * ValuePlaces.padded(program[op.output].width))
+      count = max(count, op.experts.count)
+    }
+    let made = Experts(
+      gates: arena.allocate(rows * inner * 4, for: .buffers),
+      ups: arena.allocate(rows * inner * 4, for: .buffers),
+      parts: arena.allocate(rows * outer * 4, for: .buffers),
+      order: arena.allocate(rows * slots * 4, for: .buffers),
+      starts: arena.allocate((count + 1) * 4, for: .buffers))
+    experts = made
+    return made
+  }
+
+  mutating func attention(
+    _ program: Program, rows: Int, _ arena: inout DeviceArena
+  ) -> Attention {
+    if let attention { return attention }
+    var (heads, floats) = (0, 0)
+    for operation in program.operations {
+      switch operation {
+      case .attention(let op):
+        heads = max(heads, op.queries.count)
+        floats = max(floats, op.queries.count * op.values.width)
+      case .latentAttention(let op):
+        heads = max(heads, op.latentQueries.count)
+        floats = max(floats, op.latentQueries.count * op.latent.width)
+      default: continue
+      }
+    }
+    let splits = cu_split_count
+    let rowBytes: Int = splits * (floats + 2 * heads) * 4
+    // A launch has no more rows than a grid has layers.
+    let fitting = min(rows, 65_535, max(1, Self.attentionBytes / max(1, rowBytes)))
+    let made = Attention(
+      sums: arena.allocate(fitting * splits * floats * 4, for: .buffers),
+      scores: arena.allocate(fitting * splits * heads * 8, for: .buffers), rows: fitting)
+    attention = made
+    return made
+  }
+}

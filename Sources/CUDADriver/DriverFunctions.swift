@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Glibc
+internal import Support
+
+/// The driver's functions that Silica calls, found by name in the library (CUDA driver API, 13.0;
+/// the suffixes are versions of a function).
+struct DriverFunctions {
+  typealias Handle = UnsafeMutableRawPointer
+  typealias Status = Int32
+
+  let initialize: @convention(c) (UInt32) -> Status
+  let version: @convention(c) (UnsafeMutablePointer<Int32>) -> Status
+  let errorName: @convention(c) (Status, UnsafeMutablePointer<UnsafePointer<CChar>?>) -> Status
+  let deviceCount: @convention(c) (UnsafeMutablePointer<Int32>) -> Status
+  let device: @convention(c) (UnsafeMutablePointer<Int32>, Int32) -> Status
+  let deviceName: @convention(c) (UnsafeMutablePointer<CChar>, Int32, Int32) -> Status
+  let deviceAttribute: @convention(c) (UnsafeMutablePointer<Int32>, Int32, Int32) -> Status
+  let devicePCIAddress: @convention(c) (UnsafeMutablePointer<CChar>, Int32, Int32) -> Status
+  let deviceMemory: @convention(c) (UnsafeMutablePointer<Int>, Int32) -> Status
+  let retainContext: @convention(c) (UnsafeMutablePointer<Handle?>, Int32) -> Status
+  let releaseContext: @convention(c) (Int32) -> Status
+  let setContext: @convention(c) (Handle?) -> Status
+  let memoryInfo: @convention(c) (UnsafeMutablePointer<Int>, UnsafeMutablePointer<Int>) -> Status
+  let allocate: @convention(c) (UnsafeMutablePointer<UInt64>, Int) -> Status
+  let free: @convention(c) (UInt64) -> Status
+  let allocatePinned: @convention(c) (UnsafeMutablePointer<Handle?>, Int, UInt32) -> Status
+  let freePinned: @convention(c) (Handle) -> Status
+  let copyIn: @convention(c) (UInt64, UnsafeRawPointer, Int, Handle?) -> Status
+  let copyOut: @convention(c) (Handle, UInt64, Int, Handle?) -> Status
+  let fill: @convention(c) (UInt64, UInt8, Int, Handle?) -> Status
+  let createStream: @convention(c) (UnsafeMutablePointer<Handle?>, UInt32) -> Status
+  let destroyStream: @convention(c) (Handle) -> Status
+  let synchronizeStream: @convention(c) (Handle) -> Status
+  let createEvent: @convention(c) (UnsafeMutablePointer<Handle?>, UInt32) -> Status
+  let destroyEvent: @convention(c) (Handle) -> Status
+  let recordEvent: @convention(c) (Handle, Handle?) -> Status
+  let synchronizeEvent: @convention(c) (Handle) -> Status
+  let loadModule: @convention(c) (UnsafeMutablePointer<Handle?>, UnsafeRawPointer) -> Status
+  let unloadModule: @convention(c) (Handle) -> Status
+  let moduleFunction:
+    @convention(c) (UnsafeMutablePointer<Handle?>, Handle, UnsafePointer<CChar>) -> Status
+  let setFunctionAttribute: @convention(c) (Handle, Int32, Int32) -> Status
+  let launch:
+    @convention(c) (
+      Handle, UInt32, UInt32, UInt32, UInt32, UInt32, UInt32, UInt32, Handle?,
+      UnsafeMutablePointer<UnsafeMutableRawPointer?>?, UnsafeMutablePointer<Handle?>?
+    ) -> Status
+
+  /// Throws the name of the first function that the library lacks.
+  init(library: Handle) throws(CUDAError) {
+    let find = Finder(library: library)
+    initialize = try find("cuInit")
+    version = try find("cuDriverGetVersion")
+    errorName = try find("cuGetErrorName")
+    deviceCount = try find("cuDeviceGetCount")
+    device = try find("cuDeviceGet")
+    deviceName = try find("cuDeviceGetName")
+    deviceAttribute = try find("cuDeviceGetAttribute")
+    devicePCIAddress = try find("cuDeviceGetPCIBusId")
+    deviceMemory = try find("cuDeviceTotalMem_v2")
+    retainContext = try find("cuDevicePrimaryCtxRetain")
+    releaseContext = try find("cuDevicePrimaryCtxRelease_v2")
+    setContext = try find("cuCtxSetCurrent")
+    memoryInfo = try find("cuMemGetInfo_v2")
+    allocate = try find("cuMemAlloc_v2")
+    free = try find("cuMemFree_v2")
+    allocatePinned = try find("cuMemHostAlloc")
+    freePinned = try find("cuMemFreeHost")
+    copyIn = try find("cuMemcpyHtoDAsync_v2")
+    copyOut = try find("cuMemcpyDtoHAsync_v2")
+    fill = try find("cuMemsetD8Async")
+    createStream = try find("cuStreamCreate")
+    destroyStream = try find("cuStreamDestroy_v2")
+    synchronizeStream = try find("cuStreamSynchronize")
+    createEvent = try find("cuEventCreate")
+    destroyEvent = try find("cuEventDestroy_v2")
+    recordEvent = try find("cuEventRecord")
+    synchronizeEvent = try find("cuEventSynchronize")
+    loadModule = try find("cuModuleLoadData")
+    unloadModule = try find("cuModuleUnload")
+    moduleFunction = try find("cuModuleGetFunction")
+    setFunctionAttribute = try find("cuFuncSetAttribute")
+    launch = try find("cuLaunchKernel")
+  }
+
+  private struct Finder {
+    let library: Handle
+
+    func callAsFunction<Function>(_ name: String) throws(CUDAError) -> Function {
+      guard let symbol = dlsym(library, name) else {
+        throw CUDAError(
+          .failedPrecondition, "NVIDIA's driver has no function \(name): it is too old or broken")
+      }
+      return unsafeBitCast(symbol, to: Function.self)
+    }
+  }
+}

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Support
+
+/// One GPU as one thread uses it: its memory, and one queue in which all is done in order.
+///
+/// Confined to the thread that made it. Nothing but `synchronize` and `Fence.wait` waits. What was
+/// allocated lives as long as this object.
+package final class GPU {
+  package let properties: GPUProperties
+  private let driver: CUDADriver
+  private let context: UnsafeMutableRawPointer
+  private let stream: UnsafeMutableRawPointer
+  private var allocations: [UInt64] = []
+  private var pinned: [UnsafeMutableRawPointer] = []
+  private var modules: [UnsafeMutableRawPointer] = []
+  private var fences: [UnsafeMutableRawPointer] = []
+  /// The step that is on its way, for messages; nil while loading.
+  package var step: UInt64?
+  /// What was launched last: a fault shows at some later call.
+  private var lastKernel: String?
+
+  package init(_ driver: CUDADriver, index: Int) throws(CUDAError) {
+    self.driver = driver
+    properties = try driver.properties(of: index)
+    let functions = driver.functions
+    var context: UnsafeMutableRawPointer?
+    var stream: UnsafeMutableRawPointer?
+    var status = functions.retainContext(&context, properties.device)
+    if status == 0 { status = functions.setContext(context) }
+    // Not the default queue, which waits for those of others.
+    if status == 0 { status = functions.createStream(&stream, 1) }
+    guard status == 0, let context, let stream else {
+      throw driver.error(
+        DriverStatus(rawValue: status), "cuda:\(index) (\(properties.name)): to begin")
+    }
+    self.context = context
+    self.stream = stream
+  }
+
+  deinit {
+    let functions = driver.functions
+    _ = functions.setContext(context)
+    _ = functions.synchronizeStream(stream)
+    for fence in fences { _ = functions.destroyEvent(fence) }
+    for memory in pinned { _ = functions.freePinned(memory) }
+    for address in allocations { _ = functions.free(address) }
+    for module in modules { _ = functions.unloadModule(module) }
+    _ = functions.destroyStream(stream)
+    _ = functions.releaseContext(properties.device)
+  }
+
+  // MARK: Memory
+
+  package func freeBytes() throws(CUDAError) -> Int {
+    var free = 0
+    var total = 0
+    try expect(driver.functions.memoryInfo(&free, &total), "cuMemGetInfo")
+    return free
+  }
+
+  /// Memory of the GPU, aligned to 256 bytes.
+  package func allocate(_ byteCount: Int) throws(CUDAError) -> UInt64 {
+    var address: UInt64 = 0
+    try expect(
+      driver.functions.allocate(&address, max(1, byteCount)), "cuMemAlloc of \(byteCount) bytes")
+    allocations.append(address)
+    return address
+  }
+
+  package func free(_ address: UInt64) throws(CUDAError) {
+    guard let index = allocations.firstIndex(of: address) else { return }
+    allocations.remove(at: index)
+    try expect(driver.functions.free(address), "cuMemFree")
+  }
+
+  /// Memory of the host that the GPU reads and writes by itself.
+  package func allocatePinned(_ byteCount: Int) throws(CUDAError) -> UnsafeMutableRawBufferPointer {
+    var memory: UnsafeMutableRawPointer?
+    try expect(
+      driver.functions.allocatePinned(&memory, max(1, byteCount), 0),
+      "cuMemHostAlloc of \(byteCount) bytes")
+    guard let memory else { throw CUDAError(.internal, "\(place): cuMemHostAlloc gave nothing") }
+    pinned.append(memory)
+    return UnsafeMutableRawBufferPointer(start: memory, count: max(1, byteCount))
+  }
+
+  package func freePinned(_ memory: UnsafeMutableRawBufferPointer) throws(CUDAError) {
+    guard let index = pinned.firstIndex(where: { $0 == memory.baseAddress }) else { return }
+    try expect(driver.functions.freePinned(pinned.remove(at: index)), "cuMemFreeHost")
+  }
+
+  /// Queues a copy from pinned memory, which must stay as it is until then.
+  package func copyIn(
+    to address: UInt64, from source: UnsafeRawPointer, byteCount: Int
+  ) throws(CUDAError) {
+    if byteCount == 0 { return }
+    try expect(
+      driver.functions.copyIn(address, source, byteCount, stream), "cuMemcpyHtoDAsync")
+  }
+
+  /// Queues a copy to pinned memory.
+  package func copyOut(
+    to destination: UnsafeMutableRawPointer, from address: UInt64, byteCount: Int
+  ) throws(CUDAError) {
+    if byteCount == 0 { return }
+    try expect(
+      driver.functions.copyOut(destination, address, byteCount, stream), "cuMemcpyDtoHAsync")
+  }
+
+  package func zero(_ address: UInt64, byteCount: Int) throws(CUDAError) {
+    if byteCount == 0 { return }
+    try expect(driver.functions.fill(address, 0, byteCount, stream), "cuMemsetD8Async")
+  }
+
+  // MARK: Order
+
+  /// Waits until all that was queued is done.
+  package func synchronize() throws(CUDAError) {
+    try expect(driver.functions.synchronizeStream(stream), "cuStreamSynchronize")
+  }
+
+  /// A place in the queue that can be waited for.
+  package struct Fence {
+    fileprivate let event: UnsafeMutableRawPointer
+  }
+
+  package func makeFence() throws(CUDAError) -> Fence {
+    var event: UnsafeMutableRawPointer?
+    // 2: without a time, which costs.
+    try expect(driver.functions.createEvent(&event, 2), "cuEventCreate")
+    guard let event else { throw CUDAError(.internal, "\(place): cuEventCreate gave nothing") }
+    fences.append(event)
+    return Fence(event: event)
+  }
+
+  /// Moves the fence behind all that is queued by now.
+  package func record(_ fence: Fence) throws(CUDAError) {
+    try expect(driver.functions.recordEvent(fence.event, stream), "cuEventRecord")
+  }
+
+  package func wait(for fence: Fence) throws(CUDAError) {
+    try expect(driver.functions.synchronizeEvent(fence.event), "cuEventSynchronize")
+  }
+
+  // MARK: Kernels
+
+  /// A kernel and the threads of its blocks.
+  package struct Kernel {
+    package let name: String
+    let function: UnsafeMutableRawPointer
+    let threads: UInt32
+    let sharedBytes: UInt32
+  }
+
+  /// Kernels in machine code or PTX ("fat binary").
+  package func load(_ image: UnsafeRawBufferPointer, from path: String) throws(CUDAError) -> Module
+  {
+    guard let start = image.baseAddress else {
+      throw CUDAError(.failedPrecondition, "\(path) is empty; expected the GPU's kernels")
+    }
+    var module: UnsafeMutableRawPointer?
+    let status = DriverStatus(rawValue: driver.functions.loadModule(&module, start))
+    guard status == .success, let module else {
+      throw driver.error(
+        status, "\(place) (compute capability \(properties.capability)): to load \(path)")
+    }
+    modules.append(module)
+    return Module(handle: module)
+  }
+
+  package struct Module { let handle: UnsafeMutableRawPointer }
+
+  /// - Parameter sharedBytes: shared memory of a block beside what the kernel declares.
+  package func kernel(
+    _ name: String, of module: Module, threads: Int, sharedBytes: Int = 0
+  ) throws(CUDAError) -> Kernel {
+    var function: UnsafeMutableRawPointer?
+    try expect(
+      driver.functions.moduleFunction(&function, module.handle, name),
+      "cuModuleGetFunction of \(name)")
+    guard let function else { throw CUDAError(.internal, "\(place): no kernel \(name)") }
+    if sharedBytes > Self.sharedBytesByDefault {
+      try expect(
+        driver.functions.setFunctionAttribute(function, 8, Int32(sharedBytes)),
+        "cuFuncSetAttribute of \(name)")
+    }
+    return Kernel(
+      name: name, function: function, threads: UInt32(threads), sharedBytes: UInt32(sharedBytes))
+  }
+
+  /// What a block gets without asking; a kernel's own declarations count.
+  private static let sharedBytesByDefault = 32 << 10
+
+  /// Queues a kernel; `argument` is copied.
+  package func launch(
+    _ kernel: Kernel, x: Int, y: Int = 1, z: Int = 1, argument: UnsafeMutableRawPointer
+  ) throws(CUDAError) {
+    if x == 0 || y == 0 || z == 0 { return }
+    check(y <= 65_535 && z <= 65_535, "\(kernel.name) has too many blocks: \(x), \(y), \(z)")
+    lastKernel = kernel.name
+    var parameter: UnsafeMutableRawPointer? = argument
+    let status = driver.functions.launch(
+      kernel.function, UInt32(x), UInt32(y), UInt32(z), kernel.threads, 1, 1, kernel.sharedBytes,
+      stream, &parameter, nil)
+    if status != 0 { try expect(status, "cuLaunchKernel of \(kernel.name)") }
+  }
+
+  // MARK: Errors
+
+  private var place: String { "cuda:\(properties.index)" }
+
+  private func expect(_ status: DriverFunctions.Status, _ call: String) throws(CUDAError) {
+    guard status != 0 else { return }
+    var what = "\(place): \(call)"
+    if let step { what += " in step \(step)" }
+    if let lastKernel, !call.hasPrefix("cuLaunchKernel") { what += ", after kernel \(lastKernel)," }
+    throw driver.error(DriverStatus(rawValue: status), what)
+  }
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CUDADevice
+import Checkpoint
+import Device
+import Models
+import Program
+import Step
+import TestSupport
+import Testing
+
+/// On one kind of GPU, a sequence's bits depend on its own tokens only.
+@Suite struct CUDADeterminismTests {
+  static let cases: [(String, CUDAPrecision)] = [
+    ("qwen2", .bf16), ("qwen2", .w4), ("v2-groups", .w8), ("v3-fp8", .auto),
+  ]
+
+  private func run(_ checkpoint: Checkpoint, _ precision: CUDAPrecision) throws -> CPUModelRun {
+    try CPUModelRun(
+      try Model.program(for: checkpoint), checkpoint, on: try EmulatedGPU.device(precision))
+  }
+
+  @Test(arguments: cases)
+  func `chunks change no bit`(name: String, precision: CUDAPrecision) throws {
+    let golden = try SyntheticCheckpoint(name)
+    let checkpoint = try Checkpoint(directory: golden.directory)
+    var first = try run(checkpoint, precision)
+    let whole = try first.logits(of: golden.prompt, chunk: 64)
+    // One token, and each of the kernels for 8, 16, 32 and 64.
+    for chunk in [1, 7, 13, 20] {
+      var other = try run(checkpoint, precision)
+      #expect(
+        bitsEqual(try other.logits(of: golden.prompt, chunk: chunk), whole), "chunks of \(chunk)")
+    }
+  }
+
+  @Test(arguments: cases)
+  func `the batch changes no bit`(name: String, precision: CUDAPrecision) throws {
+    let golden = try SyntheticCheckpoint(name)
+    let checkpoint = try Checkpoint(directory: golden.directory)
+    var alone = try run(checkpoint, precision)
+    let prompts = (0..<12).map { Array(golden.prompt[($0 % 5)...].prefix(6 + $0 / 2)) }
+    let expected = try prompts.map { try alone.logits(of: $0, chunk: 64).suffix(alone.width) }
+    for batch in [2, 12] {
+      var together = try run(checkpoint, precision)
+      for (index, prompt) in prompts.prefix(batch).enumerated() {
+        _ = try together.logits(of: prompt.dropLast(), chunk: 64, sequence: index)
+      }
+      let last = try together.logits(
+        CPUModelRun.plan(
+          prompts.prefix(batch).enumerated().map {
+            ($0.offset, $0.element.suffix(1), $0.element.count - 1)
+          }))
+      #expect(bitsEqual(last, expected.prefix(batch).flatMap { $0 }), "batch \(batch)")
+    }
+  }
+
+  @Test(arguments: OperationCase.all.filter(\.hasAttention), [2, 8])
+  func `slices of the keys merge to the whole`(operation: OperationCase, count: Int) throws {
+    let weights = RandomWeights(type: .bfloat16)
+    let whole = try DeviceDriver(operation.program, weights, on: [try EmulatedGPU.device()])
+      .results(of: operation.sequences)
+    let devices = try (0..<count).map { try EmulatedGPU.device(gpu: $0 % 2) }
+    let sliced = try DeviceDriver(operation.program.withLogSumExp(), weights, on: devices)
+      .results(of: operation.sequences, chunk: 5)
+    #expect(OperationCase.largestDifference(sliced, whole) < 2e-5)
+  }
+}
+
+extension CPUModelRun {
+  fileprivate var width: Int { program.vocabularySize }
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CUDADevice
+import Checkpoint
+import Device
+import Models
+import Program
+import Step
+import TestSupport
+import Testing
+
+/// Whole models on an emulated GPU, against the reference and against transformers.
+@Suite struct CUDAGoldenTests {
+  /// Every value that any operation writes, from inputs that are the reference's.
+  @Test(arguments: SyntheticCheckpoint.names)
+  func `each operation equals the reference`(name: String) throws {
+    let golden = try SyntheticCheckpoint(name)
+    let checkpoint = try Checkpoint(directory: golden.directory)
+    let program = try Model.program(for: checkpoint)
+    let rounded = CPURoundedWeights(program, checkpoint)
+    var reference = try CPUModelRun(program, rounded, on: ReferenceDevice())
+    var run = try CPUModelRun(program, checkpoint, on: try EmulatedGPU.device(.bf16))
+    // Two chunks of one sequence and the whole of another share a step.
+    let plans = [
+      CPUModelRun.plan([(0, Array(golden.prompt.prefix(19)), 0)]),
+      CPUModelRun.plan([(0, Array(golden.prompt[19...]), 19), (1, golden.prompt, 0)]),
+    ]
+    for plan in plans {
+      try reference.begin(plan)
+      try run.begin(plan)
+      for (index, operation) in program.operations.enumerated() {
+        for value in operation.reads where program[value].kind == .floats {
+          try reference.values(value).withUnsafeBufferPointer {
+            try run.device.write(value, from: $0)
+          }
+        }
+        try reference.device.run(index..<index + 1)
+        try run.device.run(index..<index + 1)
+        for value in operation.writes where program[value].kind == .floats {
+          let expected = try reference.values(value)
+          let scale = expected.reduce(1e-3) { max($0, abs($1)) }
+          let difference = largestDifference(try run.values(value), expected) / scale
+          #expect(difference <= Self.tolerance(operation), "\(operation.label): \(difference)")
+        }
+      }
+    }
+  }
+
+  /// Inputs of products have 16 significant bits, keys and values 8.
+  private static func tolerance(_ operation: Operation) -> Float {
+    switch operation {
+    case .attention, .latentAttention: 2e-2
+    // The reference's table is rounded where it is the output matrix as well.
+    case .embed: 4e-3
+    default: 5e-5
+    }
+  }
+
+  /// The rounding of weights, keys and values, and no more. With experts it makes routers choose
+  /// others now and then, so half of the rows are looked at and not all.
+  @Test(arguments: SyntheticCheckpoint.names)
+  func `logits are near those of transformers`(name: String) throws {
+    let golden = try SyntheticCheckpoint(name)
+    let checkpoint = try Checkpoint(directory: golden.directory)
+    let program = try Model.program(for: checkpoint)
+    var run = try CPUModelRun(program, checkpoint, on: try EmulatedGPU.device())
+    let logits = try run.logits(of: golden.prompt, chunk: 64)
+    try #require(logits.count == golden.logits.count)
+    let squares = golden.logits.reduce(0.0) { $0 + Double($1 * $1) }
+    let deviation = Float((squares / Double(logits.count)).squareRoot())
+    let errors = stride(from: 0, to: logits.count, by: program.vocabularySize).map { start in
+      largestDifference(
+        Array(logits[start..<start + program.vocabularySize]),
+        Array(golden.logits[start..<start + program.vocabularySize])) / deviation
+    }.sorted()
+    let hasExperts = program.operations.contains { if case .experts = $0 { true } else { false } }
+    let looked = hasExperts ? errors.count / 2 : errors.count - 1
+    #expect(errors[looked] <= 0.15, "\(errors)")
+  }
+
+  @Test func `what is stored in FP8 stays in FP8`() throws {
+    let golden = try SyntheticCheckpoint("v3-fp8")
+    let checkpoint = try Checkpoint(directory: golden.directory)
+    let device = try EmulatedGPU.device()
+    var run = try CPUModelRun(try Model.program(for: checkpoint), checkpoint, on: device)
+    let wide = try EmulatedGPU.device(.bf16)
+    var other = try CPUModelRun(try Model.program(for: checkpoint), checkpoint, on: wide)
+    #expect(device.summary.contains("fp8"))
+    #expect(!wide.summary.contains("fp8"))
+    // FP8 times a scale is rounded once more in bfloat16, and not in FP8.
+    var reference = try CPUModelRun(
+      try Model.program(for: checkpoint), checkpoint, on: ReferenceDevice())
+    let expected = try reference.logits(of: golden.prompt, chunk: 64)
+    let exact = largestDifference(try run.logits(of: golden.prompt, chunk: 64), expected)
+    let rounded = largestDifference(try other.logits(of: golden.prompt, chunk: 64), expected)
+    #expect(exact < rounded, "\(exact) \(rounded)")
+  }
+}
+
+extension Operation {
+  /// Its kind and where it writes.
+  fileprivate var label: String { "\(self)".prefix { $0 != "(" } + " to \(writes)" }
+}

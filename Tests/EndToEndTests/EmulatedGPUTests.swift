@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import TestSupport
+import Testing
+
+extension EndToEnd {
+  /// The command on GPUs that are not there: a library with the functions of NVIDIA's driver, which
+  /// runs the kernels on this machine's processor (`CShims/CUDAEmulator`).
+  @Suite struct EmulatedGPUTests {
+    private static let kernels = Repository.path("Tests/Fixtures/cuda/emulated-kernels")
+
+    /// Runs the command with an environment.
+    private func run(
+      _ variables: [String], _ arguments: [String]
+    ) throws -> Command.Result {
+      let command = try SilicaCommand.path()
+      let folder = URL(filePath: command).deletingLastPathComponent()
+      let library = folder.appending(path: "libCUDAEmulator.so").path
+      let environment = [
+        "SILICA_CUDA_LIBRARY=\(library)", "SILICA_CUDA_KERNELS=\(Self.kernels)",
+      ]
+      return try Command.run(
+        "/usr/bin/env",
+        environment + variables + ["/usr/bin/timeout", "--kill-after=5", "60", command] + arguments)
+    }
+
+    private func logits(_ model: String, _ options: [String]) throws -> [Float] {
+      let folder = try TemporaryDirectory()
+      let result = try run(
+        [],
+        ["logits", "--model", model, "--tokens", "5,17,230,42,9,77", "--out", folder.path("l.npy")]
+          + options)
+      try #require(result.status == 0, "\(result.errors)")
+      return try NumPyArray(contentsOfFile: folder.path("l.npy")).values
+    }
+
+    @Test func `stages, chunks and devices change no bit`() throws {
+      let checkpoint = try SyntheticCheckpoint("v3-deep")
+      let whole = try logits(checkpoint.directory, ["--device", "cuda:0"])
+      for options in [["--stages", "3"], ["--prefill-chunk", "4"]] {
+        let other = try logits(checkpoint.directory, ["--device", "cuda"] + options)
+        #expect(other.map(\.bitPattern) == whole.map(\.bitPattern), "\(options)")
+      }
+    }
+
+    @Test func `a whole generation comes over gRPC`() throws {
+      let result = try run(
+        [],
+        ["generate", "--model", Repository.path("Models/mini"), "--device", "cuda:1"]
+          + ["--precision", "fp8", "--prompt", "1 + 1", "--max-tokens", "4", "--temperature", "0"])
+      #expect(result.status == 0, "\(result.errors)")
+      #expect(!result.output.isEmpty)
+    }
+
+    /// What the environment says, the device that is asked for, and what the message says.
+    private static let failures: [([String], String, [String])] = [
+      (["SILICA_CUDA_LIBRARY=/nowhere.so"], "cuda", ["no NVIDIA driver", "/nowhere.so"]),
+      (["SILICA_CUDA_LIBRARY=libc.so.6"], "cuda", ["has no function cuInit"]),
+      (["SILICA_EMULATED_DRIVER=12080"], "cuda", ["for CUDA 12.8", "CUDA 13.0"]),
+      (["SILICA_EMULATED_GPUS=0"], "cuda", ["CUDA_ERROR_NO_DEVICE"]),
+      ([], "cuda:2", ["no GPU cuda:2", "cuda:0 to cuda:1"]),
+      (
+        ["SILICA_EMULATED_MEMORY=10000000"], "cuda:1",
+        ["cuda:1 has 9.5 MiB", "for weights", "for keys and values", "--kv-memory"]
+      ),
+      (["SILICA_CUDA_KERNELS=/nowhere"], "cuda", ["/nowhere", "No such file"]),
+      (["SILICA_CUDA_KERNELS=/etc/passwd"], "cuda", ["to load /etc/passwd", "INVALID_IMAGE"]),
+      (["SILICA_EMULATED_CAPABILITY=75"], "cuda", ["capability 75", "80 or more"]),
+    ]
+
+    @Test(arguments: failures)
+    func `what is wrong with a GPU is said`(
+      environment: [String], device: String, words: [String]
+    ) throws {
+      let result = try run(
+        environment,
+        ["generate", "--model", Repository.path("Models/mini"), "--device", device]
+          + ["--prompt", "a", "--max-tokens", "2"])
+      #expect(result.status == 1)
+      #expect(result.errorLines.count == 1, "\(result.errors)")
+      for word in words { #expect(result.errors.contains(word), "\(result.errors)") }
+    }
+
+    @Test func `a GPU that fails in a step ends its generation and not the process`() throws {
+      let result = try run(
+        ["SILICA_EMULATED_FAULT=900"],
+        ["generate", "--model", Repository.path("Models/mini"), "--device", "cuda"]
+          + ["--chat", "12 + 30", "--max-tokens", "64", "--temperature", "0"])
+      #expect(result.status == 1)
+      for word in ["a device failed", "cuda:0", "in step", "kernel", "CUDA_ERROR_ILLEGAL_ADDRESS"] {
+        #expect(result.errors.contains(word), "\(result.errors)")
+      }
+    }
+  }
+}

@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Compiles the GPU's kernels, and holds what they take to the report that the repository keeps.
+
+usage: kernels.py OUTPUT [--update]
+
+OUTPUT becomes machine code for sm_80 and sm_90a, and PTX for GPUs to come, in one file. A kernel
+that spills registers to memory, warns, or takes more than CShims/CUDAKernels/resources.txt says is
+an error; --update writes that report anew.
+"""
+import pathlib
+import re
+import subprocess
+import sys
+import sysconfig
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SOURCES = ROOT / "CShims/CUDAKernels"
+REPORT = SOURCES / "resources.txt"
+TARGETS = ["compute_80,code=sm_80", "compute_90a,code=sm_90a", "compute_80,code=compute_80"]
+HEADER = f"{'kernel':24}{'target':8}{'registers':>10}{'shared':>8}{'stack':>7}{'spilled':>8}"
+
+
+def compiler() -> pathlib.Path:
+    found = pathlib.Path(sysconfig.get_path("purelib")) / "nvidia/cu13/bin/nvcc"
+    if not found.exists():
+        sys.exit(f"kernels: {found} is missing; Tools/setup.sh kernels installs it")
+    return found
+
+
+def compile_kernels(output: pathlib.Path) -> str:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    command = [str(compiler()), "-fatbin", "-std=c++17", "-O3", "--resource-usage"]
+    command += ["-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra", "--threads", "0"]
+    for target in TARGETS:
+        command += ["-gencode", f"arch={target}"]
+    command += ["-o", str(output), str(SOURCES / "all.cu")]
+    result = subprocess.run(command, capture_output=True, text=True)
+    text = result.stdout + result.stderr
+    if result.returncode != 0 or "warning" in text:
+        lines = [line for line in text.splitlines() if "ptxas info" not in line]
+        sys.exit("kernels: nvcc failed:\n" + "\n".join(lines[:40]))
+    return text
+
+
+def number(pattern: str, text: str) -> int:
+    found = re.search(pattern, text)
+    return int(found.group(1)) if found else 0
+
+
+def resources(text: str) -> dict[tuple[str, str], tuple[int, int, int, int]]:
+    """Of each kernel and target: registers, bytes of shared memory, of stack, spilled."""
+    found = {}
+    for part in re.split(r"Compiling entry function ", text)[1:]:
+        kernel, target = re.match(r"'(\w+)' for '(\w+)'", part).groups()
+        spilled = number(r"(\d+) bytes spill stores", part)
+        spilled += number(r"(\d+) bytes spill loads", part)
+        found[kernel, target] = (
+            number(r"Used (\d+) registers", part), number(r"(\d+) bytes smem", part),
+            number(r"(\d+) bytes stack frame", part), spilled)
+    return found
+
+
+def table(found: dict) -> str:
+    lines = [HEADER]
+    for (kernel, target), numbers in sorted(found.items()):
+        lines.append(f"{kernel:24}{target:8}" + "{:>10}{:>8}{:>7}{:>8}".format(*numbers))
+    return "\n".join(lines) + "\n"
+
+
+def stored() -> dict:
+    found = {}
+    for line in REPORT.read_text().splitlines()[1:] if REPORT.exists() else []:
+        kernel, target, *numbers = line.split()
+        found[kernel, target] = tuple(map(int, numbers))
+    return found
+
+
+def main() -> None:
+    arguments = [word for word in sys.argv[1:] if word != "--update"]
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        sys.exit(__doc__.split("\n\n")[1])
+    output = pathlib.Path(arguments[0])
+    found = resources(compile_kernels(output))
+    problems = [f"{k} for {t} spills {n[3]} bytes" for (k, t), n in found.items() if n[3]]
+    if "--update" in sys.argv:
+        REPORT.write_text(table(found))
+    for key, numbers in found.items():
+        known = stored().get(key)
+        if known is None or any(now > before for now, before in zip(numbers, known)):
+            problems.append(f"{key[0]} for {key[1]} takes {numbers}, the report says {known}")
+    if set(stored()) - set(found):
+        problems.append(f"the report knows {sorted(set(stored()) - set(found))}")
+    if problems:
+        sys.exit("kernels: " + "\nkernels: ".join(problems) + "\nkernels: --update accepts this")
+    print(f"{output}: {len(found)} kernels and targets, {output.stat().st_size // 1024} KiB; "
+          "none spills")
+
+
+if __name__ == "__main__":
+    main()
