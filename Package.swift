@@ -125,7 +125,7 @@ let package = Package(
       [
         "Support", "Program", "Checkpoint", "Models", "Step", "Device", "CPUDevice", "CUDADriver",
         "CUDADevice",
-      ]),
+      ], exclude: ["Goldens"]),
     tests(
       "SyntheticTests",
       ["Support", "Program", "Step", "Text", "Device", "Topology", "Engine", "Synthetic"]),

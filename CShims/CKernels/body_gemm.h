@@ -139,7 +139,9 @@ static void run_gemms(const void *arguments, const ck_step *step, ck_worker *wor
     for (; unit < first + units; unit = ck_claim(worker)) {
       const int64_t panel = (unit - first) * phase->unit_panels;
       const int64_t end = panel + phase->unit_panels < panels ? panel + phase->unit_panels : panels;
-      if (ck_takes_codes(g->type))
+      if (g->type == CK_FP8)
+        ck_multiply_fp8(g, panel, end);
+      else if (ck_takes_codes(g->type))
         multiply_code_unit(g, panel, end);
       else
         multiply_unit(g, panel, end);

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stored elements to f32, exactly.
 #include "bits.h"
+#include "fp8.h"
 #include "kernels.h"
 
 #include <math.h>
 #include <string.h>
-
-static inline float with_sign(float magnitude, uint32_t sign) {
-  return from_bits(bits_of(magnitude) | sign);
-}
 
 static inline float from_f16(uint16_t half) {
   const uint32_t magnitude = half & 0x7FFFu, sign = (uint32_t)(half & 0x8000u) << 16;
@@ -16,15 +13,6 @@ static inline float from_f16(uint16_t half) {
   const uint32_t rebias = magnitude >= 0x7C00u ? (255u - 31) << 23 : (127u - 15) << 23;
   const float subnormal = (float)(int32_t)magnitude * 0x1p-24f;
   return with_sign(magnitude < 0x400u ? subnormal : from_bits((magnitude << 13) + rebias), sign);
-}
-
-/// FP8 e4m3 without infinities (Micikevicius et al. 2022).
-static inline float from_fp8(uint8_t code) {
-  const uint32_t magnitude = code & 0x7Fu, sign = (uint32_t)(code & 0x80u) << 24;
-  if (magnitude == 0x7Fu) return with_sign(NAN, sign);
-  const float subnormal = (float)(int32_t)magnitude * 0x1p-9f;
-  const float normal = from_bits((magnitude << 20) + ((127u - 7) << 23));
-  return with_sign(magnitude < 8 ? subnormal : normal, sign);
 }
 
 static inline uint8_t integer(const ck_grid *g, int64_t place) {

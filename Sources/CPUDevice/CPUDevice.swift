@@ -63,6 +63,12 @@ package final class CPUDevice: Device {
     var lowering = try Lowering(
       program, capacity: capacity, kernels: kernels, memory: memory, packer: packer)
     try lowering.run(progress: progress)
+    guard configuration.precision != .fp8 || lowering.packer.usesFloat8 else {
+      throw DeviceError(
+        .failedPrecondition,
+        "precision is fp8, but the checkpoint has its matrices in "
+          + "\(lowering.packer.precisionInUse); expected FP8 with scales of 128 columns")
+    }
     try pool.reserve(scratch: lowering.scratchFloats)
     loaded = Loaded(
       program: program, memory: memory, values: lowering.values, phases: lowering.phases,

@@ -18,6 +18,9 @@ package enum CPUPrecision: String, Hashable, Sendable, CaseIterable {
   case w8
   /// 4-bit integers, 32 sharing a scale; activations as in `w8`.
   case w4
+  /// Products of FP8 weights as DeepSeek computes them, with activations of FP8, each matrix that
+  /// is stored otherwise as in `auto`. Exact to its definition, and slow: for comparing.
+  case fp8
 }
 
 /// Which vector instructions the kernels use.

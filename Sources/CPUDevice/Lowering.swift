@@ -157,8 +157,13 @@ struct Lowering {
     guard let product = all.first(where: { $0.codes.codes != nil }) else { return phases }
     let quantization = ck_quantize(
       rows: rows ?? product.rows, repeat: Int64(count), input: product.input,
-      input_stride: product.input_stride, width: product.inner, codes: product.codes)
-    return [try phase(kernels.quantize, quantization)] + phases
+      input_stride: product.input_stride, width: product.inner, codes: product.codes,
+      powers_of_two: packer.scalesArePowersOfTwo ? 1 : 0)
+    let isFloat8 = product.type == CK_FP8
+    let first =
+      isFloat8
+      ? try phase(ck_run_quantize_fp8, quantization) : try phase(kernels.quantize, quantization)
+    return [first] + phases
   }
 
   func gemms(_ products: ArraySlice<ck_gemm>) throws(DeviceError) -> ck_gemms {

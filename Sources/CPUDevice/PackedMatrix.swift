@@ -9,7 +9,7 @@ struct PackedMatrix {
   var panels: UnsafeRawPointer
   /// Of W8 and W4.
   var scales: UnsafePointer<UInt16>?
-  /// Of INT8 and INT4.
+  /// Of INT8 and INT4; of FP8 the scales.
   var factors = ck_code_factors()
   var type: ck_type
   var inner: Int
@@ -28,6 +28,7 @@ struct PackedMatrix {
     case CK_W4, CK_INT4: elements * padded / 2
     case CK_W8, CK_INT8: elements * padded
     case CK_BF16: elements * inner * 2
+    case CK_FP8: columns * inner
     default: elements * inner * 4
     }
   }
@@ -110,9 +111,11 @@ struct PackedTypes {
 
   mutating func insert(_ type: ck_type) { types.insert(type.rawValue) }
 
+  func contains(_ type: ck_type) -> Bool { types.contains(type.rawValue) }
+
   private static let names = [
     (CK_F32, "f32"), (CK_BF16, "bf16"), (CK_W8, "w8"), (CK_W4, "w4"), (CK_INT8, "int8"),
-    (CK_INT4, "int4"),
+    (CK_INT4, "int4"), (CK_FP8, "fp8"),
   ]
 
   static func name(_ type: ck_type) -> String { names.first { $0.0 == type }?.1 ?? "f32" }

@@ -16,6 +16,8 @@ struct WeightPacker {
   /// What keeps mapped tensors.
   private(set) var owners: [any AnyObject & Sendable] = []
   private(set) var loadedBytes = 0
+  /// Of FP8 weights, and so of the activations they are multiplied with; one for a checkpoint.
+  private(set) var scalesArePowersOfTwo = false
   private var loadedNames: Set<String> = []
 
   init(source: any WeightSource, precision: CPUPrecision, arena: Arena, pool: WorkerPool) {
@@ -27,6 +29,8 @@ struct WeightPacker {
 
   /// What a person reads.
   var precisionInUse: String { typesInUse.description }
+  /// Whether some matrix is multiplied in FP8.
+  var usesFloat8: Bool { typesInUse.contains(CK_FP8) }
 
   /// A whole weight as `input · weightᵀ` needs it.
   mutating func matrix(
@@ -35,6 +39,7 @@ struct WeightPacker {
     let tensor = try tensor(weight, forProducts: !alwaysFloat32)
     if tensor.panels != nil { return try adopt(tensor) }
     let type = alwaysFloat32 ? CK_F32 : Self.type(of: tensor, precision)
+    if type == CK_FP8 { return try float8(tensor) }
     return try pack(
       tensor, rows: 0..<weight.rows, transposed: false, as: type, countAs: !alwaysFloat32)
   }
@@ -79,6 +84,7 @@ struct WeightPacker {
     case .bf16: CK_BF16
     case .w8: CK_W8
     case .w4: CK_W4
+    case .fp8: tensor.type == .float8e4m3 ? CK_FP8 : headType(of: tensor, .auto)
     case .auto:
       tensor.panels.map(PackedMatrix.type) ?? tensor.codes.map(PackedMatrix.type)
         ?? (tensor.type == .float32 ? CK_F32 : CK_BF16)
@@ -88,8 +94,7 @@ struct WeightPacker {
   /// How the small matrices of single heads are kept: never as codes. All heads read parts of one
   /// value, and codes are made of one input for all products of a phase.
   static func headType(of tensor: StoredTensor, _ precision: CPUPrecision) -> ck_type {
-    let codes = precision == .w8 || precision == .w4
-    let type = type(of: tensor, codes ? .auto : precision)
+    let type = type(of: tensor, [.w8, .w4, .fp8].contains(precision) ? .auto : precision)
     return ck_takes_codes(type) == 0 ? type : CK_BF16
   }
 
@@ -136,6 +141,33 @@ struct WeightPacker {
       ck_run_copy, ck_copy(from: stored, to: copy, bytes: Int64(layout.byteCount)))
     typesInUse.insert(type)
     return PackedMatrix(layout, at: copy)
+  }
+
+  /// FP8 codes where they are mapped, and the scales of each row's groups.
+  private mutating func float8(_ tensor: StoredTensor) throws(DeviceError) -> PackedMatrix {
+    let (columns, inner) = (tensor.weight.rows, tensor.weight.columns)
+    guard let codes = tensor.bytes.baseAddress, let scales = tensor.scales,
+      scales.blockColumns == Int(CK_CODE_GROUP)
+    else {
+      throw DeviceError(
+        .failedPrecondition,
+        "tensor \(tensor.weight.name) has a scale for each "
+          + "\(tensor.scales?.blockColumns ?? inner) columns; precision fp8 takes \(CK_CODE_GROUP)")
+    }
+    owners.append(tensor.owner)
+    scalesArePowersOfTwo = scales.arePowersOfTwo
+    let groups = scales.blocksPerRow
+    let values = try arena.allocate(Float.self, count: columns * groups)
+    for column in 0..<columns {
+      for group in 0..<groups {
+        values[column * groups + group] =
+          scales.values[column / scales.blockRows * groups + group]
+      }
+    }
+    typesInUse.insert(CK_FP8)
+    return PackedMatrix(
+      panels: codes, factors: ck_code_factors(scales: values, zeros: nil, group: 0), type: CK_FP8,
+      inner: inner, columns: columns)
   }
 
   private mutating func pack(

@@ -66,6 +66,7 @@ package struct WeightTraffic: Hashable, Sendable {
       // A scale of four bytes, and a zero.
       bytes += 5 * PackedMatrix.factorCount(group: group, inner: inner, columns: columns)
     }
+    if type == CK_FP8 { bytes += 4 * columns * ((inner + 127) / Int(CK_CODE_GROUP)) }
     return bytes
       + 2 * PackedMatrix.scaleCount(type, inner: inner, columns: columns)
   }

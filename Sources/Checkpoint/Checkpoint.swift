@@ -203,7 +203,7 @@ package final class Checkpoint: WeightSource, Sendable {
     {
       return try calibrated.float8Scales()
     }
-    guard case .float8(let blockRows, let blockColumns) = configuration.quantization else {
+    guard case .float8(let blocks) = configuration.quantization else {
       throw WeightError(
         "\(file): tensor \(weight.name) has dtype F8_E4M3, but config.json has no "
           + "quantization_config of FP8")
@@ -211,8 +211,8 @@ package final class Checkpoint: WeightSource, Sendable {
     guard weight.shape.count == 2 else {
       throw WeightError("\(file): tensor \(weight.name) has dtype F8_E4M3, expected 2 dimensions")
     }
-    let blocksPerColumn = (weight.rows + blockRows - 1) / blockRows
-    let blocksPerRow = (weight.columns + blockColumns - 1) / blockColumns
+    let blocksPerColumn = (weight.rows + blocks.rows - 1) / blocks.rows
+    let blocksPerRow = (weight.columns + blocks.columns - 1) / blocks.columns
     let scaleWeight = Weight("\(weight.name)_scale_inv", [blocksPerColumn, blocksPerRow])
     guard contains(scaleWeight.name) else {
       throw WeightError("\(file): tensor \(weight.name) has dtype F8_E4M3 and no _scale_inv")
@@ -221,9 +221,11 @@ package final class Checkpoint: WeightSource, Sendable {
     guard stored.type != .float8e4m3 else {
       throw WeightError("\(directory): tensor \(scaleWeight.name) has dtype F8_E4M3, expected F32")
     }
-    return BlockScales(
-      blockRows: blockRows, blockColumns: blockColumns, blocksPerRow: blocksPerRow,
+    var scales = BlockScales(
+      blockRows: blocks.rows, blockColumns: blocks.columns, blocksPerRow: blocksPerRow,
       values: stored.dequantized())
+    scales.arePowersOfTwo = blocks.scalesArePowersOfTwo
+    return scales
   }
 }
 

@@ -8,11 +8,18 @@ package struct ModelConfiguration: Sendable {
   /// How matrices are stored, by `quant_method`.
   package enum Quantization: Hashable, Sendable {
     /// The block-wise FP8 format of DeepSeek-V3: each block of a weight has one scale.
-    case float8(blockRows: Int, blockColumns: Int)
+    case float8(Float8Blocks)
     /// Packed by `silica quantize`.
     case packed(PackedFormat)
     /// By a program that calibrates weights: integer codes, or FP8 with scales of rows or tensors.
     case calibrated(CalibratedFormat)
+  }
+
+  package struct Float8Blocks: Hashable, Sendable {
+    package let rows: Int
+    package let columns: Int
+    /// Of activations as well; `scale_fmt` is "ue8m0".
+    package let scalesArePowersOfTwo: Bool
   }
 
   /// The first of `architectures`: "DeepseekV3ForCausalLM".
@@ -80,6 +87,11 @@ extension ModelConfiguration.Quantization {
       throw fields.invalid(
         "weight_block_size", expected: "two sizes as in [128, 128]", code: .unimplemented)
     }
-    return .float8(blockRows: block[0], blockColumns: block[1])
+    let format = try fields.optionalString("scale_fmt")
+    guard format == nil || format == "ue8m0" else {
+      throw fields.invalid("scale_fmt", expected: "\"ue8m0\", or nothing", code: .unimplemented)
+    }
+    return .float8(
+      .init(rows: block[0], columns: block[1], scalesArePowersOfTwo: format == "ue8m0"))
   }
 }

@@ -48,6 +48,8 @@ package struct BlockScales: Sendable {
   package var blocksPerRow: Int
   /// `[ceil(rows / blockRows), blocksPerRow]`
   package var values: [Float]
+  /// Whether all scales of the model are powers of two, also those of its activations ("ue8m0").
+  package var arePowersOfTwo = false
 
   package init(blockRows: Int, blockColumns: Int, blocksPerRow: Int, values: [Float]) {
     self.blockRows = blockRows

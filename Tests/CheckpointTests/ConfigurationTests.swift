@@ -86,7 +86,10 @@ import Testing
       """#)
     #expect(configuration.beginTokenID == 0 && configuration.endTokenIDs == [1, 2])
     #expect(configuration.tiesWordEmbeddings && configuration.isUntrained)
-    #expect(configuration.quantization == .float8(blockRows: 128, blockColumns: 64))
+    guard case .float8(let blocks) = configuration.quantization else {
+      return #expect(Bool(false))
+    }
+    #expect(blocks.rows == 128 && blocks.columns == 64 && blocks.scalesArePowersOfTwo)
     let plain = try self.configuration(#""bos_token_id": null, "eos_token_id": 7"#)
     #expect(plain.beginTokenID == nil && plain.endTokenIDs == [7] && plain.quantization == nil)
     #expect(!plain.tiesWordEmbeddings && !plain.isUntrained)

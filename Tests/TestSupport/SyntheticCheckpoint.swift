@@ -24,6 +24,9 @@ package struct SyntheticCheckpoint: Sendable {
   /// Those of the token after the next, `[prompt - 1, vocabulary]`; nil for a model without a layer
   /// for multi-token prediction.
   package let afterNext: [Float]?
+  /// Those after each token, as `logits`, with products of FP8; nil for a model that is not stored
+  /// in FP8.
+  package let float8Logits: [Float]?
   private let temporary: TemporaryDirectory
 
   private static var folder: String { Repository.path("Tests/Fixtures/models") }
@@ -37,10 +40,12 @@ package struct SyntheticCheckpoint: Sendable {
     prompt = Self.tokens(golden?["prompt"])
     greedy = Self.tokens(golden?["greedy"])
     logits = try NumPyArray(contentsOfFile: "\(source)/logits.npy").values
-    let afterNextPath = "\(source)/after_next.npy"
-    afterNext =
-      FileManager.default.fileExists(atPath: afterNextPath)
-      ? try NumPyArray(contentsOfFile: afterNextPath).values : nil
+    func valuesIfThere(_ file: String) throws -> [Float]? {
+      guard FileManager.default.fileExists(atPath: "\(source)/\(file)") else { return nil }
+      return try NumPyArray(contentsOfFile: "\(source)/\(file)").values
+    }
+    afterNext = try valuesIfThere("after_next.npy")
+    float8Logits = try valuesIfThere("float8.npy")
     let configuration = try Data(contentsOf: URL(filePath: "\(source)/config.json"))
     try configuration.write(to: URL(filePath: "\(directory)/config.json"))
     let tensors = try Self.json("\(source)/tensors.json").arrayValue ?? []

@@ -7,7 +7,8 @@
 Each model gets a folder in Tests/Fixtures/models: config.json as its checkpoint has it,
 tensors.json (name, shape and dtype of every stored tensor; the weights come from synthetic.py),
 golden.json (37 token ids, and 24 greedily generated ones) and logits.npy, f32 [37, vocabulary];
-with a layer for multi-token prediction also after_next.npy, f32 [36, vocabulary].
+with a layer for multi-token prediction also after_next.npy, f32 [36, vocabulary]; of a model that
+is stored in FP8 also float8.npy, its logits with products of FP8 (float8.py), as logits.npy.
 """
 import json
 import pathlib
@@ -21,6 +22,7 @@ from transformers import AutoModelForCausalLM
 
 import calibrated_models
 import deepseek_format
+import float8
 import next_token
 import synthetic
 from model_configurations import MODELS
@@ -148,6 +150,28 @@ def reference_model(config, weights, folder):
     return model.eval()
 
 
+def float8_logits(model, entries, prompt):
+    """Logits with FP8 products, the matrices of single heads (kv_b_proj) in bf16 but for that."""
+    products = float8.Products()
+    stored = {}
+    for name, shape, dtype in entries:
+        if dtype == "F8_E4M3":
+            codes = torch.from_numpy(synthetic.fp8_bytes(name, shape)).view(torch.float8_e4m3fn)
+            scale_shape = [-(-n // BLOCK) for n in shape]
+            scales = torch.from_numpy(synthetic.values(name + "_scale_inv", scale_shape))
+            stored[name] = (codes, scales)
+    for name, weight in stored.items():
+        if "kv_b_proj" in name:
+            module = model.get_submodule(name.removesuffix(".weight"))
+            module.weight.data = module.weight.data.bfloat16().float()
+            continue
+        products.add(weight)
+        if ".experts." in name and "gate_proj" in name:
+            products.add(weight, stored[name.replace("gate_proj", "up_proj")])
+    with torch.no_grad(), products:
+        return model(torch.tensor([prompt])).logits[0].float().numpy()
+
+
 def make(name):
     config, options = MODELS[name]
     shapes = stored_shapes(config)
@@ -168,6 +192,10 @@ def make(name):
             top = model(torch.tensor([generated])).logits[0, -1].topk(2)
             margins.append((top.values[0] - top.values[1]).item())
             generated.append(int(top.indices[0]))
+    in_float8 = None
+    if options.get("type") == "F8_E4M3":
+        model.set_experts_implementation("eager")
+        in_float8 = float8_logits(model, entries, prompt)
     folder = FIXTURES / name
     folder.mkdir(parents=True, exist_ok=True)
     document = configuration_file(config, options)
@@ -180,6 +208,9 @@ def make(name):
     np.save(folder / "logits.npy", logits.astype(np.float32))
     if after_next is not None:
         np.save(folder / "after_next.npy", after_next.astype(np.float32))
+    if in_float8 is not None:
+        np.save(folder / "float8.npy", in_float8.astype(np.float32))
+        print(f"{name}: FP8 products change logits by {np.std(in_float8 - logits):.4f}")
     print(
         f"{name}: {len(entries)} tensors, logit deviation {logits.std():.2f}, "
         f"{len(set(greedy))} different tokens, smallest margin {min(margins):.4f}"

@@ -86,9 +86,9 @@ static inline int64_t ck_scale_groups(ck_type type, int64_t inner) {
   return (inner + group - 1) / group;
 }
 
-/// Whether a matrix of that type multiplies codes of activations.
+/// Whether a matrix of that type multiplies codes of activations: of FP8 if it is FP8 itself.
 static inline int ck_takes_codes(ck_type type) {
-  return type == CK_W8 || type == CK_W4 || type == CK_INT8 || type == CK_INT4;
+  return type == CK_W8 || type == CK_W4 || type == CK_INT8 || type == CK_INT4 || type == CK_FP8;
 }
 
 /// A group of activations: x = scale * code. The sums of its codes, all and each 32.
@@ -98,7 +98,7 @@ typedef struct {
   int32_t parts[4];
 } ck_code_group;
 
-/// Rows of activations as signed bytes.
+/// Rows of activations as signed bytes, or as FP8 (without sums).
 typedef struct {
   /// `[rows][group_count * CK_CODE_GROUP]`; zeros behind the width of a row.
   int8_t *codes;
@@ -221,6 +221,10 @@ typedef struct {
   ck_type type;
 } ck_gemm;
 
+/// Where `type` is CK_FP8, `panels` are the stored codes, `[columns][inner]`, and `factors` has
+/// their scales alone, `[columns][groups]` of `CK_CODE_GROUP` inner indices.
+void ck_multiply_fp8(const ck_gemm *product, int64_t panel, int64_t end);
+
 /// Independent products in one phase. A unit of work is some neighbouring panels of one of them.
 typedef struct {
   const ck_gemm *products;
@@ -235,6 +239,8 @@ typedef struct {
   const float *input;
   int64_t input_stride, width;
   ck_codes codes;
+  /// Of FP8: whether scales are powers of two.
+  int powers_of_two;
 } ck_quantize;
 
 /// Groups of columns of a value: group `g` of row `r` begins at `data + r * stride + g * group`.
@@ -370,6 +376,7 @@ const ck_kernels *ck_kernels_of(ck_level level);
 
 // The same on every level.
 void ck_run_pack(const void *arguments, const ck_step *step, ck_worker *worker);
+void ck_run_quantize_fp8(const void *arguments, const ck_step *step, ck_worker *worker);
 void ck_run_copy(const void *arguments, const ck_step *step, ck_worker *worker);
 void ck_run_embed(const void *arguments, const ck_step *step, ck_worker *worker);
 void ck_run_angles(const void *arguments, const ck_step *step, ck_worker *worker);

@@ -37,7 +37,7 @@ struct ModelOptions {
     Option(
       "--device", "NAME", "auto (cpu), cpu, cuda (all GPUs), cuda:N or reference", default: "auto"),
     Option(
-      "--precision", "NAME", "auto, f32 (not cuda), bf16, fp8 (cuda), w8 or w4",
+      "--precision", "NAME", "auto, f32 (not cuda), bf16, fp8 (cpu: slow), w8 or w4",
       default: "auto: as stored"),
     Option("--stages", "N", "run ranges of layers on N executors", default: "1"),
     Option("--context-slices", "N", "split every sequence's keys over N executors", default: "1"),
@@ -86,8 +86,10 @@ struct ModelOptions {
   private static func precision(
     _ arguments: Arguments, _ device: DeviceKind
   ) throws(UsageError) -> (CPUPrecision, CUDAPrecision) {
-    let all = CPUPrecision.allCases.map(\.rawValue) + ["fp8"]
-    let word = try arguments.choice("--precision", of: all) ?? "auto"
+    let all = CPUPrecision.allCases
+    let cpu = try arguments.choice("--precision", of: all.map(\.rawValue)).flatMap(
+      CPUPrecision.init)
+    let word = cpu?.rawValue ?? "auto"
     switch device {
     case .cuda:
       guard let precision = CUDAPrecision(rawValue: word) else {
@@ -95,12 +97,7 @@ struct ModelOptions {
       }
       return (.auto, precision)
     case .cpu:
-      guard let precision = CPUPrecision(rawValue: word) else {
-        throw UsageError(
-          "--precision is '\(word)'; a CPU runs auto, f32, bf16, w8 and w4 (FP8 checkpoints load "
-            + "in each)")
-      }
-      return (precision, .auto)
+      return (cpu ?? .auto, .auto)
     case .reference:
       guard word == "auto" || word == "f32" else {
         throw UsageError("--precision is '\(word)'; the reference device runs f32")
