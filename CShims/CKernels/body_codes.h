@@ -10,9 +10,9 @@
 #include "kernels.h"
 #include "vector.h"
 
-/// Inner indices of one pass, whole groups: the weights of a unit stay in L1 and L2.
+/// Inner indices of one pass, whole groups: a unit's weights stay in L2, a tile's codes in L1.
 /// `CODE_TILE` is the number of accumulators of the largest register tile.
-enum { CODE_BLOCK = 512, CODE_ROWS = CK_CODE_ROWS, CODE_TILE = CK_CODE_TILE };
+enum { CODE_BLOCK = 1536, CODE_ROWS = CK_CODE_ROWS, CODE_TILE = CK_CODE_TILE };
 
 /// How far ahead of a product its weights are asked for.
 enum { PREFETCH_BYTES = 2048 };
@@ -21,8 +21,7 @@ enum { PREFETCH_BYTES = 2048 };
 typedef enum {
   BYTES,    // W8 as stored: `[k / 4][16 columns][4]`, groups of 128
   NIBBLES,  // W4 as stored: `[k / 8][16 columns][4]`, low k … k + 3, high the next; groups of 32
-  UNPACKED, // W4 in bytes like those of W8; groups of 32
-  STORED_BYTES,    // INT8, or INT4 in bytes: a checkpoint's own codes, groups and zeros
+  STORED_BYTES,    // INT8: a checkpoint's own codes, groups and zeros
   STORED_NIBBLES,  // INT4 as W4 lies
   CODE_SOURCES
 } code_source;
@@ -87,7 +86,7 @@ INLINE void multiply_group(
     v16i *sums) {
   const int step = has_nibbles(source) ? 8 : 4;
   // Few rows are as fast as memory, and the processor's own prefetching serves them best.
-  const int prefetches = has_nibbles(source) ? rows > 3 : source != UNPACKED && rows > 6;
+  const int prefetches = rows > (has_nibbles(source) ? 3 : 6);
   for (int64_t k = from; k < to; k += step, weights += 64) {
     v64u w[4];
 #pragma clang loop unroll(full)
@@ -204,18 +203,16 @@ typedef void (*multiply_code_kernel)(
 #define CODE_ROWS_2(X, source) X(1, source) X(2, source)
 #define CODE_ROWS_4(X, source) CODE_ROWS_2(X, source) X(3, source) X(4, source)
 #define CODE_ROWS_6(X, source) CODE_ROWS_4(X, source) X(5, source) X(6, source)
-#define CODE_ROWS_12(X, source)                                                   \
-  CODE_ROWS_6(X, source) X(7, source) X(8, source) X(9, source) X(10, source)     \
-  X(11, source) X(12, source)
-#define CODE_ROWS_20(X, source)                                                   \
-  CODE_ROWS_12(X, source) X(13, source) X(14, source) X(15, source) X(16, source) \
-  X(17, source) X(18, source) X(19, source) X(20, source)
+#define CODE_ROWS_10(X, source) \
+  CODE_ROWS_6(X, source) X(7, source) X(8, source) X(9, source) X(10, source)
+#define CODE_ROWS_20(X, source)                                                     \
+  CODE_ROWS_10(X, source) X(11, source) X(12, source) X(13, source) X(14, source)   \
+  X(15, source) X(16, source) X(17, source) X(18, source) X(19, source) X(20, source)
 #define CODE_ROWS_TO(count, X, source) CODE_ROWS_##count(X, source)
 #define EACH_CODE_ROWS(count, X, source) CODE_ROWS_TO(count, X, source)
 
 EACH_CODE_ROWS(CK_CODE_ROWS, DEFINE_CODE_ROWS, BYTES)
 EACH_CODE_ROWS(CK_NIBBLE_ROWS, DEFINE_CODE_ROWS, NIBBLES)
-EACH_CODE_ROWS(CK_BLOCK_ROWS, DEFINE_CODE_ROWS, UNPACKED)
 EACH_CODE_ROWS(CK_CODE_ROWS, DEFINE_CODE_ROWS, STORED_BYTES)
 EACH_CODE_ROWS(CK_NIBBLE_ROWS, DEFINE_CODE_ROWS, STORED_NIBBLES)
 
@@ -223,23 +220,9 @@ EACH_CODE_ROWS(CK_NIBBLE_ROWS, DEFINE_CODE_ROWS, STORED_NIBBLES)
 static const multiply_code_kernel code_kernels[CODE_SOURCES][CODE_ROWS] = {
   [BYTES] = {EACH_CODE_ROWS(CK_CODE_ROWS, NAME_CODE_ROWS, BYTES)},
   [NIBBLES] = {EACH_CODE_ROWS(CK_NIBBLE_ROWS, NAME_CODE_ROWS, NIBBLES)},
-  [UNPACKED] = {EACH_CODE_ROWS(CK_BLOCK_ROWS, NAME_CODE_ROWS, UNPACKED)},
   [STORED_BYTES] = {EACH_CODE_ROWS(CK_CODE_ROWS, NAME_CODE_ROWS, STORED_BYTES)},
   [STORED_NIBBLES] = {EACH_CODE_ROWS(CK_NIBBLE_ROWS, NAME_CODE_ROWS, STORED_NIBBLES)},
 };
-
-/// Nibbles to bytes, so that many rows need not do it again. `indices` is a multiple of 8.
-static void unpack_nibbles(
-    const uint8_t *packed, int64_t packed_stride, int64_t panels, int64_t indices, uint8_t *out,
-    int64_t stride) {
-  for (int64_t p = 0; p < panels; p++, packed += packed_stride, out += stride)
-    for (int64_t k = 0; k < indices; k += 8) {
-      const v64u w = load_bytes(packed + k * (CK_PANEL / 2));
-      __builtin_prefetch(packed + (k + CODE_BLOCK) * (CK_PANEL / 2));
-      store_bytes(out + k * CK_PANEL, low_nibbles(w));
-      store_bytes(out + (k + 4) * CK_PANEL, high_nibbles(w));
-    }
-}
 
 /// All rows by some panels over the inner indices `from ..< to`, in tiles of at most `most` rows.
 static void multiply_code_block(
@@ -262,46 +245,28 @@ static void multiply_code_block(
   }
 }
 
-/// Panels that many rows are multiplied by at once: a block of them fits into half of L1.
-enum { BLOCK_PANELS = 2 };
-
-INLINE int is_stored_type(ck_type type) { return type == CK_INT8 || type == CK_INT4; }
-INLINE int has_nibble_type(ck_type type) { return type == CK_W4 || type == CK_INT4; }
-
-/// More rows than one register tile has: block by block, so that tiles find the weights in L1.
-static void multiply_code_panels(const ck_gemm *g, int64_t panel, int64_t end) {
-  _Alignas(64) uint8_t unpacked[BLOCK_PANELS * CODE_BLOCK * CK_PANEL];
-  const int64_t inner = ck_padded_inner(g->inner);
-  const int unpacks = has_nibble_type(g->type), stored = is_stored_type(g->type);
-  const int bytes = unpacks ? CK_PANEL / 2 : CK_PANEL;
-  const int64_t stride = inner * bytes, unpacked_stride = CODE_BLOCK * CK_PANEL;
-  const code_source source = stored ? STORED_BYTES : unpacks ? UNPACKED : BYTES;
-  for (int64_t from = 0; from < inner; from += CODE_BLOCK) {
-    const int64_t to = from + CODE_BLOCK < inner ? from + CODE_BLOCK : inner;
-    const uint8_t *weights = (const uint8_t *)g->panels + panel * stride + from * bytes;
-    if (unpacks) {
-      unpack_nibbles(weights, stride, end - panel, to - from, unpacked, unpacked_stride);
-      multiply_code_block(
-          g, source, CK_BLOCK_ROWS, unpacked, unpacked_stride, panel, end, from, to);
-    } else {
-      multiply_code_block(g, source, CK_BLOCK_ROWS, weights, stride, panel, end, from, to);
-    }
+INLINE code_source source_of(ck_type type) {
+  switch (type) {
+    case CK_W4: return NIBBLES;
+    case CK_INT8: return STORED_BYTES;
+    case CK_INT4: return STORED_NIBBLES;
+    default: return BYTES;
   }
 }
 
-/// All rows by the panels of one unit, which are read from memory once.
+/// All rows by the panels of one unit, which are read from memory once. Few rows are one tile over
+/// all of k; more go block by block, so that all tiles find weights and codes in caches.
 static void multiply_code_unit(const ck_gemm *g, int64_t panel, int64_t end) {
-  const int nibbles = has_nibble_type(g->type), stored = is_stored_type(g->type);
-  if (*g->rows <= (nibbles ? CK_NIBBLE_ROWS : CODE_ROWS)) {
-    const int64_t inner = ck_padded_inner(g->inner);
-    const int64_t stride = inner * (nibbles ? CK_PANEL / 2 : CK_PANEL);
-    const code_source source = stored ? (nibbles ? STORED_NIBBLES : STORED_BYTES)
-                                      : (nibbles ? NIBBLES : BYTES);
+  const code_source source = source_of(g->type);
+  const int nibbles = has_nibbles(source), bytes = nibbles ? CK_PANEL / 2 : CK_PANEL;
+  const int64_t inner = ck_padded_inner(g->inner), rows = *g->rows;
+  const int64_t tile = nibbles ? CK_NIBBLE_ROWS : CODE_ROWS;
+  const int64_t most = rows <= (nibbles ? tile : 2 * tile) ? tile : CK_BLOCK_ROWS;
+  const int64_t block = rows <= tile ? inner : CODE_BLOCK;
+  const uint8_t *weights = (const uint8_t *)g->panels + panel * inner * bytes;
+  for (int64_t from = 0; from < inner; from += block) {
+    const int64_t to = from + block < inner ? from + block : inner;
     multiply_code_block(
-        g, source, CODE_ROWS, (const uint8_t *)g->panels + panel * stride, stride, panel, end, 0,
-        inner);
-    return;
+        g, source, most, weights + from * bytes, inner * bytes, panel, end, from, to);
   }
-  for (; panel < end; panel += BLOCK_PANELS)
-    multiply_code_panels(g, panel, panel + BLOCK_PANELS < end ? panel + BLOCK_PANELS : end);
 }

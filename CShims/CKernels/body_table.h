@@ -2,8 +2,8 @@
 // The kernels of one level; included once by each level, after its macros:
 // CK_HAS_FMA; of f32 products CK_ROWS (rows of a register tile) and CK_PANELS(rows) (panels of it).
 // Of products of codes: CK_DOT (how four bytes are multiplied); CK_CODE_ROWS, CK_CODE_PANELS(rows)
-// as above; CK_CODE_TILE, the most accumulators that these make; CK_NIBBLE_ROWS, the most rows for
-// which W4 is multiplied as stored; CK_BLOCK_ROWS, rows of a tile where one tile is not enough.
+// as above; CK_CODE_TILE, the most accumulators that these make; CK_NIBBLE_ROWS, CK_CODE_ROWS of
+// weights in nibbles; CK_BLOCK_ROWS, not more than these, rows of a tile where there are many.
 // CK_KEYS: keys that attention multiplies at once.
 #include "body_gemm.h"
 #include "body_attention.h"

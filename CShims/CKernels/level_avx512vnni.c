@@ -11,7 +11,7 @@
 #define CK_CODE_ROWS 20
 #define CK_CODE_TILE 20
 #define CK_CODE_PANELS(rows) ((rows) <= 2 ? 4 : (rows) <= 10 ? 2 : 1)
-#define CK_NIBBLE_ROWS 12
+#define CK_NIBBLE_ROWS 10
 #define CK_BLOCK_ROWS 6
 #define CK_KEYS 4
 #define CK_LEVEL_NAME "avx512vnni"

@@ -16,10 +16,10 @@ import Testing
   /// Inner widths below, at and above the groups, and not multiples of four; columns that leave
   /// panels and units unfinished.
   static let shapes: [(inner: Int, columns: Int)] = [
-    (1, 1), (30, 17), (32, 16), (129, 65), (256, 200), (643, 33), (1024, 80),
+    (1, 1), (30, 17), (32, 16), (129, 65), (256, 200), (643, 33), (1700, 80),
   ]
   /// Around the sizes of register tiles, and beyond any of them.
-  static let rowCounts = [1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 16, 20, 21, 29, 100]
+  static let rowCounts = [1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 16, 20, 21, 29, 40, 41, 100]
 
   /// A program of one embedding and one linear, with as many rows as it gets tokens.
   static func linear(inner: Int, columns: Int) -> (Program, table: Weight, matrix: Weight) {
