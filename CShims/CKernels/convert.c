@@ -15,9 +15,7 @@ static inline float from_f16(uint16_t half) {
   return with_sign(magnitude < 0x400u ? subnormal : from_bits((magnitude << 13) + rebias), sign);
 }
 
-static inline uint8_t integer(const ck_grid *g, int64_t place) {
-  const uint8_t byte = g->bytes[place >> 1];
-  const uint8_t stored = g->bits == 8 ? byte : (uint8_t)(byte >> (place & 1) * 4 & 0x0F);
+static inline uint8_t integer(const ck_grid *g, uint8_t stored) {
   return (uint8_t)(stored + g->bias) & g->mask;
 }
 
@@ -27,12 +25,32 @@ static inline int64_t place(int64_t index, int64_t stride, int32_t shift, uint32
   return (index >> shift) * stride + (shift == 0 ? 0 : order >> 4 * element & 0x0F);
 }
 
+/// Columns that are no parts of a word lie a stride apart, which is of whole bytes.
+static void read_strided(
+    const ck_grid *g, int64_t start, int64_t column, int64_t count, uint8_t *out) {
+  const uint8_t *bytes = g->bytes + ((start + column * g->column_stride) >> 1);
+  const int64_t step = g->column_stride >> 1;
+  const int shift = (int)(start & 1) * 4, field = g->bits == 8 ? 0xFF : 0x0F;
+  for (int64_t i = 0; i < count; i++)
+    out[i] = integer(g, (uint8_t)(bytes[i * step] >> shift & field));
+}
+
 void ck_read_integers(
     const ck_grid *g, int64_t row, int64_t column, int64_t count, uint8_t *out) {
   const int64_t start = place(row, g->row_stride, g->row_shift, g->order);
-  for (int64_t i = 0; i < count; i++)
-    out[i] =
-        integer(g, start + place(column + i, g->column_stride, g->column_shift, g->order));
+  if (g->column_shift == 0) {
+    read_strided(g, start, column, count, out);
+    return;
+  }
+  const int elements = 1 << g->column_shift, field = g->bits == 8 ? 0xFF : 0x0F;
+  for (int64_t i = 0; i < count;) {
+    const int64_t word = start + ((column + i) >> g->column_shift) * g->column_stride;
+    const uint8_t *bytes = g->bytes + (word >> 1);
+    const uint32_t value = bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 |
+        (uint32_t)bytes[3] << 24;
+    for (int e = (int)((column + i) & (elements - 1)); e < elements && i < count; e++, i++)
+      out[i] = integer(g, (uint8_t)(value >> (g->order >> 4 * e & 0x0F) * 4 & (uint32_t)field));
+  }
 }
 
 float ck_code_scale(const ck_stored_codes *c, int64_t row, int64_t group) {

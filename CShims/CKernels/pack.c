@@ -141,17 +141,17 @@ static void pack_stored(const ck_pack *p, int64_t panel, int64_t padded) {
   // Column by column in short pieces: however the words lie, few cache lines serve all 16.
   for (int64_t k = 0; k < p->inner; k += SEGMENT) {
     const int64_t count = p->inner - k < SEGMENT ? p->inner - k : SEGMENT;
+    uint8_t *out = codes + k * (is_int4 ? CK_PANEL / 2 : CK_PANEL);
     for (int64_t n = 0; n < columns; n++) {
       uint8_t segment[SEGMENT];
       ck_read_integers(&stored->codes, first + n, k, count, segment);
-      for (int64_t i = 0; i < count; i++) {
-        const int64_t index = k + i;
-        if (is_int4)
-          codes[index / 8 * 64 + n * 4 + index % 4] |=
-              (uint8_t)(segment[i] << (index % 8 / 4 * 4));
-        else
-          codes[index / 4 * 64 + n * 4 + index % 4] = segment[i];
-      }
+      if (count < SEGMENT) memset(segment + count, 0, (size_t)(SEGMENT - count));
+      if (is_int4)
+        for (int64_t i = 0; i < count; i += 8)
+          for (int64_t j = 0; j < 4; j++)
+            out[i * 8 + n * 4 + j] = (uint8_t)(segment[i + j] | segment[i + j + 4] << 4);
+      else
+        for (int64_t i = 0; i < count; i += 4) memcpy(out + i * 16 + n * 4, segment + i, 4);
     }
   }
 }

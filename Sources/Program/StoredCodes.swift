@@ -48,7 +48,8 @@ package struct StoredCodes: Sendable {
 }
 
 /// Integers of 4 or 8 bits in two dimensions, one after the other, or several rows of a column, or
-/// columns of a row, in a word. Strides and places are in half bytes; words are little-endian.
+/// columns of a row, in a word of 32 bits. Strides and places are in half bytes; strides are of
+/// whole bytes, words little-endian.
 package struct IntegerGrid: @unchecked Sendable {  // bytes are immutable for their owner's lifetime
   package let bytes: UnsafeRawBufferPointer
   /// Bits of a stored integer, 4 or 8.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Checkpoint
+import Foundation
 import Program
 import TestSupport
 import Testing
@@ -103,6 +104,33 @@ import Testing
       _ = try checkpoint.tensor(Weight("x.weight", [8, 32]))
     }
     #expect(error?.message.contains(reason) == true, "\(error?.message ?? "")")
+    withExtendedLifetime(folder) {}
+  }
+
+  @Test(arguments: ["pack-quantized", "int-quantized", "float-quantized", "gptq-4", "awq"])
+  func `changed files open or are refused, and never read outside`(name: String) throws {
+    let source = Self.folder(name)
+    let original = try Array(Data(contentsOf: URL(filePath: "\(source)/model.safetensors")))
+    let config = try String(contentsOfFile: "\(source)/config.json", encoding: .utf8)
+    let folder = try CheckpointFolder(config: config)
+    let headerCount = 8 + (0..<8).reduce(0) { $0 | Int(original[$1]) << (8 * $1) }
+    var generator = SeededGenerator(seed: 12)
+    var readCount = 0
+    for _ in 0..<1000 {
+      try folder.write(
+        "model.safetensors", Mutation.mutated(original, upTo: headerCount, using: &generator))
+      guard let checkpoint = try? folder.open() else { continue }
+      for (module, shape) in Self.shapes.first(where: { $0.key == name })?.value ?? [:] {
+        for asked in [shape, shape.reversed()] {
+          guard let stored = try? checkpoint.tensor(Weight("\(module).weight", asked)) else {
+            continue
+          }
+          #expect(stored.dequantized().count == stored.weight.elementCount)
+          readCount += 1
+        }
+      }
+    }
+    #expect(readCount > 20, "only \(readCount) read: the mutations are too coarse")
     withExtendedLifetime(folder) {}
   }
 

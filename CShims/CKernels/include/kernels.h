@@ -14,7 +14,7 @@
 typedef enum { CK_F32, CK_F16, CK_BF16, CK_FP8, CK_W8, CK_W4, CK_INT8, CK_INT4 } ck_type;
 
 /// Where the integers of a matrix lie: one after the other, or several rows (or columns) of a
-/// column (or row) in a word. Row `r`, column `c` is in the word `r >> row_shift`,
+/// column (or row) in a word of 32 bits. Row `r`, column `c` is in the word `r >> row_shift`,
 /// `c >> column_shift`, of which the other bits choose the element. Places and strides are in half
 /// bytes. An integer is `(stored + bias) & mask`.
 typedef struct {
