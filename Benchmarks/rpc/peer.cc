@@ -3,9 +3,13 @@
 // with a token a message as fast as each write completes, or at a rate.
 //
 //   peer --listen HOST:PORT [--token-bytes N] [--token-rate N]
+//
+// With a rate, a tick tells every stream that its next token is due, as an engine's step does. At
+// its end it prints how long after its tick each write was begun.
 #include <grpcpp/grpcpp.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
@@ -24,6 +28,8 @@ namespace {
 
 using namespace silica::v1;
 
+using Clock = std::chrono::steady_clock;
+
 // Something that is told when the next token of each of its generations is due.
 class Paced {
  public:
@@ -31,7 +37,37 @@ class Paced {
   virtual void TokenDue() = 0;
 };
 
-// Ticks for every paced reactor, from one thread; does nothing without a rate.
+// From a tick to the beginning of each write that it brings about, in microseconds.
+class HandOverTimes {
+ public:
+  // On the thread that ticks: a tick, and its end.
+  void Begin() { tick_ = Clock::now(); }
+  void End() { tick_ = {}; }
+
+  // A write begins.
+  void Note() {
+    if (tick_ == Clock::time_point{}) return;
+    times_.push_back(std::chrono::duration<float, std::micro>(Clock::now() - tick_).count());
+  }
+
+  void Print() {
+    std::sort(times_.begin(), times_.end());
+    const auto at = [this](double share) {
+      return times_.empty() ? 0 : times_[static_cast<size_t>(share * (times_.size() - 1))];
+    };
+    std::printf("peer: hand-over {\"count\": %zu, \"p50_us\": %.1f, \"p99_us\": %.1f}\n",
+                times_.size(), at(0.5), at(0.99));
+  }
+
+ private:
+  static thread_local Clock::time_point tick_;
+  // Of the thread that ticks.
+  std::vector<float> times_;
+};
+
+thread_local Clock::time_point HandOverTimes::tick_;
+
+// Ticks for paced reactors, from one thread; does nothing without a rate.
 class Pacer {
  public:
   explicit Pacer(double rate) : rate_(rate) {
@@ -48,6 +84,7 @@ class Pacer {
   }
 
   bool is_active() const { return rate_ > 0; }
+  HandOverTimes& hand_over_times() { return hand_over_times_; }
 
   void Add(Paced* paced) {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -63,18 +100,21 @@ class Pacer {
  private:
   void Run() {
     const auto period = std::chrono::nanoseconds(static_cast<int64_t>(1e9 / rate_));
-    auto next = std::chrono::steady_clock::now() + period;
+    auto next = Clock::now() + period;
     std::unique_lock<std::mutex> lock(mutex_);
     while (!stops_) {
       changed_.wait_until(lock, next);
-      while (!stops_ && std::chrono::steady_clock::now() >= next) {
+      while (!stops_ && Clock::now() >= next) {
+        hand_over_times_.Begin();
         for (Paced* paced : paced_) paced->TokenDue();
+        hand_over_times_.End();
         next += period;
       }
     }
   }
 
   const double rate_;
+  HandOverTimes hand_over_times_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::set<Paced*> paced_;
@@ -207,6 +247,7 @@ class Session : public grpc::ServerBidiReactor<ClientFrame, ServerFrame>, public
     response_.set_sequence(++generation.sequence);
     if (!WriteNext(&generation, words_, &response_)) running_.push_back(generation);
     is_writing_ = true;
+    pacer_->hand_over_times().Note();
     StartWrite(&response_);
   }
 
@@ -259,6 +300,7 @@ class Single : public grpc::ServerWriteReactor<GenerateResponse>, public Paced {
     if (!generation_.has_message()) return;
     is_last_ = WriteNext(&generation_, words_, &response_);
     is_writing_ = true;
+    pacer_->hand_over_times().Note();
     StartWrite(&response_);
   }
 
@@ -275,6 +317,10 @@ class Single : public grpc::ServerWriteReactor<GenerateResponse>, public Paced {
 class Service : public Inference::CallbackService {
  public:
   Service(size_t token_bytes, double token_rate) : words_(token_bytes), pacer_(token_rate) {}
+
+  void PrintTimes() {
+    if (pacer_.is_active()) pacer_.hand_over_times().Print();
+  }
 
   grpc::ServerBidiReactor<ClientFrame, ServerFrame>* Session(
       grpc::CallbackServerContext*) override {
@@ -336,5 +382,6 @@ int main(int argc, char** argv) {
   int signal = 0;
   sigwait(&ends, &signal);
   server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(1));
+  service.PrintTimes();
   return 0;
 }

@@ -92,13 +92,18 @@ package struct KVCache: Sendable {
     return (table.blocks.count - before) * blockTokens
   }
 
+  /// Whether a block has become full that `register` does not know yet.
+  package func canRegister(_ table: BlockTable, computedCount: Int) -> Bool {
+    table.isIndexable && (table.indexedCount + 1) * blockTokens <= computedCount
+  }
+
   /// Puts the full blocks among the first `computedCount` tokens into the index. Where an equal
   /// block is there already, the table exchanges its own for that one; its own is released by
   /// `releaseExchanged`.
   package mutating func register(
     _ table: inout BlockTable, tokens: [Int32], computedCount: Int
   ) {
-    while table.isIndexable, (table.indexedCount + 1) * blockTokens <= computedCount {
+    while canRegister(table, computedCount: computedCount) {
       let position = table.indexedCount
       let content = tokens[position * blockTokens..<(position + 1) * blockTokens]
       let parent = lastIndexed(table)

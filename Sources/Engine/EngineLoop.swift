@@ -41,19 +41,21 @@ final class EngineLoop: @unchecked Sendable {  // `turns` guards all that change
   let gate: AdmissionGate
   let vitals: EngineVitals
   var workspace = SamplingWorkspace()
-  private let wake: WakeSignal
-  private let vocabularySize: Int
+  let wake: WakeSignal
+  let vocabularySize: Int
   /// Held by the thread that goes round.
-  private let turns = Mutex(())
+  let turns = Mutex(())
+  /// A step that has come back and is not all sampled.
+  var remainder: StepRemainder?
   /// When the newest step was done whose events are still to be delivered; 0 if there is none.
-  private var stepEnd: Nanoseconds = 0
+  var stepEnd: Nanoseconds = 0
   private var nextQueueReport: Nanoseconds = 0
   /// Why no step is planned any more.
   var failure: SequenceError?
   /// When to stop waiting for devices; set by the order to shut down.
   var stopDeadline: Nanoseconds?
   /// Whether every sequence has ended, for ever.
-  private var isOver = false
+  private(set) var isOver = false
   /// Sinks whose readers do not know yet of what was delivered.
   private var toldSinks: [any SequenceSink] = []
 
@@ -89,7 +91,8 @@ final class EngineLoop: @unchecked Sendable {  // `turns` guards all that change
   }
 
   private func next() -> Next {
-    var hasWorked = collectResults()
+    var hasWorked = false
+    while collectResult(atMost: .max) { hasWorked = true }
     hasWorked = applyCommands() || hasWorked
     hasWorked = dispatch() || hasWorked
     // After the dispatch: the devices work meanwhile.
@@ -113,9 +116,12 @@ final class EngineLoop: @unchecked Sendable {  // `turns` guards all that change
 
   /// Publishes how it stands, then hands events to their sinks: who hears of an end finds it in the
   /// numbers. Returns whether there were events.
-  private func tell() -> Bool {
-    publish()
-    return deliverEvents()
+  func tell() -> Bool {
+    let events = scheduler.takeEvents()
+    if remainder == nil || events.contains(where: \.isEnd) { publish(&scheduler) }
+    deliver(events)
+    if remainder == nil { stepEnd = 0 }
+    return !events.isEmpty
   }
 
   /// Asks the scheduler to tell the waiting their places, now and then.
@@ -127,7 +133,8 @@ final class EngineLoop: @unchecked Sendable {  // `turns` guards all that change
     scheduler.reportQueue()
   }
 
-  private func publish() {
+  /// Lent, as a getter of a property that is a large value copies it first.
+  private func publish(_ scheduler: inout Scheduler) {
     let load = scheduler.load
     vitals.beat(
       running: load.running, waiting: load.waiting, paused: load.paused,
@@ -138,7 +145,7 @@ final class EngineLoop: @unchecked Sendable {  // `turns` guards all that change
   // MARK: Steps
 
   /// Sends steps on their way while the scheduler has some and the pipeline has room.
-  private func dispatch() -> Bool {
+  func dispatch() -> Bool {
     let now = Clock.nowNanoseconds
     scheduler.expire(now: now)
     guard failure == nil else { return false }
@@ -152,92 +159,35 @@ final class EngineLoop: @unchecked Sendable {  // `turns` guards all that change
     return hasDispatched
   }
 
-  /// Samples what has come back, and tells the scheduler.
-  private func collectResults() -> Bool {
-    var hasResults = false
-    while let batch = pipeline.nextResult() {
-      hasResults = true
-      stepEnd = batch.endTime
-      let outcomes = batch.failure.map { failed(batch.plan, $0) } ?? outcomes(of: batch)
-      let result = StepResult(planID: batch.plan.id, outcomes: outcomes)
-      scheduler.complete(result, now: Clock.nowNanoseconds)
-      pipeline.recycle(batch)
-      vitals.countStep()
-    }
-    return hasResults
-  }
-
-  private func outcomes(of batch: MicroBatch) -> [SequenceOutcome] {
-    let logits = UnsafeBufferPointer(batch.logits)
-    var row = 0
-    return batch.plan.sequences.map { sequence in
-      let count = sequence.outputCount * vocabularySize
-      let rows = UnsafeBufferPointer(rebasing: logits[row..<row + count])
-      row += count
-      return outcome(of: sequence, logits: rows)
-    }
-  }
-
-  private func outcome(
-    of sequence: StepSequence, logits: UnsafeBufferPointer<Float>
-  ) -> SequenceOutcome {
-    switch sequence.outputs {
-    case .none:
-      return .computed
-    case .all:
-      records[sequence.id]?.scoring?.store(logits, firstPosition: sequence.firstPosition)
-      return .computed
-    case .last:
-      do {
-        // Without a record it has ended while the step was under way, and nobody looks.
-        let token = try records[sequence.id]?.sampler.next(logits, using: &workspace)
-        return token.map { .sampled($0) } ?? .computed
-      } catch {
-        return .failed(error)
-      }
-    }
-  }
-
-  /// A device has failed, and with it the engine: what it holds of all sequences is lost.
-  private func failed(_ plan: StepPlan, _ error: some OperatingError) -> [SequenceOutcome] {
-    let failure = SequenceError(.unavailable, "a device failed: \(error.message)")
-    if self.failure == nil {
-      self.failure = failure
-      vitals.fail(failure.message)
-      endAll(.failed(failure))
-    }
-    return plan.sequences.map { _ in .failed(failure) }
-  }
-
   // MARK: Events
 
   /// Hands each sink its events, all at once.
-  private func deliverEvents() -> Bool {
-    let events = scheduler.takeEvents()
-    // There are few sinks, one for each poller and each job.
+  private func deliver(_ events: [SequenceEvent]) {
+    // There are few sinks, one for each poller and each job; mostly all is for one.
     var deliveries: [(sink: any SequenceSink, events: [SequenceEvent])] = []
     var endCount = 0
-    for event in events {
+    for (index, event) in events.enumerated() {
       guard let record = records[event.id] else { continue }
       let sink = record.sink
       endCount += note(event, record)
       if let index = deliveries.firstIndex(where: { $0.sink === sink }) {
         deliveries[index].events.append(event)
       } else {
-        deliveries.append((sink, [event]))
+        var own: [SequenceEvent] = []
+        own.reserveCapacity(events.count - index)
+        own.append(event)
+        deliveries.append((sink, own))
       }
     }
     for delivery in deliveries {
       delivery.sink.deliver(delivery.events, stepEnd: stepEnd)
       toldSinks.append(delivery.sink)
     }
-    stepEnd = 0
     // Last, so that who waits for the end of all has heard of each.
     if endCount > 0 { gate.end(sequences: endCount) }
-    return !events.isEmpty
   }
 
-  private func takeToldSinks() -> [any SequenceSink] {
+  func takeToldSinks() -> [any SequenceSink] {
     defer { toldSinks = [] }
     return toldSinks
   }
@@ -265,33 +215,6 @@ final class EngineLoop: @unchecked Sendable {  // `turns` guards all that change
       record.sink.wakeReader()
       gate.end(sequences: endCount)
     }
-    publish()
-  }
-}
-
-// MARK: - The executor's thread
-
-extension EngineLoop: StepObserver {
-  /// Goes round once, unless the engine's thread is doing so; that goes round again then.
-  func stepEnded() {
-    // What the step has made goes first.
-    turnOfExecutor { _ = collectResults() }
-    turnOfExecutor {
-      _ = applyCommands()
-      _ = dispatch()
-    }
-  }
-
-  private func turnOfExecutor(_ body: () -> Void) {
-    let turn = turns.withLockIfAvailable { _ in
-      guard !isOver else { return (sinks: [any SequenceSink](), isLast: false) }
-      body()
-      _ = tell()
-      return (takeToldSinks(), stopDeadline != nil)
-    }
-    guard let (sinks, isLast) = turn else { return wake.notify() }
-    for sink in sinks { sink.wakeReaderOrRead() }
-    // The end is for the engine's thread.
-    if isLast { wake.notify() }
+    publish(&scheduler)
   }
 }

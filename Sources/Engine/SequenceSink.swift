@@ -17,10 +17,17 @@ package protocol SequenceSink: AnyObject, Sendable {
 
   /// The same, on the thread of an executor and outside of the engine's turn: if the reader sleeps,
   /// its work may be done here, which is sooner than to wake it.
-  func wakeReaderOrRead()
+  ///
+  /// - Parameter more: delivers more of the same step, to this sink or others; false if there is
+  ///   none. To be called until then if the work is done here.
+  /// - Returns: whether it was.
+  func wakeReaderOrRead(_ more: () -> Bool) -> Bool
 }
 
 extension SequenceSink {
   package func wakeReader() {}
-  package func wakeReaderOrRead() { wakeReader() }
+  package func wakeReaderOrRead(_ more: () -> Bool) -> Bool {
+    wakeReader()
+    return false
+  }
 }

@@ -21,6 +21,10 @@ final class Outbox {
   private let messages: UnsafeMutableBufferPointer<OutgoingMessage>
   private let latency: HandOverLatency
   private(set) var count = 0
+  /// Set while the connection is busy with the first message: others are posted as they come.
+  private var isPassing = false
+  /// What to do while it is.
+  private var meanwhile: (() -> Void)?
 
   /// - Parameter capacity: messages that are gathered, at most.
   init(peer: String, capacity: Int, latency: HandOverLatency) {
@@ -35,41 +39,55 @@ final class Outbox {
   }
 
   var isEmpty: Bool { count == 0 }
-  var isFull: Bool { count == messages.count }
 
-  func append(_ message: OutgoingMessage) {
+  /// Returns false if it was posted at once.
+  func append(_ message: OutgoingMessage) -> Bool {
+    if isPassing {
+      post(message)
+      return false
+    }
+    if count == messages.count { flush(nil) }
     messages.initializeElement(at: count, to: message)
     count += 1
+    return true
   }
 
   /// Posts what is there.
-  func flush() {
-    guard count > 0 else { return }
-    if count >= Self.togetherMin {
+  ///
+  /// - Parameter meanwhile: called once while the connection is busy: what is appended by then is
+  ///   written with the rest. There must be a message.
+  func flush(_ meanwhile: (() -> Void)?) {
+    if count >= Self.togetherMin || meanwhile != nil {
+      self.meanwhile = meanwhile
       csend_arm(
         { context in
           guard let context else { return }
           Unmanaged<Outbox>.fromOpaque(context).takeUnretainedValue().postRest()
         }, Unmanaged.passUnretained(self).toOpaque())
-      post(0)
+      post(messages[0])
       if csend_disarm() == 0 { postRest() }
     } else {
-      post(0)
-      postRest()
+      for index in 0..<count { post(messages[index]) }
+      count = 0
     }
+  }
+
+  private func postRest() {
+    for index in 1..<count { post(messages[index]) }
     count = 0
+    guard let meanwhile else { return }
+    self.meanwhile = nil
+    isPassing = true
+    meanwhile()
+    isPassing = false
   }
 
   /// With fewer, writing each by itself costs less than waking the thread that writes them at once.
   private static let togetherMin = 3
 
-  private func postRest() {
-    for index in 1..<max(1, count) { post(index) }
-  }
-
-  private func post(_ index: Int) {
-    latency.noteHandOver(cause: messages[index].cause)
-    messages[index].post()
+  private func post(_ message: OutgoingMessage) {
+    latency.noteHandOver(cause: message.cause)
+    message.post()
   }
 }
 
@@ -90,12 +108,12 @@ struct OutgoingMessage {
 }
 
 /// The outboxes of a poller; confined to it.
-struct OutboxTable {
+final class OutboxTable {
   private let capacity: Int
   private let latency: HandOverLatency
   private var byPeer: [String: Outbox] = [:]
   /// Those with messages.
-  private var waiting: [Outbox] = []
+  private var waiting = FIFO<Outbox>()
 
   init(limits: RPCLimits, latency: HandOverLatency) {
     capacity = limits.gatheredMessagesMax
@@ -105,7 +123,7 @@ struct OutboxTable {
   var isEmpty: Bool { waiting.isEmpty }
 
   /// The outbox of a client's connection, for one more call.
-  mutating func open(peer: String) -> Outbox {
+  func open(peer: String) -> Outbox {
     let outbox = byPeer[peer] ?? Outbox(peer: peer, capacity: capacity, latency: latency)
     outbox.callCount += 1
     byPeer[peer] = outbox
@@ -113,19 +131,25 @@ struct OutboxTable {
   }
 
   /// A call has ended.
-  mutating func close(_ outbox: Outbox) {
+  func close(_ outbox: Outbox) {
     outbox.callCount -= 1
     if outbox.callCount == 0 { byPeer[outbox.peer] = nil }
   }
 
-  mutating func append(_ message: OutgoingMessage, to outbox: Outbox) {
-    if outbox.isEmpty { waiting.append(outbox) }
-    outbox.append(message)
-    if outbox.isFull { flush() }
+  func append(_ message: OutgoingMessage, to outbox: Outbox) {
+    let wasEmpty = outbox.isEmpty
+    if outbox.append(message), wasEmpty { waiting.append(outbox) }
   }
 
-  mutating func flush() {
-    for outbox in waiting { outbox.flush() }
-    waiting.removeAll(keepingCapacity: true)
+  /// Posts what is there.
+  ///
+  /// - Parameter meanwhile: called once, while the first of the connections is busy.
+  func flush(_ meanwhile: (() -> Void)? = nil) {
+    var meanwhile = meanwhile
+    while let outbox = waiting.popFirst() {
+      outbox.flush(meanwhile)
+      meanwhile = nil
+    }
+    meanwhile?()
   }
 }

@@ -36,7 +36,7 @@ package final class Poller: @unchecked Sendable {  // confined state is named so
   private let latency = HandOverLatency()
 
   // Confined to the poller's thread.
-  private var outboxes: OutboxTable
+  private let outboxes: OutboxTable
   /// When what is being told happened, on `Clock`, if it is to be measured how long the messages
   /// that are sent now take from then to C-core; else 0.
   package var cause: UInt64 = 0
@@ -100,7 +100,10 @@ package final class Poller: @unchecked Sendable {  // confined state is named so
   /// Runs the kick handlers on the calling thread, which is the poller's meanwhile, if its own has
   /// been asleep for a while and is not being woken: that is sooner than to wake it. Returns
   /// whether it was so. Any thread.
-  package func runKickHandlersIfAsleep() -> Bool {
+  ///
+  /// - Parameter more: makes more work for the handlers, and returns whether there was some. Called
+  ///   until there is none, while what the handlers have sent is on its way to C-core.
+  package func runKickHandlersIfAsleep(_ more: () -> Bool = { false }) -> Bool {
     let began = sleepBegan.load(ordering: .relaxed)
     guard began != 0, Clock.nowNanoseconds > began + Self.asleepTime,
       !isKicked.load(ordering: .relaxed), !isStopping.load(ordering: .acquiring)
@@ -109,13 +112,27 @@ package final class Poller: @unchecked Sendable {  // confined state is named so
       guard !isQueueShutDown else { return false }
       let own = threadID.exchange(UInt(pthread_self()), ordering: .relaxed)
       defer { threadID.store(own, ordering: .relaxed) }
-      for handler in kickHandlers { handler() }
-      outboxes.flush()
+      runKickHandlers()
+      withoutActuallyEscaping(more) { send(with: $0) }
       return true
     }
     // They may have left something for the poller.
     if hasWork.load(ordering: .relaxed) { wake() }
     return hasRun ?? false
+  }
+
+  /// Posts what is gathered, and what comes of `more`.
+  private func send(with more: @escaping () -> Bool) {
+    var hasMore = true
+    while hasMore {
+      let end = Clock.nowNanoseconds + Self.writeDelayMax
+      outboxes.flush { [self] in
+        repeat {
+          hasMore = more()
+          if hasMore { runKickHandlers() }
+        } while hasMore && Clock.nowNanoseconds < end
+      }
+    }
   }
 
   /// Whether the caller is the poller's thread.
@@ -239,11 +256,16 @@ extension Poller {
   private func takeWork() {
     if hasWork.exchange(false, ordering: .acquiring) {
       while let job = jobs.tryPop() { job() }
-      for handler in kickHandlers { handler() }
+      runKickHandlers()
     }
     outboxes.flush()
     nextWorkTime = Clock.nowNanoseconds + Self.eventsTime
   }
+
+  private func runKickHandlers() { for handler in kickHandlers { handler() } }
+
+  /// So long is a message held back for others that are being made.
+  private static let writeDelayMax: UInt64 = 200_000
 
   /// While there are events, this much time is theirs before others' work has its turn: so what a
   /// step has made does not wait for all the events of a burst of calls, nor these for every step.

@@ -5,18 +5,24 @@ package import Step
 import Support
 
 extension Scheduler {
-  /// Takes the result of the oldest plan under way.
+  /// Takes the result of the oldest plan under way, or of its next sequences; it is over with that
+  /// of the last one.
   package mutating func complete(_ result: StepResult, now: Nanoseconds) {
     guard let plan = inFlight.first, plan.id == result.planID else {
       checkFailed(
         "plan \(result.planID) is complete, and \(inFlight.first?.id ?? 0) is the oldest",
         file: #fileID, line: #line)
     }
+    let entries = plan.entries[plan.completedCount...]
     check(
-      plan.entries.count == result.outcomes.count,
-      "\(result.outcomes.count) outcomes for \(plan.entries.count) sequences")
-    inFlight.removeFirst()
-    for (entry, outcome) in zip(plan.entries, result.outcomes) {
+      result.outcomes.count <= entries.count,
+      "\(result.outcomes.count) outcomes for \(entries.count) sequences")
+    if result.outcomes.count == entries.count {
+      inFlight.removeFirst()
+    } else {
+      inFlight[0].completedCount += result.outcomes.count
+    }
+    for (entry, outcome) in zip(entries, result.outcomes) {
       sequences[entry.slot].inFlightCount -= 1
       if !sequences[entry.slot].isEnding { apply(outcome, to: entry, now: now) }
       if sequences[entry.slot].inFlightCount == 0 {
@@ -61,6 +67,7 @@ extension Scheduler {
   private mutating func noteComputed(_ slot: Int, rowCount: Int) {
     sequences[slot].computedCount += rowCount
     let computed = sequences[slot].computedCount
+    guard cache.canRegister(sequences[slot].table, computedCount: computed) else { return }
     let tokens = sequences[slot].tokens
     cache.register(&sequences[slot].table, tokens: tokens, computedCount: computed)
   }

@@ -7,8 +7,9 @@ import Support
 /// Decides who runs in each step: a pure function of commands, results and times.
 ///
 /// The engine gives commands (`enqueue`, `end`, `update`, `allow`), asks for plans while
-/// `plan` returns some, hands each plan's result to `complete` in the order of the plans, and takes
-/// the events after any of these. The same calls give the same plans and events, bit for bit.
+/// `plan` returns some, hands each plan's result to `complete` in the order of the plans, whole or
+/// in parts, and takes the events after any of these. The same calls give the same plans and
+/// events, bit for bit.
 package struct Scheduler: Sendable {
   package let configuration: SchedulerConfiguration
   package internal(set) var cache: KVCache
@@ -90,4 +91,6 @@ struct PlanInFlight: Sendable {
 
   var id: UInt64
   var entries: [Entry]
+  /// Of how many the result has come.
+  var completedCount = 0
 }

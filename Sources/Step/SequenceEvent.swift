@@ -20,6 +20,9 @@ extension SequenceEvent {
       id
     }
   }
+
+  /// Whether it is the last of its sequence.
+  package var isEnd: Bool { if case .finished = self { true } else { false } }
 }
 
 /// Why a sequence ended.

@@ -2,11 +2,11 @@
 
 package import Support
 
-/// What came of a step: plain data, made by the engine when every executor is done and the
-/// outputs are sampled.
+/// What came of a step, or of a part of it: plain data, made by the engine when every executor is
+/// done and the outputs are sampled.
 package struct StepResult: Hashable, Sendable {
   package var planID: UInt64
-  /// One for each sequence of the plan, in its order.
+  /// One for each sequence of the plan, or for the next of them, in its order.
   package var outcomes: [SequenceOutcome]
 
   package init(planID: UInt64, outcomes: [SequenceOutcome]) {

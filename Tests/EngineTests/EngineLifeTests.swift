@@ -139,6 +139,26 @@ struct EngineLifeTests {
     fake.engine.shutdown()
   }
 
+  @Test func theRestOfAStepIsSampledWhileAReaderWritesWhatItGot() throws {
+    let fake = try FakeEngine()
+    fake.script.stepMicroseconds.store(500, ordering: .relaxed)
+    let reader = PortionReader()
+    let ids = try (0..<8).map { number in
+      try fake.engine.submit(.greedy([1, Int32(number)], tokens: 40), to: reader)
+    }
+    #expect(fake.engine.drain())
+    for (number, id) in ids.enumerated() {
+      let outcome = reader.recorder.outcome(id)
+      #expect(outcome.tokens == FakeDevice.generate([1, Int32(number)], count: 40))
+    }
+    fake.engine.shutdown()
+    let rests = reader.deliveries.withLock { $0.filter(\.isRest) }
+    // The engine's own thread may be in its turn at the end of a step or two.
+    #expect(rests.count > 20)
+    // Four sequences at a time; an end is an event of its own.
+    #expect(rests.allSatisfy { $0.count <= 8 })
+  }
+
   @Test func drainingLetsSequencesFinishAndTakesNoMore() throws {
     let fake = try FakeEngine()
     fake.script.stepMicroseconds.store(200, ordering: .relaxed)
@@ -163,5 +183,29 @@ private final class Reader: SequenceSink {
     if case .finished = events.last { hasEnded.store(true, ordering: .releasing) }
   }
 
-  func wakeReaderOrRead() { turnsOfExecutor.add(1, ordering: .relaxed) }
+  func wakeReaderOrRead(_ more: () -> Bool) -> Bool {
+    turnsOfExecutor.add(1, ordering: .relaxed)
+    while more() {}
+    return true
+  }
+}
+
+/// Reads on the thread of an executor, and notes how many events came at once.
+private final class PortionReader: SequenceSink {
+  let recorder = Recorder()
+  let deliveries = Mutex<[(count: Int, isRest: Bool)]>([])
+  private let isReading = Mutex(false)
+
+  func deliver(_ events: [SequenceEvent], stepEnd: Nanoseconds) {
+    let isRest = isReading.withLock { $0 }
+    deliveries.withLock { $0.append((events.count, isRest)) }
+    recorder.deliver(events, stepEnd: stepEnd)
+  }
+
+  func wakeReaderOrRead(_ more: () -> Bool) -> Bool {
+    isReading.withLock { $0 = true }
+    while more() {}
+    isReading.withLock { $0 = false }
+    return true
+  }
 }

@@ -68,6 +68,26 @@ import Testing
     #expect(!poller.runKickHandlersIfAsleep())
   }
 
+  @Test func `while it is in the poller's place, a thread makes more work for it`() {
+    let poller = Poller(name: "poller-test")
+    let runs = Shared()
+    let isAdded = poller.addKickHandler { runs.count.add(1, ordering: .relaxed) }
+    #expect(isAdded)
+    #expect(eventually { runs.value == 1 })
+    var rest = 3
+    let hasRun = eventually {
+      poller.runKickHandlersIfAsleep {
+        poller.preconditionOnPoller()
+        rest -= 1
+        return rest >= 0
+      }
+    }
+    #expect(hasRun)
+    #expect(rest == -1)
+    #expect(runs.value == 1 + 4)
+    poller.stop()
+  }
+
   @Test func `one thread at a time works as the poller, and nothing is lost`() {
     let poller = Poller(name: "poller-test")
     let ring = MPSCRing<Int>(capacity: 64)

@@ -37,7 +37,11 @@ final class Mailbox: SequenceSink {
 
   func wakeReader() { poller.kick() }
 
-  func wakeReaderOrRead() { if !poller.runKickHandlersIfAsleep() { poller.kick() } }
+  func wakeReaderOrRead(_ more: () -> Bool) -> Bool {
+    let hasRead = poller.runKickHandlersIfAsleep(more)
+    if !hasRead { poller.kick() }
+    return hasRead
+  }
 
   /// Takes everything that has arrived, in order.
   func takeAll() -> [Item] {

@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Measures how long a token takes from the end of its step until gRPC C-core is called with it.
+
+  hand_over.py SILICA [--rounds N] [--batches 1,4,8,16,32,256] [--rate N]
+
+Every stream gets a token in each step, so many steps a second. Silica samples, keeps its books,
+turns the token into text and encodes it; the C++ callback server, beside it, only encodes: it has
+its texts ready, and the time counts from its tick to `StartWrite`. Both run by turns, for each
+number of sequences in a step. Shows medians of the rounds; writes hand-over.json into
+Benchmarks/results.
+"""
+import argparse
+import json
+import pathlib
+import statistics
+import sys
+
+import run
+
+SERVERS = ["silica", "peer"]
+TOKENS = 200
+
+
+def measure(arguments, server, batch):
+    """The times of one run, in microseconds."""
+    command = run.server_command(arguments, server, "session") + ["--token-rate", arguments.rate]
+    if server == "silica":
+        command[command.index("--max-batch") + 1] = str(batch)
+    with run.serving(command) as (target, process):
+        options = ["--server-pid", str(process.pid)]
+        options += ["--statistics", "1"] if server == "silica" else []
+        record = run.run_client(target, batch, options, tokens=TOKENS, delta_tokens=1)
+        if server == "silica":
+            return {"p50_us": record["send_p50_us"], "p99_us": record["send_p99_us"]}
+        process.terminate()
+        line = process.stdout.readline()
+    return json.loads(line.split("hand-over ")[1])
+
+
+def table(results):
+    head = ["sequences", "silica p50", "p99", "C++ p50", "p99", "p50 ratio"]
+    rows = []
+    for batch, servers in results.items():
+        own, peer = servers["silica"], servers["peer"]
+        rows.append([batch, own["p50_us"], own["p99_us"], peer["p50_us"], peer["p99_us"],
+                     f"{own['p50_us'] / peer['p50_us']:.2f}"])
+    widths = [max(len(str(row[i])) for row in [head] + rows) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(str(cell).rjust(width) for cell, width in zip(row, widths))
+        for row in [head] + rows)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("silica")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batches", default="1,4,8,16,32,256", help="sequences in a step")
+    parser.add_argument("--rate", default="200", help="steps a second")
+    parser.add_argument("--output", default=str(run.RESULTS), help="folder for the result")
+    arguments = parser.parse_args()
+    runs = {}
+    for number in range(arguments.rounds):
+        for batch in [int(b) for b in arguments.batches.split(",")]:
+            for server in SERVERS if number % 2 == 0 else SERVERS[::-1]:
+                runs.setdefault((batch, server), []).append(measure(arguments, server, batch))
+        print(f"round {number + 1} of {arguments.rounds}", file=sys.stderr)
+    results = {}
+    for (batch, server), values in runs.items():
+        of_server = results.setdefault(batch, {}).setdefault(server, {})
+        for name in ["p50_us", "p99_us"]:
+            times = [value[name] for value in values]
+            of_server[name] = round(statistics.median(times), 1)
+            of_server[f"{name}_range"] = [min(times), max(times)]
+    print(table(results))
+    record = {"rounds": arguments.rounds, "steps_per_s": float(arguments.rate), "times": results}
+    path = pathlib.Path(arguments.output) / "hand-over.json"
+    path.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except run.Failure as failure:
+        sys.exit(f"hand_over.py: {failure}")
