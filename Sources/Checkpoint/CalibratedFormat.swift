@@ -76,8 +76,7 @@ extension CalibratedFormat {
       } else {
         bits.insert(try weights.codeBits("num_bits", [4, 8]))
       }
-      let block = try weights.integers("block_structure")
-      if block.count == 2, block.allSatisfy({ $0 > 0 }) { blocks.insert(block) }
+      if let block = try weights.block("block_structure") { blocks.insert(block) }
       if weights.has("group_size") { groups.formUnion(try weights.groupSize("group_size")) }
     }
     return Self(
@@ -94,6 +93,18 @@ extension ConfigurationFields {
       throw invalid(key, expected: names, code: .unimplemented)
     }
     return bits
+  }
+
+  /// Two sizes as in [128, 128], or "128x128" as it was written first; nil if absent.
+  fileprivate func block(_ key: String) throws(CheckpointError) -> [Int]? {
+    guard has(key) else { return nil }
+    let text = try? string(key)
+    let sizes =
+      if let text { text.split(separator: "x").compactMap { Int($0) } } else { try integers(key) }
+    guard sizes.count == 2, sizes.allSatisfy({ (1...Self.integerMax).contains($0) }) else {
+      throw invalid(key, expected: "two sizes as in [128, 128]", code: .unimplemented)
+    }
+    return sizes
   }
 
   /// Empty where a group is a whole row.

@@ -164,6 +164,12 @@ import Testing
     ),
     (
       #"""
+      "quant_method": "compressed-tensors", "format": "float-quantized", "config_groups":
+      {"g": {"weights": {"num_bits": 8, "type": "float", "block_structure": "128x"}}}
+      """#, "config_groups.g.weights.block_structure holds \"128x\", expected two sizes"
+    ),
+    (
+      #"""
       "quant_method": "compressed-tensors", "format": "int-quantized", "config_groups": {},
       "sparsity_config": {"format": "sparse-24-bitmask"}
       """#, "sparsity_config.format holds \"sparse-24-bitmask\", expected \"dense\""

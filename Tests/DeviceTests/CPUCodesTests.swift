@@ -22,9 +22,11 @@ import Testing
   static let rowCounts = [1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 16, 20, 21, 29, 40, 41, 100]
 
   /// A program of one embedding and one linear, with as many rows as it gets tokens.
-  static func linear(inner: Int, columns: Int) -> (Program, table: Weight, matrix: Weight) {
+  static func linear(
+    inner: Int, columns: Int, table name: String = "table"
+  ) -> (Program, table: Weight, matrix: Weight) {
     var builder = ProgramBuilder()
-    let (table, matrix) = (Weight("table", [columns, inner]), Weight("matrix", [columns, inner]))
+    let (table, matrix) = (Weight(name, [columns, inner]), Weight("matrix", [columns, inner]))
     let input = builder.embed(table)
     var result = input
     builder.layer { result = $0.linear(input, matrix) }

@@ -38,6 +38,7 @@ struct CalibratedWeights: WeightSource {
   }
 
   func tensor(_ weight: Weight) throws(WeightError) -> StoredTensor {
+    if weight.name == "identity" { return Self.identity(weight) }
     guard weight.name != "table", weight.shape.count == 2 else {
       return try RandomWeights().tensor(weight)
     }
@@ -59,6 +60,18 @@ struct CalibratedWeights: WeightSource {
         groupStride: byRow ? 1 : rows), group: size)
     return StoredTensor(
       weight: weight, codes: stored, owner: Memories([codeMemory, zeroMemory, scales]))
+  }
+
+  /// Rows with a one each, as long as there are columns.
+  private static func identity(_ weight: Weight) -> StoredTensor {
+    let memory = Memory(
+      (0..<weight.elementCount).flatMap { index in
+        let isOne = index / weight.columns == index % weight.columns
+        return withUnsafeBytes(of: Float(isOne ? 1 : 0)) { Array($0) }
+      })
+    return StoredTensor(
+      weight: weight, type: .float32, bytes: UnsafeRawBufferPointer(memory.bytes), scales: nil,
+      owner: memory)
   }
 
   private func bytes(of scale: Float) -> [UInt8] {

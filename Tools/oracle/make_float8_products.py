@@ -27,6 +27,9 @@ def main():
         rows = torch.randn(ROWS, INNER) * torch.logspace(-6, 3, ROWS)[:, None]
         rows[3, 40] = 2000
         rows[4, 128:256] = 0
+        # Halfway between two codes, with a scale of one.
+        rows[6] = torch.randint(0, 28, [INNER]) * 1.0
+        rows[6, :: float8.BLOCK] = 448
         rows[5] = torch.exp2(torch.randint(-9, 9, [INNER]).float())
         if powers_of_two:
             scales = torch.exp2(torch.floor(torch.log2(scales)))
