@@ -83,6 +83,7 @@ let package = Package(
     library("CUDADriver", ["Support"]),
     library(
       "CUDADevice", ["Support", "Program", "Step", "Device", "CUDADriver", "CUDAKernels"]),
+    library("Conformance", ["Support", "Program", "Checkpoint", "Models", "Step", "Device"]),
     library("Synthetic", ["Support", "Program", "Step", "Text", "Device"]),
     library("Executor", ["Support", "Program", "Step", "Topology", "Slicing", "Device"]),
     library(
@@ -98,7 +99,7 @@ let package = Package(
       dependencies: [
         "Support", "Secrets", "Topology", "Wire", "Messages", "RPC", "Text", "Checkpoint",
         "Program", "Models", "Slicing", "Step", "Device", "CPUDevice", "CUDADriver", "CUDADevice",
-        "Synthetic", "Executor", "Engine",
+        "Conformance", "Synthetic", "Executor", "Engine",
         "Serving",
       ],
       path: "Sources/silica", exclude: ["README.md"], swiftSettings: settings),
@@ -124,7 +125,7 @@ let package = Package(
       "DeviceTests",
       [
         "Support", "Program", "Checkpoint", "Models", "Step", "Device", "CPUDevice", "CUDADriver",
-        "CUDADevice",
+        "CUDADevice", "Conformance",
       ], exclude: ["Goldens"]),
     tests(
       "SyntheticTests",

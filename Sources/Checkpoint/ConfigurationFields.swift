@@ -28,7 +28,8 @@ package struct ConfigurationFields: Sendable {
     try self.init(file: path, parsing: file.bytes)
   }
 
-  init(file: String, parsing bytes: UnsafeRawBufferPointer) throws(CheckpointError) {
+  /// Reads one JSON object; `file` is what messages call it.
+  package init(file: String, parsing bytes: UnsafeRawBufferPointer) throws(CheckpointError) {
     let json: JSON
     do { json = try JSON(parsing: bytes) } catch {
       throw CheckpointError("\(file) is not valid JSON: \(error)")

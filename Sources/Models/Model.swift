@@ -62,12 +62,40 @@ package enum Model {
     return program
   }
 
+  /// The program of a model without weights, by the text of its `config.json`; `name` is what
+  /// messages call it.
+  package static func program(
+    forConfiguration text: String, name: String
+  ) throws(ModelError) -> Program {
+    do {
+      let parsed = Array(text.utf8).withUnsafeBytes { bytes in
+        Result { () throws(CheckpointError) in
+          try ConfigurationFields(file: name, parsing: bytes)
+        }
+      }
+      let configuration = try ModelConfiguration(parsed.get())
+      let family = try family(configuration.architecture, file: name)
+      let hiddenSize = try configuration.fields.integer("hidden_size", 1...)
+      return try family.program(
+        configuration, Weight("lm_head.weight", [configuration.vocabularySize, hiddenSize]))
+    } catch let error as ModelError {
+      throw error
+    } catch let error as CheckpointError {
+      throw ModelError(error.code, error.message)
+    } catch {
+      throw ModelError(.internal, "\(error)")
+    }
+  }
+
   private static func family(of checkpoint: Checkpoint) throws(ModelError) -> Family {
-    let architecture = checkpoint.configuration.architecture
+    try family(checkpoint.configuration.architecture, file: "\(checkpoint.directory)/config.json")
+  }
+
+  private static func family(_ architecture: String, file: String) throws(ModelError) -> Family {
     guard let family = families.first(where: { $0.architecture == architecture }) else {
       throw ModelError(
         .unimplemented,
-        "\(checkpoint.directory)/config.json: architectures holds '\(architecture)'; "
+        "\(file): architectures holds '\(architecture)'; "
           + "expected one of \(architectures.joined(separator: ", "))")
     }
     return family

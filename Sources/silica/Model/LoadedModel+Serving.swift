@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Checkpoint
+import Conformance
 import Engine
 import RPC
 import Serving
@@ -26,6 +27,10 @@ extension LoadedModel {
         name: name ?? SyntheticOptions.name, architecture: SyntheticModel.architecture,
         tokenizer: try model.tokenizer(), defaultSampling: Self.greedySampling, endTokens: [],
         device: deviceSummary, engine: engine)
+    case .shape(let shape):
+      throw CommandError(
+        "--model \(ModelShape.prefix)\(shape.name) has no text; it is for bench, profile and verify"
+      )
     }
   }
 
@@ -61,6 +66,7 @@ extension LoadedModel {
       "this checkpoint is untrained; its text means nothing"
     case .checkpoint: nil
     case .synthetic: "this model is synthetic; its text means nothing"
+    case .shape: "this model's weights are random"
     }
   }
 }

@@ -2,6 +2,7 @@
 
 import CPUDevice
 import Checkpoint
+import Conformance
 import Device
 import Engine
 import Executor
@@ -20,6 +21,8 @@ struct LoadedModel {
   enum Origin {
     case checkpoint(Checkpoint)
     case synthetic(SyntheticModel)
+    /// Random weights, no text.
+    case shape(ModelShape)
   }
 
   let origin: Origin
@@ -44,6 +47,12 @@ struct LoadedModel {
       program = model.program()
       weights = SyntheticWeights(for: program)
       devices = { _ in SyntheticDevice(model) }
+    } else if let shape = options.shape {
+      origin = .shape(shape)
+      program = try shape.program()
+      weights = ShapeWeights(program, storage: .bf16, seed: 1)
+      gpus = try Self.gpus(options)
+      devices = gpus?.factory ?? Self.hostFactory(options)
     } else {
       let checkpoint = try Checkpoint(directory: options.directory)
       origin = .checkpoint(checkpoint)

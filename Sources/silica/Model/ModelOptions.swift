@@ -2,6 +2,8 @@
 
 import CPUDevice
 import CUDADevice
+import Conformance
+import Models
 import Synthetic
 
 /// The options of every subcommand that runs a model.
@@ -16,6 +18,8 @@ struct ModelOptions {
   var directory: String
   /// The model in place of a checkpoint's; nil if `directory` has one.
   var synthetic: SyntheticConfiguration?
+  /// The shape of a model with random weights in place of a checkpoint; nil if there is one.
+  var shape: ModelShape?
   var device: DeviceKind
   /// Of a CPU device.
   var cpuPrecision: CPUPrecision
@@ -52,6 +56,7 @@ struct ModelOptions {
   init(_ arguments: Arguments, batchMax: Int = 32) throws(UsageError) {
     directory = try arguments.required("--model")
     synthetic = try SyntheticOptions.read(arguments)
+    shape = try Self.shape(directory)
     device = try Self.device(arguments.string("--device") ?? "auto")
     (cpuPrecision, cudaPrecision) = try Self.precision(arguments, device)
     stages = try arguments.integer("--stages", in: 1...1_024) ?? 1
@@ -62,6 +67,15 @@ struct ModelOptions {
     prefillChunk = try arguments.integer("--prefill-chunk", in: 1...65_536)
     contextLength = try arguments.integer("--context-length", in: 2...Int.max)
     kvMemoryBytes = try arguments.bytes("--kv-memory")
+  }
+
+  private static func shape(_ model: String) throws(UsageError) -> ModelShape? {
+    guard model.hasPrefix(ModelShape.prefix) else { return nil }
+    do {
+      return try ModelShape(String(model.dropFirst(ModelShape.prefix.count)))
+    } catch {
+      throw UsageError("--model: \(error.message)")
+    }
   }
 
   private static func device(_ name: String) throws(UsageError) -> DeviceKind {

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Device
+package import Program
+package import Step
+internal import Support
+
+/// A device beside the reference, operation by operation: each gets the reference's inputs, so that
+/// nothing but its own error shows.
+package struct DeviceComparison {
+  /// What one kind of operation was off by.
+  package struct Result: Hashable, Sendable {
+    package var operation: String
+    /// Root mean square of the differences over that of the reference's values, of the worst
+    /// operation; infinite where one wrote no number, or not all of its output.
+    package var error: Float
+  }
+
+  package static let blockTokens = 16
+
+  private let program: Program
+  private let reference = ReferenceDevice()
+  private let device: any Device
+  private let rowCount: Int
+
+  /// Loads both. `rowCount` tokens are one sequence's.
+  package init(
+    _ program: Program, _ weights: any WeightSource, device: any Device, rowCount: Int
+  ) throws(DeviceError) {
+    self.program = program
+    self.device = device
+    self.rowCount = rowCount
+    let capacity = Self.capacity(rowCount: rowCount)
+    try reference.load(program, from: weights, capacity: capacity, progress: { _ in })
+    try device.load(program, from: weights, capacity: capacity, progress: { _ in })
+  }
+
+  package static func capacity(rowCount: Int) -> DeviceCapacity {
+    DeviceCapacity(
+      rowCountMax: rowCount, outputCountMax: rowCount,
+      blockCount: (rowCount + blockTokens - 1) / blockTokens, blockTokens: blockTokens)
+  }
+
+  /// Tokens of one sequence from a position on; its blocks lie in falling order.
+  package static func plan(
+    _ tokens: ArraySlice<Int32>, capacity: DeviceCapacity, outputs: OutputRows
+  ) -> StepPlan {
+    let sequence = StepSequence(
+      id: SequenceID(1), rows: 0..<tokens.count, firstPosition: tokens.startIndex,
+      blocks: (0..<Int32(capacity.blockCount)).reversed(), outputs: outputs)
+    return StepPlan(id: UInt64(tokens.startIndex), tokens: Array(tokens), sequences: [sequence])
+  }
+
+  /// Runs tokens in chunks, and says how far the device is off, for each kind of operation.
+  package func results(of tokens: [Int32], chunk: Int) throws(DeviceError) -> [Result] {
+    var results: [Result] = []
+    let capacity = Self.capacity(rowCount: rowCount)
+    for start in stride(from: 0, to: tokens.count, by: chunk) {
+      let part = tokens[start..<min(tokens.count, start + chunk)]
+      let plan = Self.plan(part, capacity: capacity, outputs: .last)
+      reference.begin(plan)
+      try device.begin(plan)
+      for (index, operation) in program.operations.enumerated() {
+        let error = try error(of: operation, at: index, plan)
+        if let known = results.firstIndex(where: { $0.operation == operation.kind }) {
+          results[known].error = max(results[known].error, error)
+        } else if operation.writes.contains(where: { program[$0].kind == .floats }) {
+          results.append(Result(operation: operation.kind, error: error))
+        }
+      }
+    }
+    return results
+  }
+
+  private func error(
+    of operation: Operation, at index: Int, _ plan: StepPlan
+  ) throws(DeviceError) -> Float {
+    let inputs = operation.reads.filter { program[$0].kind == .floats }
+    for value in inputs { try write(try read(value, of: reference, plan), to: value) }
+    let outputs = operation.writes.filter { program[$0].kind == .floats }
+    for value in outputs where !inputs.contains(value) {
+      try write([Float](repeating: .nan, count: count(of: value, plan)), to: value)
+    }
+    reference.run(index..<index + 1)
+    try device.run(index..<index + 1)
+    var worst: Float = 0
+    for value in outputs {
+      let expected = try read(value, of: reference, plan)
+      worst = max(worst, Self.error(try read(value, of: device, plan), expected))
+    }
+    return worst
+  }
+
+  private static func error(_ found: [Float], _ expected: [Float]) -> Float {
+    var difference = 0.0
+    var size = 0.0
+    for (left, right) in zip(found, expected) {
+      difference += Double(left - right) * Double(left - right)
+      size += Double(right) * Double(right)
+    }
+    let error = (difference / max(size, .leastNormalMagnitude)).squareRoot()
+    return error.isFinite ? Float(error) : .infinity
+  }
+
+  private func count(of value: ValueID, _ plan: StepPlan) -> Int {
+    program[value].width * (program[value].rows == .tokens ? plan.rowCount : plan.outputCount)
+  }
+
+  private func read(
+    _ value: ValueID, of device: any Device, _ plan: StepPlan
+  ) throws(DeviceError) -> [Float] {
+    var floats = [Float](repeating: 0, count: count(of: value, plan))
+    let result = floats.withUnsafeMutableBufferPointer { buffer in
+      Swift.Result { () throws(DeviceError) in try device.read(value, into: buffer) }
+    }
+    try result.get()
+    return floats
+  }
+
+  private func write(_ floats: [Float], to value: ValueID) throws(DeviceError) {
+    let result = floats.withUnsafeBufferPointer { buffer in
+      Swift.Result { () throws(DeviceError) in try device.write(value, from: buffer) }
+    }
+    try result.get()
+  }
+}
+
+extension Operation {
+  /// Its name, as "latentAttention".
+  package var kind: String {
+    switch self {
+    case .embed: "embed"
+    case .rmsNorm: "rmsNorm"
+    case .linear: "linear"
+    case .headwiseLinear: "headwiseLinear"
+    case .rope: "rope"
+    case .attention: "attention"
+    case .latentAttention: "latentAttention"
+    case .route: "route"
+    case .experts: "experts"
+    case .swiglu: "swiglu"
+    case .add: "add"
+    case .join: "join"
+    case .selectOutputs: "selectOutputs"
+    }
+  }
+}

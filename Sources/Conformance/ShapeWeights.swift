@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Program
+internal import Support
+
+/// Random weights of any size: every tensor is some bytes of one buffer, from a place that follows
+/// from its name. Matrices are bfloat16 or FP8 in blocks of 128 × 128, of a size that keeps the size
+/// of what they map; vectors are 32-bit floats.
+package struct ShapeWeights: WeightSource {
+  /// How the matrices of linears and experts are stored.
+  package enum Storage: Sendable { case bf16, fp8 }
+
+  private final class Buffer: @unchecked Sendable {  // written in init only
+    let bytes: UnsafeMutableRawBufferPointer
+
+    init(byteCount: Int, fill: (UnsafeMutableRawBufferPointer) -> Void) {
+      bytes = .allocate(byteCount: byteCount, alignment: 64)
+      fill(bytes)
+    }
+
+    deinit { bytes.deallocate() }
+  }
+
+  /// Places that a tensor may begin at, 64 bytes apart.
+  private static let placeCount = 4_096
+  private static let blockSide = 128
+
+  private let matrices: Buffer
+  private let codes: Buffer?
+  private let vectors: Buffer
+  private let coded: Set<String>
+  private let seed: UInt64
+
+  package init(_ program: Program, storage: Storage, seed: UInt64) {
+    self.seed = seed
+    var coded: Set<String> = []
+    if storage == .fp8 {
+      for case .linear(let op) in program.operations { coded.insert(op.weight.name) }
+      for case .experts(let op) in program.operations {
+        coded.formUnion(Operation.experts(op).weights.map(\.name))
+      }
+      for case .embed(let op) in program.operations { coded.remove(op.table.name) }
+    }
+    self.coded = coded
+    func room(_ isIncluded: (Weight) -> Bool, _ size: Int) -> Int {
+      let largest = program.weights.filter(isIncluded).map(\.elementCount).max() ?? 0
+      return (largest * size + 63) / 64 * 64 + Self.placeCount * 64
+    }
+    matrices = Buffer(byteCount: room({ $0.shape.count > 1 && !coded.contains($0.name) }, 2)) {
+      // Both signs, magnitudes from 2^-7 to 2^-5.
+      Self.fill($0, seed) { ($0 & 0x80FF_80FF_80FF_80FF) | 0x3C00_3C00_3C00_3C00 }
+    }
+    vectors = Buffer(byteCount: room({ $0.shape.count == 1 }, 4)) {
+      // From 0.5 to 1.
+      Self.fill($0, seed ^ 1) { ($0 & 0x007F_FFFF_007F_FFFF) | 0x3F00_0000_3F00_0000 }
+    }
+    codes =
+      coded.isEmpty
+      ? nil
+      : Buffer(byteCount: room({ coded.contains($0.name) }, 1)) {
+        // Both signs, magnitudes from 1 to 2.
+        Self.fill($0, seed ^ 2) { $0 & 0x8F8F_8F8F_8F8F_8F8F | 0x3838_3838_3838_3838 }
+      }
+  }
+
+  /// xorshift64*, 8 bytes at a time.
+  private static func fill(
+    _ bytes: UnsafeMutableRawBufferPointer, _ seed: UInt64, _ shape: (UInt64) -> UInt64
+  ) {
+    var state = seed &* 0x9E37_79B9_7F4A_7C15 | 1
+    let words = bytes.assumingMemoryBound(to: UInt64.self)
+    for index in words.indices {
+      state ^= state >> 12
+      state ^= state << 25
+      state ^= state >> 27
+      words[index] = shape(state &* 0x2545_F491_4F6C_DD1D)
+    }
+  }
+
+  package func tensor(_ weight: Weight) throws(WeightError) -> StoredTensor {
+    if weight.shape.count == 1 { return stored(weight, .float32, in: vectors) }
+    guard let codes, coded.contains(weight.name) else {
+      return stored(weight, .bfloat16, in: matrices)
+    }
+    let perRow = (weight.columns + Self.blockSide - 1) / Self.blockSide
+    let count = (weight.rows + Self.blockSide - 1) / Self.blockSide * perRow
+    return stored(
+      weight, .float8e4m3, in: codes,
+      scales: BlockScales(
+        blockRows: Self.blockSide, blockColumns: Self.blockSide, blocksPerRow: perRow,
+        values: (0..<count).map { 0x1p-7 * (1 + Float($0 % 7) / 8) }))
+  }
+
+  private func stored(
+    _ weight: Weight, _ type: ElementType, in buffer: Buffer, scales: BlockScales? = nil
+  ) -> StoredTensor {
+    let hash = weight.name.utf8.reduce(seed ^ 0xCBF2_9CE4_8422_2325) {
+      ($0 ^ UInt64($1)) &* 0x100_0000_01B3
+    }
+    let start = Int(hash >> 32 % UInt64(Self.placeCount)) * 64
+    let end = start + weight.elementCount * type.size
+    return StoredTensor(
+      weight: weight, type: type,
+      bytes: UnsafeRawBufferPointer(rebasing: buffer.bytes[start..<end]),
+      scales: scales, owner: buffer)
+  }
+}

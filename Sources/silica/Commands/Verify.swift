@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CPUDevice
+import CUDADevice
+import Conformance
+import Device
+import Glibc
+import Program
+import Step
+import Support
+
+/// `silica verify`.
+enum Verify: Subcommand {
+  static let name = "verify"
+  static let summary = "compare a device with the reference, operation by operation"
+
+  static let options = [
+    Option("--device", "NAME", "cpu or cuda:N", default: "cpu"),
+    Option("--precision", "LIST", "precisions divided by commas", default: "each that it has"),
+    Option(
+      "--shapes", "LIST", "shapes of models divided by commas", default: "small cuts of each model"
+    ),
+    Option("--rows", "N", "tokens of each run", default: "21"),
+    Option("--seed", "N", "for weights and tokens", default: "by the clock"),
+    Option("--format", "NAME", "table (a line for each check) or json", default: "table"),
+  ]
+
+  static let discussion = """
+    Weights are random, in the shapes of published models with some layers and 512 tokens of
+    vocabulary. Each operation gets the reference's inputs; its output is filled with NaN before.
+    The error is the root mean square of the differences over that of the reference's values. Then
+    the same tokens run in other chunks, which must change no bit. Exits with 1 if anything is
+    wrong.
+
+    example:
+      silica verify --device cuda:0 --shapes tiny-v3,v2-lite/2
+    """
+
+  /// Those that a person's patience and the reference, which has one thread, allow.
+  private static let shapes = "tiny-qwen,tiny-v3,qwen-7b/1,v2-lite/2"
+
+  static func run(_ arguments: Arguments) throws {
+    let format = try arguments.choice("--format", of: ["table", "json"]) ?? "table"
+    let clock = Int(Clock.nowNanoseconds % 1_000_000)
+    let seed = try arguments.integer("--seed", in: 0...Int(Int32.max)) ?? clock
+    let rows = try arguments.integer("--rows", in: 2...512) ?? 21
+    let kind = try VerifiedDevice(arguments.string("--device") ?? "cpu")
+    let precisions = arguments.string("--precision") ?? kind.precisions
+    let shapes = arguments.string("--shapes") ?? Self.shapes
+    if format == "table" { Console.out("seed \(seed), \(rows) tokens\n") }
+    var failures = 0
+    for shape in shapes.split(separator: ",").map(String.init) {
+      for precision in precisions.split(separator: ",").map(String.init) {
+        let model = try VerifiedModel(shape, precision: precision, seed: UInt64(seed), rows: rows)
+        for check in try model.checks(on: kind) {
+          failures += check.isRight ? 0 : 1
+          Console.out(format == "json" ? check.json.description + "\n" : check.line)
+        }
+      }
+    }
+    guard failures == 0 else { throw CommandError("\(failures) checks failed; seed \(seed)") }
+    if format == "table" { Console.out("all is as the reference has it\n") }
+  }
+}
+
+/// The device that is looked at.
+private struct VerifiedDevice {
+  /// nil: the CPU.
+  private let gpu: Int?
+
+  init(_ name: String) throws {
+    let number = name.hasPrefix("cuda:") ? Int(name.dropFirst(5)) : nil
+    guard name == "cpu" || name == "cuda" || number.map({ (0..<1_024).contains($0) }) == true else {
+      throw UsageError("--device is '\(name)'; expected cpu, cuda or cuda:N")
+    }
+    gpu = name == "cpu" ? nil : number ?? 0
+  }
+
+  var precisions: String { gpu == nil ? "f32,bf16,w8,w4" : "bf16,fp8,w8,w4" }
+
+  func make(_ precision: String) throws -> any Device {
+    if let gpu {
+      guard let precision = CUDAPrecision(rawValue: precision) else {
+        throw UsageError(
+          "--precision holds '\(precision)'; a CUDA device has auto, bf16, fp8, w8 and w4")
+      }
+      return try CUDADevice(CUDADeviceConfiguration(gpu: gpu, precision: precision))
+    }
+    guard let precision = CPUPrecision(rawValue: precision) else {
+      throw UsageError("--precision holds '\(precision)'; a CPU has auto, f32, bf16, w8 and w4")
+    }
+    return try CPUDevice(CPUDeviceConfiguration(precision: precision))
+  }
+}
+
+/// One line of the report.
+private struct Check {
+  var shape: String
+  var precision: String
+  var subject: String
+  /// nil where bits are compared.
+  var error: Float?
+  var bound: Float = 0
+  var isRight: Bool
+
+  var line: String {
+    let result = error.map { "error \($0), at most \(bound)" } ?? "bit for bit"
+    return "\(isRight ? "ok    " : "WRONG ")\(shape) \(precision) \(subject): \(result)\n"
+  }
+
+  var json: JSON {
+    [
+      "shape": .string(shape), "precision": .string(precision), "check": .string(subject),
+      "error": error.map { .number(Double($0)) } ?? .null, "ok": .bool(isRight),
+    ]
+  }
+}
+
+/// A shape with weights and tokens.
+private struct VerifiedModel {
+  /// Enough for any token, and little for the reference.
+  private static let vocabulary = 512
+
+  private let shape: String
+  private let precision: String
+  private let program: Program
+  private let weights: ShapeWeights
+  private let tokens: [Int32]
+
+  init(_ shape: String, precision: String, seed: UInt64, rows: Int) throws {
+    self.shape = shape
+    self.precision = precision
+    program = try ModelShape(shape, vocabulary: Self.vocabulary).program()
+    // FP8 as a checkpoint has it: codes and scales are then exact.
+    weights = ShapeWeights(program, storage: precision == "fp8" ? .fp8 : .bf16, seed: seed)
+    var state = seed
+    tokens = (0..<rows).map { _ in
+      state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+      return Int32(state >> 33 % UInt64(Self.vocabulary))
+    }
+  }
+
+  func checks(on kind: VerifiedDevice) throws -> [Check] {
+    let comparison = try DeviceComparison(
+      program, weights, device: try kind.make(precision), rowCount: tokens.count)
+    var checks = try comparison.results(of: tokens, chunk: max(1, tokens.count * 2 / 3)).map {
+      let bound = Self.bound($0.operation, precision)
+      return Check(
+        shape: shape, precision: precision, subject: $0.operation, error: $0.error, bound: bound,
+        isRight: $0.error <= bound)
+    }
+    let whole = try lastLogits(on: kind.make(precision), chunk: tokens.count)
+    let single = try lastLogits(on: kind.make(precision), chunk: 1)
+    let isSame = whole.map(\.bitPattern) == single.map(\.bitPattern)
+    checks.append(
+      Check(
+        shape: shape, precision: precision, subject: "same bits in chunks of 1 and \(tokens.count)",
+        isRight: isSame && whole.allSatisfy(\.isFinite)))
+    return checks
+  }
+
+  /// What a format costs a single matrix (see Docs/quality.md), with room; else what sums in another
+  /// order, and keys and values in bfloat16, cost.
+  private static func bound(_ operation: String, _ precision: String) -> Float {
+    switch operation {
+    case "linear", "experts":
+      switch precision {
+      case "w4": 0.2
+      case "w8": 0.03
+      default: 1e-3
+      }
+    case "attention", "latentAttention": 1e-2
+    case "headwiseLinear", "rope": 1e-3
+    default: 1e-4
+    }
+  }
+
+  private func lastLogits(on device: any Device, chunk: Int) throws -> [Float] {
+    let capacity = DeviceComparison.capacity(rowCount: tokens.count)
+    try device.load(program, from: weights, capacity: capacity, progress: { _ in })
+    var logits = [Float](repeating: .nan, count: program.vocabularySize)
+    guard case .logits(let value) = program.output else { return logits }
+    for start in stride(from: 0, to: tokens.count, by: chunk) {
+      let part = tokens[start..<min(tokens.count, start + chunk)]
+      try device.begin(DeviceComparison.plan(part, capacity: capacity, outputs: .last))
+      try device.run(program.operations.indices)
+      try logits.withUnsafeMutableBufferPointer { try device.read(value, into: $0) }
+    }
+    return logits
+  }
+}
