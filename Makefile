@@ -6,7 +6,7 @@ SILICA := .build/release/silica
 DEMO_MODEL := Models/mini
 KERNELS := .build/release/silica-kernels.fatbin
 
-.PHONY: help demo test serve bench bench-model bench-rpc quality train proto kernels goldens release format build
+.PHONY: help demo test serve bench bench-model bench-rpc quality train proto kernels gpu-bundle goldens release format build
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,11 @@ proto: ## regenerate the protobuf bindings
 kernels: ## compile the GPU's kernels, to beside the binary (nvcc, 300 MB into .venv)
 	@Tools/setup.sh kernels
 	@.venv/bin/python Tools/kernels.py $(KERNELS) $(ARGS)
+
+gpu-bundle: ## a folder for a machine with an NVIDIA GPU: ./verify and ./bench in dist/silica-gpu
+	@Tools/setup.sh build
+	@Tools/setup.sh kernels
+	@Tools/gpu_bundle.sh
 
 goldens: ## make the stored goldens again, with transformers and tokenizers
 	@Tools/setup.sh oracle

@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include <deque>
 #include <map>
@@ -35,7 +36,16 @@ struct Device {
   std::map<uint64_t, size_t> allocations;
 };
 
-struct Event { bool is_done = true; };
+struct Event {
+  bool is_done = true;
+  double time = 0;
+};
+
+double now() {
+  timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (double)time.tv_sec * 1e3 + (double)time.tv_nsec / 1e6;
+}
 
 struct Operation {
   enum Kind { launch, copy, fill, record } kind;
@@ -108,7 +118,10 @@ int perform(const Operation &operation) {
     memcpy((void *)operation.to, (void *)operation.from, operation.bytes);
     break;
   case Operation::fill: memset((void *)operation.to, operation.byte, operation.bytes); break;
-  case Operation::record: operation.event->is_done = true; break;
+  case Operation::record:
+    operation.event->is_done = true;
+    operation.event->time = now();
+    break;
   }
   return success;
 }
@@ -368,8 +381,9 @@ int cuEventSynchronize(void *event) {
   return success;
 }
 
-int cuEventElapsedTime_v2(float *milliseconds, void *, void *) {
-  *milliseconds = 0;
+int cuEventElapsedTime_v2(float *milliseconds, void *start, void *end) {
+  LOCKED;
+  *milliseconds = (float)(((Event *)end)->time - ((Event *)start)->time);
   return success;
 }
 

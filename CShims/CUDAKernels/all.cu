@@ -11,6 +11,9 @@ namespace experts_ {
 namespace linear_ {
 #include "linear.cu"
 }
+namespace measure_ {
+#include "measure.cu"
+}
 namespace norm_ {
 #include "norm.cu"
 }

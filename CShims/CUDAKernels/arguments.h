@@ -238,6 +238,15 @@ typedef struct cu_pack {
   int32_t unused;
 } cu_pack;
 
+/// Something to do, for the time it takes.
+typedef struct cu_measure {
+  const void *source;
+  uint32_t *output;
+  int64_t bytes;
+  int32_t repeats;
+  int32_t unused;
+} cu_measure;
+
 /// Floats to bfloat16, as they lie.
 typedef struct cu_narrow {
   const float *source;

@@ -42,7 +42,7 @@ package struct CUDABudget: Hashable, Sendable {
     return Int(Double(max(freeBytes - taken, freeBytes / 16)) * Self.cacheShare)
   }
 
-  private static func bytes(
+  static func bytes(
     of operation: Operation, _ source: any WeightSource, _ precision: CUDAPrecision
   ) throws(WeightError) -> Int {
     switch operation {

@@ -14,12 +14,12 @@ internal import Support
 /// on one kind of GPU, a sequence's logits have the same bits always. Confined to the executor's
 /// thread. After a fault of the GPU every call throws.
 package final class CUDADevice: Device {
-  private let configuration: CUDADeviceConfiguration
-  private let gpu: GPU
-  private var loaded: Loaded?
+  let configuration: CUDADeviceConfiguration
+  let gpu: GPU
+  private(set) var loaded: Loaded?
 
   /// What a loaded program became.
-  private struct Loaded {
+  struct Loaded {
     var program: Program
     var lowering: Lowering
     var step: StepBuffer
@@ -142,23 +142,27 @@ package final class CUDADevice: Device {
 
   package func begin(_ plan: StepPlan) throws(DeviceError) {
     guard let loaded else { return check(false, "the device is not loaded") }
-    do throws(CUDAError) {
-      gpu.step = plan.id
-      try loaded.step.fill(plan)
-      for launch in loaded.lowering.beginning { try launch.queue(on: gpu, counts(loaded)) }
-    } catch {
+    do throws(CUDAError) { try beginStep(plan, loaded) } catch {
       throw DeviceError(error.code, error.message)
     }
   }
 
+  func beginStep(_ plan: StepPlan, _ loaded: Loaded) throws(CUDAError) {
+    gpu.step = plan.id
+    try loaded.step.fill(plan)
+    for launch in loaded.lowering.beginning { try launch.queue(on: gpu, counts(loaded)) }
+  }
+
   package func run(_ operations: Range<Int>) throws(DeviceError) {
     guard let loaded else { return check(false, "the device is not loaded") }
-    let counts = counts(loaded)
-    do throws(CUDAError) {
-      for launch in loaded.lowering.list.range(operations) { try launch.queue(on: gpu, counts) }
-    } catch {
+    do throws(CUDAError) { try queue(operations, loaded) } catch {
       throw DeviceError(error.code, error.message)
     }
+  }
+
+  func queue(_ operations: Range<Int>, _ loaded: Loaded) throws(CUDAError) {
+    let counts = counts(loaded)
+    for launch in loaded.lowering.list.range(operations) { try launch.queue(on: gpu, counts) }
   }
 
   private func counts(_ loaded: Loaded) -> Launch.Counts {

@@ -9,6 +9,7 @@ struct KernelSet {
   let route, groupExperts, combineExperts: GPU.Kernel
   let swiglu, add, join, selectOutputs: GPU.Kernel
   let pack, packBlockScales, narrow: GPU.Kernel
+  let measureRead, measureMatrices: GPU.Kernel
   /// For each format (by its raw value), for each of `ProductLaunch.tokens`.
   private let products: [[GPU.Kernel]]
 
@@ -47,6 +48,8 @@ struct KernelSet {
     pack = try kernel("pack")
     packBlockScales = try kernel("pack_block_scales")
     narrow = try kernel("narrow")
+    measureRead = try kernel("measure_read")
+    measureMatrices = try kernel("measure_matrices")
     var products: [[GPU.Kernel]] = []
     for (_, name) in Self.formats {
       var kernels: [GPU.Kernel] = []

@@ -73,6 +73,13 @@ struct Lowering {
 
   func cache(_ id: CacheID) -> UInt64 { caches[id.index] }
 
+  func zeroCaches(on gpu: GPU) throws(CUDAError) {
+    let tokens = capacity.blockCount * capacity.blockTokens
+    for (place, shape) in zip(caches, program.caches) {
+      try gpu.zero(place, byteCount: tokens * shape.width * CUDABudget.cacheElementBytes)
+    }
+  }
+
   func space(of value: ValueID) -> RowSpace { program[value].rows }
 
   static func index(_ space: RowSpace) -> Int32 { space == .tokens ? 0 : 1 }

@@ -36,6 +36,7 @@ struct DriverFunctions {
   let destroyEvent: @convention(c) (Handle) -> Status
   let recordEvent: @convention(c) (Handle, Handle?) -> Status
   let synchronizeEvent: @convention(c) (Handle) -> Status
+  let elapsedTime: @convention(c) (UnsafeMutablePointer<Float>, Handle, Handle) -> Status
   let loadModule: @convention(c) (UnsafeMutablePointer<Handle?>, UnsafeRawPointer) -> Status
   let unloadModule: @convention(c) (Handle) -> Status
   let moduleFunction:
@@ -77,6 +78,7 @@ struct DriverFunctions {
     destroyEvent = try find("cuEventDestroy_v2")
     recordEvent = try find("cuEventRecord")
     synchronizeEvent = try find("cuEventSynchronize")
+    elapsedTime = try find("cuEventElapsedTime_v2")
     loadModule = try find("cuModuleLoadData")
     unloadModule = try find("cuModuleUnload")
     moduleFunction = try find("cuModuleGetFunction")

@@ -125,10 +125,10 @@ package final class GPU {
     fileprivate let event: UnsafeMutableRawPointer
   }
 
-  package func makeFence() throws(CUDAError) -> Fence {
+  /// - Parameter isTimed: whether `seconds` is asked of it, which costs.
+  package func makeFence(isTimed: Bool = false) throws(CUDAError) -> Fence {
     var event: UnsafeMutableRawPointer?
-    // 2: without a time, which costs.
-    try expect(driver.functions.createEvent(&event, 2), "cuEventCreate")
+    try expect(driver.functions.createEvent(&event, isTimed ? 0 : 2), "cuEventCreate")
     guard let event else { throw CUDAError(.internal, "\(place): cuEventCreate gave nothing") }
     fences.append(event)
     return Fence(event: event)
@@ -141,6 +141,15 @@ package final class GPU {
 
   package func wait(for fence: Fence) throws(CUDAError) {
     try expect(driver.functions.synchronizeEvent(fence.event), "cuEventSynchronize")
+  }
+
+  /// Waits for both, and gives the time between them.
+  package func seconds(from start: Fence, to end: Fence) throws(CUDAError) -> Double {
+    try wait(for: end)
+    var milliseconds: Float = 0
+    try expect(
+      driver.functions.elapsedTime(&milliseconds, start.event, end.event), "cuEventElapsedTime")
+    return Double(milliseconds) / 1_000
   }
 
   // MARK: Kernels

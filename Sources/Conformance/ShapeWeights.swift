@@ -4,8 +4,8 @@ package import Program
 internal import Support
 
 /// Random weights of any size: every tensor is some bytes of one buffer, from a place that follows
-/// from its name. Matrices are bfloat16 or FP8 in blocks of 128 × 128, of a size that keeps the size
-/// of what they map; vectors are 32-bit floats.
+/// from its name. Matrices are bfloat16 or FP8 in blocks of 128 × 128, of a size that keeps the
+/// size of what they map; vectors are 32-bit floats.
 package struct ShapeWeights: WeightSource {
   /// How the matrices of linears and experts are stored.
   package enum Storage: Sendable { case bf16, fp8 }

@@ -9,7 +9,7 @@ import Glibc
 
   static let subcommands: [any Subcommand.Type] = [
     Serve.self, Chat.self, Generate.self, Logits.self, Tokenize.self, Bench.self, Quantize.self,
-    Verify.self, Plan.self, TopologyShow.self,
+    Verify.self, Profile.self, Plan.self, TopologyShow.self,
   ]
 
   static func main() {

@@ -13,7 +13,8 @@ extension EndToEnd {
       let names = help.output.split(separator: "\n").filter { $0.hasPrefix("  ") }
         .compactMap { $0.split(separator: " ").first.map(String.init) }
       let known = [
-        "serve", "chat", "generate", "logits", "tokenize", "bench", "quantize", "plan",
+        "serve", "chat", "generate", "logits", "tokenize", "bench", "quantize", "verify", "profile",
+        "plan",
         "topology",
       ]
       for name in known { #expect(names.contains(name)) }
@@ -65,7 +66,9 @@ extension EndToEnd {
       (["tokenize", "--model", "a", "--decode", "-1"], "--decode holds '-1'"),
       (["quantize", "--model", "a", "--out", "b"], "--precision is required"),
       (["quantize", "--model", "a", "--precision", "w8"], "--out is required"),
-      (["quantize", "--model", "a", "--out", "b", "--precision", "f32"], "expected w8, w4 or auto"),
+      (
+        ["quantize", "--model", "a", "--out", "b", "--precision", "f32"], "expected w8, w4 or auto"
+      ),
       (["plan", "--model", "a", "--format", "xml"], "--format is 'xml'"),
       (["plan", "--model", "a", "--bandwidth", "0"], "--bandwidth"),
       (["topology", "--format=yaml"], "--format is 'yaml'"),

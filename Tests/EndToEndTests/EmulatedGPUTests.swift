@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import Foundation
+import Support
 import TestSupport
 import Testing
 
@@ -51,6 +52,44 @@ extension EndToEnd {
           + ["--precision", "fp8", "--prompt", "1 + 1", "--max-tokens", "4", "--temperature", "0"])
       #expect(result.status == 0, "\(result.errors)")
       #expect(!result.output.isEmpty)
+    }
+
+    @Test func `verify finds each operation right, in each precision`() throws {
+      let result = try run(
+        [], ["verify", "--device", "cuda:0", "--shapes", "tiny-v3", "--rows", "9"])
+      #expect(result.status == 0, "\(result.errors)")
+      for precision in ["bf16", "fp8", "w8", "w4"] {
+        for subject in ["latentAttention: error", "experts: error", "same bits in chunks"] {
+          #expect(result.output.contains("ok    tiny-v3 \(precision) \(subject)"))
+        }
+      }
+      #expect(!result.output.contains("WRONG"))
+    }
+
+    @Test func `profile says where a step's time goes`() throws {
+      let folder = try TemporaryDirectory()
+      let result = try run(
+        [],
+        ["profile", "--model", "shape:tiny-qwen", "--batch", "2", "--context", "20"]
+          + ["--repeats", "2", "--json", folder.path("profile.json")])
+      #expect(result.status == 0, "\(result.errors)")
+      #expect(result.output.contains("attention") && result.output.contains("of limit"))
+      let text = try String(contentsOfFile: folder.path("profile.json"), encoding: .utf8)
+      let line = try #require(
+        try Array(text.utf8).withUnsafeBytes { try JSON(parsing: $0) }.objectValue)
+      #expect(line["batch"]?.integerValue == 2)
+      #expect(line["fraction_of_limit"]?.numberValue ?? 0 > 0)
+    }
+
+    @Test func `bench takes a shape in place of a model`() throws {
+      let result = try run(
+        [],
+        ["bench", "--model", "shape:tiny-qwen", "--device", "cuda", "--precision", "w4"]
+          + ["--batch", "2", "--prompt", "8", "--generate", "3"])
+      #expect(result.status == 0, "\(result.errors)")
+      #expect(result.output.contains("\"batch\":2"))
+      let wrong = try run([], ["bench", "--model", "shape:abacus", "--device", "cuda"])
+      #expect(wrong.status == 2 && wrong.errors.contains("'abacus'"), "\(wrong.errors)")
     }
 
     /// What the environment says, the device that is asked for, and what the message says.

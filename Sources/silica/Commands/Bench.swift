@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import CPUDevice
+import CUDADevice
 import Checkpoint
 import Engine
 import Program
@@ -24,9 +25,11 @@ enum Bench: Subcommand {
   static let discussion = """
     Prompts are random token ids, different for each sequence. `prefill_tokens_per_s` counts from
     the start until the last sequence has its first token, `decode_tokens_per_s` from there to the
-    end. `fraction_of_memory_bandwidth` relates the weights that a decode step reads to the read
-    bandwidth measured in the same run with as many threads; a model that fits into the caches can
-    exceed it. `load_s` is the time until the model could take its first request.
+    end. `fraction_of_memory_bandwidth` relates the weights (on a GPU also keys and values) that a
+    decode step reads to the read bandwidth measured in the same run, on a CPU with as many threads;
+    a model that fits into the caches can exceed it. `load_s` is the time until the model could take
+    its first request. `--model shape:NAME` has random weights in the shape of a published model:
+    qwen-7b, llama-8b, v2-lite, v3, or NAME/LAYERS for its first layers.
     `--model synthetic` shows what a step costs beside the model.
 
     example:
@@ -42,17 +45,14 @@ enum Bench: Subcommand {
     options.batchMax = max(batches.max() ?? 1, arguments.has("--max-batch") ? options.batchMax : 1)
     let model = try LoadedModel(options)
     defer { model.engine.shutdown() }
-    let bandwidth = MemoryBandwidth.measure(
-      threads: options.threads ?? model.topology.cores.count
-    ).bytesPerSecond
-    let traffic = try WeightTraffic(
-      model.program, from: model.weights, precision: options.cpuPrecision)
+    let memory = try BenchMemory(model)
+    let bandwidth = memory.bytesPerSecond
     var table = Table(
       header: ["batch", "prefill t/s", "decode t/s", "step ms p50", "share of bandwidth"])
     for batch in batches {
       let run = try BenchRun(
         engine: model.engine, batch: batch, promptCount: prompt, generateCount: generate)
-      let bytes = traffic.bytesPerStep(rows: batch)
+      let bytes = memory.bytesPerStep(rows: batch, context: prompt + generate / 2)
       let share = Double(bytes) / (run.stepMilliseconds / 1_000) / bandwidth
       if format == "table" {
         table.rows.append(
@@ -78,4 +78,39 @@ enum Bench: Subcommand {
   }
 
   private static func rounded(_ value: Double) -> String { "\((value * 1_000).rounded() / 1_000)" }
+}
+
+/// What memory a benchmark's model is read from, and how much of it a step reads.
+private struct BenchMemory {
+  private enum Traffic {
+    case cpu(WeightTraffic)
+    case cuda(CUDATraffic)
+  }
+
+  let bytesPerSecond: Double
+  private let traffic: Traffic
+
+  init(_ model: LoadedModel) throws {
+    let options = model.options
+    guard case .cuda(let gpu) = options.device else {
+      bytesPerSecond =
+        MemoryBandwidth.measure(
+          threads: options.threads ?? model.topology.cores.count
+        ).bytesPerSecond
+      traffic = .cpu(
+        try WeightTraffic(
+          model.program, from: model.weights, precision: options.cpuPrecision))
+      return
+    }
+    bytesPerSecond = try CUDADevice(CUDADeviceConfiguration(gpu: gpu ?? 0)).limits().bytesPerSecond
+    traffic = .cuda(
+      try CUDATraffic(model.program, from: model.weights, precision: options.cudaPrecision))
+  }
+
+  func bytesPerStep(rows: Int, context: Int) -> Int {
+    switch traffic {
+    case .cpu(let traffic): traffic.bytesPerStep(rows: rows)
+    case .cuda(let traffic): traffic.bytesPerStep(rows: rows, context: context)
+    }
+  }
 }

@@ -159,8 +159,8 @@ private struct VerifiedModel {
     return checks
   }
 
-  /// What a format costs a single matrix (see Docs/quality.md), with room; else what sums in another
-  /// order, and keys and values in bfloat16, cost.
+  /// What a format costs a single matrix (see Docs/quality.md), with room; else what sums in
+  /// another order, and keys and values in bfloat16, cost.
   private static func bound(_ operation: String, _ precision: String) -> Float {
     switch operation {
     case "linear", "experts":

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package import Program
+
+/// The bytes that a step reads of weights, keys and values: what it takes at least, over the
+/// memory's bandwidth.
+package struct CUDATraffic: Hashable, Sendable {
+  private let program: Program
+  /// Of each operation, all that it has.
+  private let weightBytes: [Int]
+
+  /// Looks at how the weights are stored; loads none of them.
+  package init(
+    _ program: Program, from source: any WeightSource, precision: CUDAPrecision
+  ) throws(WeightError) {
+    self.program = program
+    var bytes: [Int] = []
+    for operation in program.operations {
+      bytes.append(try CUDABudget.bytes(of: operation, source, precision))
+    }
+    weightBytes = bytes
+  }
+
+  /// Of one operation, in a step of so many rows that each see `context` keys. Of routed experts, as
+  /// many as are hit if every row chooses at random.
+  package func bytes(ofOperation index: Int, rows: Int, context: Int) -> Int {
+    switch program.operations[index] {
+    case .embed(let op):
+      return weightBytes[index] / max(1, op.table.rows) * rows
+    case .experts(let op):
+      let share = Double(program[op.routing].width) / Double(op.experts.count)
+      var missed = 1.0
+      for _ in 0..<rows { missed *= 1 - share }
+      return Int(Double(weightBytes[index]) * (1 - missed))
+    case .attention(let op):
+      return rows * context * program[op.cache].width * CUDABudget.cacheElementBytes
+    case .latentAttention(let op):
+      return rows * context * program[op.cache].width * CUDABudget.cacheElementBytes
+    default:
+      return weightBytes[index]
+    }
+  }
+
+  package func bytesPerStep(rows: Int, context: Int) -> Int {
+    program.operations.indices.reduce(0) {
+      $0 + bytes(ofOperation: $1, rows: rows, context: context)
+    }
+  }
+}
