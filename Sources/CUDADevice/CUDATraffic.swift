@@ -21,8 +21,8 @@ package struct CUDATraffic: Hashable, Sendable {
     weightBytes = bytes
   }
 
-  /// Of one operation, in a step of so many rows that each see `context` keys. Of routed experts, as
-  /// many as are hit if every row chooses at random.
+  /// Of one operation, in a step of so many rows that each see `context` keys. Of routed experts,
+  /// as many as are hit if every row chooses at random.
   package func bytes(ofOperation index: Int, rows: Int, context: Int) -> Int {
     switch program.operations[index] {
     case .embed(let op):
