@@ -25,6 +25,9 @@ package final class CUDADevice: Device {
     var step: StepBuffer
     var transfer: UnsafeMutableRawBufferPointer
     var formats: String
+    let graphs: StepGraphs
+    /// Rows that there is memory for.
+    var most: Launch.Counts
   }
 
   /// Pinned memory through which values are read and written, at most so much at once.
@@ -91,7 +94,9 @@ package final class CUDADevice: Device {
     let transfer = try gpu.allocatePinned(Self.transferBytes(program, filled.values, capacity))
     return Loaded(
       program: program, lowering: filled, step: step, transfer: transfer,
-      formats: loader.formatsInUse.sorted().joined(separator: " and "))
+      formats: loader.formatsInUse.sorted().joined(separator: " and "),
+      graphs: StepGraphs(isEnabled: configuration.usesGraphs),
+      most: Launch.Counts(tokens: capacity.rowCountMax, outputs: capacity.outputCountMax))
   }
 
   /// The one piece of memory; an error says what it was for and what would make it smaller.
@@ -162,7 +167,13 @@ package final class CUDADevice: Device {
 
   func queue(_ operations: Range<Int>, _ loaded: Loaded) throws(CUDAError) {
     let counts = counts(loaded)
-    for launch in loaded.lowering.list.range(operations) { try launch.queue(on: gpu, counts) }
+    let launches = loaded.lowering.list.range(operations)
+    if operations == loaded.program.operations.indices,
+      try loaded.graphs.queue(launches, on: gpu, counts, most: loaded.most)
+    {
+      return
+    }
+    for launch in launches { try launch.queue(on: gpu, counts) }
   }
 
   private func counts(_ loaded: Loaded) -> Launch.Counts {

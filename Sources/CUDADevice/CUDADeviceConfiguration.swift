@@ -27,13 +27,18 @@ package struct CUDADeviceConfiguration: Hashable, Sendable {
   /// The kernels' file; nil: where `KernelFile` finds it.
   package var kernelPath: String?
 
+  /// Whether a whole step of few rows is queued by one call; nil: unless `SILICA_CUDA_GRAPHS` is
+  /// "off". It changes no bit.
+  package var usesGraphs: Bool?
+
   package init(
     gpu: Int = 0, precision: CUDAPrecision = .auto, driverPath: String? = nil,
-    kernelPath: String? = nil
+    kernelPath: String? = nil, usesGraphs: Bool? = nil
   ) {
     self.gpu = gpu
     self.precision = precision
     self.driverPath = driverPath
     self.kernelPath = kernelPath
+    self.usesGraphs = usesGraphs
   }
 }

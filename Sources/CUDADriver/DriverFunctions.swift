@@ -36,6 +36,12 @@ struct DriverFunctions {
   let destroyEvent: @convention(c) (Handle) -> Status
   let recordEvent: @convention(c) (Handle, Handle?) -> Status
   let synchronizeEvent: @convention(c) (Handle) -> Status
+  let beginCapture: @convention(c) (Handle, Int32) -> Status
+  let endCapture: @convention(c) (Handle, UnsafeMutablePointer<Handle?>) -> Status
+  let instantiateGraph: @convention(c) (UnsafeMutablePointer<Handle?>, Handle, UInt64) -> Status
+  let launchGraph: @convention(c) (Handle, Handle) -> Status
+  let destroyGraph: @convention(c) (Handle) -> Status
+  let destroyExecutableGraph: @convention(c) (Handle) -> Status
   let elapsedTime: @convention(c) (UnsafeMutablePointer<Float>, Handle, Handle) -> Status
   let loadModule: @convention(c) (UnsafeMutablePointer<Handle?>, UnsafeRawPointer) -> Status
   let unloadModule: @convention(c) (Handle) -> Status
@@ -78,6 +84,12 @@ struct DriverFunctions {
     destroyEvent = try find("cuEventDestroy_v2")
     recordEvent = try find("cuEventRecord")
     synchronizeEvent = try find("cuEventSynchronize")
+    beginCapture = try find("cuStreamBeginCapture_v2")
+    endCapture = try find("cuStreamEndCapture")
+    instantiateGraph = try find("cuGraphInstantiateWithFlags")
+    launchGraph = try find("cuGraphLaunch")
+    destroyGraph = try find("cuGraphDestroy")
+    destroyExecutableGraph = try find("cuGraphExecDestroy")
     elapsedTime = try find("cuEventElapsedTime_v2")
     loadModule = try find("cuModuleLoadData")
     unloadModule = try find("cuModuleUnload")

@@ -15,6 +15,7 @@ package final class GPU {
   private var pinned: [UnsafeMutableRawPointer] = []
   private var modules: [UnsafeMutableRawPointer] = []
   private var fences: [UnsafeMutableRawPointer] = []
+  private var graphs: [UnsafeMutableRawPointer] = []
   /// The step that is on its way, for messages; nil while loading.
   package var step: UInt64?
   /// What was launched last: a fault shows at some later call.
@@ -42,6 +43,7 @@ package final class GPU {
     let functions = driver.functions
     _ = functions.setContext(context)
     _ = functions.synchronizeStream(stream)
+    for graph in graphs { _ = functions.destroyExecutableGraph(graph) }
     for fence in fences { _ = functions.destroyEvent(fence) }
     for memory in pinned { _ = functions.freePinned(memory) }
     for address in allocations { _ = functions.free(address) }
@@ -213,6 +215,40 @@ package final class GPU {
       kernel.function, UInt32(x), UInt32(y), UInt32(z), kernel.threads, 1, 1, kernel.sharedBytes,
       stream, &parameter, nil)
     if status != 0 { try expect(status, "cuLaunchKernel of \(kernel.name)") }
+  }
+
+  // MARK: Graphs
+
+  /// Kernels that are queued by one call.
+  package struct Graph {
+    fileprivate let executable: UnsafeMutableRawPointer
+  }
+
+  /// Notes the kernels that `body` queues, in place of queueing them.
+  package func capture(_ body: () throws(CUDAError) -> Void) throws(CUDAError) -> Graph {
+    let functions = driver.functions
+    // 1: what other threads do meanwhile is no concern of this queue.
+    try expect(functions.beginCapture(stream, 1), "cuStreamBeginCapture")
+    var failure: CUDAError?
+    do throws(CUDAError) { try body() } catch { failure = error }
+    var graph: UnsafeMutableRawPointer?
+    let status = functions.endCapture(stream, &graph)
+    if let failure { throw failure }
+    try expect(status, "cuStreamEndCapture")
+    guard let graph else { throw CUDAError(.internal, "\(place): cuStreamEndCapture gave nothing") }
+    defer { _ = functions.destroyGraph(graph) }
+    var executable: UnsafeMutableRawPointer?
+    try expect(functions.instantiateGraph(&executable, graph, 0), "cuGraphInstantiate")
+    guard let executable else {
+      throw CUDAError(.internal, "\(place): cuGraphInstantiate gave nothing")
+    }
+    graphs.append(executable)
+    return Graph(executable: executable)
+  }
+
+  package func launch(_ graph: Graph) throws(CUDAError) {
+    lastKernel = "(any of a step's graph)"
+    try expect(driver.functions.launchGraph(graph.executable, stream), "cuGraphLaunch")
   }
 
   // MARK: Errors

@@ -55,6 +55,22 @@ import Testing
     }
   }
 
+  /// Steps of 1, 5, 37 and again 5 rows: graphs with rows to spare, and one that is used again.
+  @Test func `graphs change no bit`() throws {
+    let golden = try SyntheticCheckpoint("v3")
+    let checkpoint = try Checkpoint(directory: golden.directory)
+    let program = try Model.program(for: checkpoint)
+    var runs = try [true, false].map { usesGraphs in
+      try CPUModelRun(program, checkpoint, on: try EmulatedGPU.device(.w8, usesGraphs: usesGraphs))
+    }
+    for (sequence, chunk) in [1, 5, 37, 5].enumerated() {
+      let logits = try runs.indices.map {
+        try runs[$0].logits(of: golden.prompt, chunk: chunk, sequence: sequence)
+      }
+      #expect(bitsEqual(logits[0], logits[1]), "chunks of \(chunk)")
+    }
+  }
+
   @Test(arguments: OperationCase.all.filter(\.hasAttention), [2, 8])
   func `slices of the keys merge to the whole`(operation: OperationCase, count: Int) throws {
     let weights = RandomWeights(type: .bfloat16)
