@@ -42,7 +42,7 @@ INLINE int32_t sum_lanes(v16i v) {
   return sum;
 }
 
-#if CK_DOT == CK_DOT_VNNI
+#if CK_DOT == CK_DOT_VNNI || CK_DOT == CK_DOT_VNNI_256
 
 typedef v64u weight_words;
 typedef v16i code_words;
@@ -50,7 +50,16 @@ typedef v16i code_words;
 INLINE weight_words prepare_weights(v64u w) { return w; }
 INLINE code_words prepare_codes(int32_t word) { return (v16i)(word); }
 INLINE v16i dot4(v16i sums, weight_words w, code_words x) {
+#if CK_DOT == CK_DOT_VNNI
   return (v16i)_mm512_dpbusd_epi32((__m512i)sums, (__m512i)w, (__m512i)x);
+#else
+  typedef int32_t v8i __attribute__((ext_vector_type(8)));
+  const v8i low =
+      (v8i)_mm256_dpbusd_avx_epi32((__m256i)sums.lo, (__m256i)w.lo, (__m256i)x.lo);
+  const v8i high =
+      (v8i)_mm256_dpbusd_avx_epi32((__m256i)sums.hi, (__m256i)w.hi, (__m256i)x.hi);
+  return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+#endif
 }
 
 #else

@@ -14,6 +14,7 @@
 #define CK_DOT_PAIRS_256 1
 #define CK_DOT_PAIRS_512 2
 #define CK_DOT_VNNI 3
+#define CK_DOT_VNNI_256 4
 
 #define INLINE static inline __attribute__((always_inline))
 

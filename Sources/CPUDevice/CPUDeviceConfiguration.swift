@@ -25,7 +25,7 @@ package enum CPUPrecision: String, Hashable, Sendable, CaseIterable {
 
 /// Which vector instructions the kernels use.
 package enum CPULevel: String, Hashable, Sendable, CaseIterable {
-  case portable, avx2, avx512, avx512vnni
+  case portable, avx2, avx2vnni, avx512, avx512vnni
 
   /// The levels that this machine runs, the best last.
   package static var available: [CPULevel] { allCases.filter { $0.kernels != nil } }
@@ -34,6 +34,7 @@ package enum CPULevel: String, Hashable, Sendable, CaseIterable {
     switch self {
     case .portable: ck_kernels_of(CK_PORTABLE)
     case .avx2: ck_kernels_of(CK_AVX2)
+    case .avx2vnni: ck_kernels_of(CK_AVX2_VNNI)
     case .avx512: ck_kernels_of(CK_AVX512)
     case .avx512vnni: ck_kernels_of(CK_AVX512_VNNI)
     }

@@ -369,7 +369,9 @@ typedef struct {
   ck_kernel gemms, quantize, norm, attention, swiglu, add, rope, combine, read;
 } ck_kernels;
 
-typedef enum { CK_PORTABLE, CK_AVX2, CK_AVX512, CK_AVX512_VNNI, CK_LEVELS } ck_level;
+typedef enum { 
+  CK_PORTABLE, CK_AVX2, CK_AVX2_VNNI, CK_AVX512, CK_AVX512_VNNI, CK_LEVELS
+} ck_level;
 
 /// The kernels of a level; NULL where this machine (or its operating system) lacks it.
 const ck_kernels *ck_kernels_of(ck_level level);

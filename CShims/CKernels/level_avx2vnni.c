@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// Kernels for x86-64 with AVX2, FMA and AVX-VNNI: integer dot products in registers of 32 bytes, of
+// processors without AVX-512.
+#if defined(__x86_64__)
+#pragma clang attribute push(__attribute__((target("avx2,avxvnni,fma,f16c"))), apply_to = function)
+#define CK_HAS_FMA 1
+#define CK_ROWS 6
+#define CK_PANELS(rows) ((rows) == 1 ? 4 : (rows) <= 3 ? 2 : 1)
+#define CK_DOT CK_DOT_VNNI_256
+#define CK_CODE_ROWS 4
+#define CK_CODE_TILE 4
+#define CK_CODE_PANELS(rows) ((rows) == 1 ? 2 : 1)
+#define CK_NIBBLE_ROWS 4
+#define CK_BLOCK_ROWS 4
+#define CK_KEYS 1
+#define CK_LEVEL_NAME "avx2vnni"
+#define CK_LEVEL_TABLE ck_kernels_avx2vnni
+#include "body_table.h"
+#pragma clang attribute pop
+#endif
