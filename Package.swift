@@ -108,6 +108,10 @@ let package = Package(
     .target(
       name: "TestSupport", dependencies: ["Support"], path: "Tests/TestSupport",
       swiftSettings: settings),
+    // Counts allocations; links malloc of its own into the test program.
+    .target(
+      name: "CAllocations", path: "Tests/CAllocations",
+      cSettings: [.unsafeFlags(["-Wall", "-Wextra"])]),
     tests("SupportTests", ["Support"]),
     tests("TopologyTests", ["Support", "Topology"]),
     // Compares with Python, and runs the plugin.
@@ -125,7 +129,7 @@ let package = Package(
       "DeviceTests",
       [
         "Support", "Program", "Checkpoint", "Models", "Step", "Device", "CPUDevice", "CUDADriver",
-        "CUDADevice", "Conformance",
+        "CUDADevice", "Conformance", "CAllocations",
       ], exclude: ["Goldens"]),
     tests(
       "SyntheticTests",

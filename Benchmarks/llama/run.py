@@ -16,6 +16,8 @@ import statistics
 import subprocess
 import sys
 
+import gguf
+
 HERE = pathlib.Path(__file__).resolve().parent
 RESULTS = HERE.parent / "results"
 # Precision of Silica, format of llama.cpp.
@@ -47,6 +49,12 @@ def llama(arguments, folder, kind):
     return decode, decode[0]["prefill_tokens_per_s"]
 
 
+def bytes_of_step(path):
+    """Bytes of weights that llama.cpp reads for a token of a dense model: all but embeddings."""
+    return sum(int(tensor.n_bytes) for tensor in gguf.GGUFReader(path).tensors
+               if tensor.name != "token_embd.weight" and "_exps" not in tensor.name)
+
+
 def measure(arguments, shape):
     """{(engine, format): {"prefill": [...], "steps": {batch: [...]}, "device": …}}"""
     folder = arguments.folder / shape
@@ -58,13 +66,16 @@ def measure(arguments, shape):
                 print(f"{shape}: round {turn + 1} of {arguments.rounds}, {engine} {name}",
                       file=sys.stderr, flush=True)
                 decode, prefill = run(arguments, folder, name)
-                entry = results.setdefault((engine, name), dict(prefill=[], steps={}, share=[]))
+                entry = results.setdefault((engine, name), dict(prefill=[], steps={}, bandwidth=[]))
                 entry["device"] = decode[0]["device"]
                 entry["prefill"].append(prefill)
                 for line in decode:
                     entry["steps"].setdefault(line["batch"], []).append(line["step_ms_p50"])
                 if engine == "silica":
-                    entry["share"].append(decode[0]["fraction_of_memory_bandwidth"])
+                    entry["bytes"] = decode[0]["weight_bytes_per_step"]
+                    entry["bandwidth"].append(decode[0]["memory_bandwidth_bytes_per_s"])
+                elif shape == "dense":
+                    entry["bytes"] = bytes_of_step(folder / f"{name}.gguf")
     return results
 
 
@@ -76,14 +87,22 @@ def summary(results):
                    prefill_tokens_per_s=statistics.median(entry["prefill"]),
                    step_ms={b: statistics.median(v) for b, v in entry["steps"].items()},
                    extremes_ms={b: [min(v), max(v)] for b, v in entry["steps"].items()})
-        if entry["share"]:
-            row["share_of_bandwidth_at_batch_1"] = statistics.median(entry["share"])
+        # Each round's own: what a machine reads may change within the hour.
+        if entry["bandwidth"]:
+            row["read_bandwidth_gb_per_s"] = [b / 1e9 for b in entry["bandwidth"]]
+        if "bytes" in entry and 1 in entry["steps"]:
+            row["batch_1_bytes"] = entry["bytes"]
+            row["batch_1_gb_per_s"] = [entry["bytes"] / ms / 1e6 for ms in entry["steps"][1]]
         rows.append(row)
     return rows
 
 
 def speed(row, batch):
     return 1e3 * batch / row["step_ms"][batch]
+
+
+def listed(values):
+    return ", ".join(f"{value:.1f}" for value in values)
 
 
 def table(shape, rows):
@@ -106,10 +125,12 @@ def table(shape, rows):
             cells.append(cell)
         out.append("| " + " | ".join([f"{row['engine']} {row['format']}"] + cells) + " |")
     for row in rows:
-        if "share_of_bandwidth_at_batch_1" in row:
-            out.append(f"\n{row['format']}: at batch 1 "
-                       f"{100 * row['share_of_bandwidth_at_batch_1']:.0f} % of the read bandwidth "
-                       "measured beside it")
+        if "batch_1_bytes" in row:
+            out.append(f"\n{row['engine']} {row['format']}: a step of batch 1 reads "
+                       f"{row['batch_1_bytes'] / 1e9:.2f} GB of weights, "
+                       f"{listed(row['batch_1_gb_per_s'])} GB/s in the rounds"
+                       + (f"; reading alone, beside it: {listed(row['read_bandwidth_gb_per_s'])}"
+                          if "read_bandwidth_gb_per_s" in row else ""))
     out += ["", peers[0]["device"], ""]
     return "\n".join(out)
 

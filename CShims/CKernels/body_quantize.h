@@ -7,9 +7,7 @@
 #include "vector.h"
 
 /// Activations to codes: x ≈ scale · code, scale = largest |x| of the group / 127.
-static void quantize_group(const float *x, int64_t count, int8_t *codes, ck_code_group *group) {
-  float values[CK_CODE_GROUP] = {0};
-  memcpy(values, x, (size_t)count * sizeof(float));
+static void quantize_group(const float *values, int8_t *codes, ck_code_group *group) {
   v16i largest = (v16i)(0);
   for (int i = 0; i < CK_CODE_GROUP; i += 16) {
     // As bits, magnitudes are in order, NaN and infinity above all.
@@ -53,9 +51,11 @@ static void run_quantize(const void *arguments, const ck_step *step, ck_worker *
     const int64_t end = first + QUANTIZE_GROUPS < groups ? first + QUANTIZE_GROUPS : groups;
     for (int64_t group = first; group < end; group++) {
       const int64_t column = group * CK_CODE_GROUP, left = q->width - column;
+      const float *values = q->input + row * q->input_stride + column;
+      float last[CK_CODE_GROUP] = {0};
+      if (left < CK_CODE_GROUP) values = memcpy(last, values, (size_t)left * sizeof(float));
       quantize_group(
-          q->input + row * q->input_stride + column, left < CK_CODE_GROUP ? left : CK_CODE_GROUP,
-          q->codes.codes + (row * groups + group) * CK_CODE_GROUP,
+          values, q->codes.codes + (row * groups + group) * CK_CODE_GROUP,
           q->codes.groups + row * groups + group);
     }
   }
