@@ -26,9 +26,10 @@ struct AdmittedSequence: Sendable {
 
 /// The names of limits of the engine that no configuration changes.
 enum EngineLimits {
-  /// Sequences that are sampled before their readers may send what they got. Fewer bring the first
-  /// token out sooner, and cost all others a little.
-  static let portionSequencesMax = 4
+  /// Sequences that are sampled before their readers may send what they got; each portion of a step
+  /// is a quarter larger than the one before. Fewer bring the first token out sooner, and cost all
+  /// others a little.
+  static let portionSequencesMin = 4
   /// Commands between two turns of the engine's loop. Submissions are bounded more tightly by the
   /// waiting queue; the room beyond is for their cancellations.
   static let commandCountMax = 8192

@@ -98,10 +98,13 @@ extension EngineLoop: StepObserver {
   /// Delivers what the step has made, a portion at a time: while a reader writes what it got, the
   /// rest is sampled. A reader that does not read here gets the rest at once.
   private func tellResults() {
-    var told = tell(atMost: EngineLimits.portionSequencesMax)
+    // Each portion delays what is after it, so it may be larger the more has gone before.
+    var portion = EngineLimits.portionSequencesMin
+    var told = tell(atMost: portion)
     while let sink = told.popLast() {
       let hasRead = sink.wakeReaderOrRead {
-        let more = tell(atMost: EngineLimits.portionSequencesMax)
+        portion += portion / 4
+        let more = tell(atMost: portion)
         told += more.filter { new in new !== sink && !told.contains { $0 === new } }
         return !more.isEmpty
       }
