@@ -54,6 +54,14 @@ extension EndToEnd {
       #expect(!result.output.isEmpty)
     }
 
+    @Test func `topology lists the GPUs`() throws {
+      let table = try run(["SILICA_EMULATED_GPUS=3"], ["topology"])
+      #expect(table.output.contains("  cuda:2 (emulated GPU 2, 1.0 GiB)\n"), "\(table.output)")
+      let result = try run([], ["topology", "--format", "json"])
+      let devices = try #require(try result.json.objectValue?["devices"]?.objectValue)
+      #expect(devices["cuda"]?.arrayValue?.count == 2)
+    }
+
     @Test func `verify finds each operation right, in each precision`() throws {
       let result = try run(
         [], ["verify", "--device", "cuda:0", "--shapes", "tiny-v3", "--rows", "9"])

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import CUDADriver
 import Support
 import Topology
 
@@ -39,6 +40,12 @@ enum TopologyShow: Subcommand {
     Console.out(nodes.text)
     Console.out("\navailable memory: \(ByteCount.text(topology.availableMemoryBytes))\n")
     Console.out("devices: reference; cpu (\(MachineTopology.cpuLevels.joined(separator: ", ")))\n")
+    for gpu in MachineTopology.gpus {
+      let node = gpu.node.map { ", node \($0)" } ?? ""
+      Console.out(
+        "  \(gpu.name) (\(gpu.properties.name), "
+          + "\(ByteCount.text(gpu.properties.memoryBytes))\(node))\n")
+    }
     for note in topology.notes { Console.out("note: \(note)\n") }
   }
 }
