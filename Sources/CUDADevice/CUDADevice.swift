@@ -107,12 +107,12 @@ package final class CUDADevice: Device {
       return try gpu.allocate(layout.used)
     } catch  where error.code == .resourceExhausted {
       let parts = DeviceArena.Use.allCases.map { use in
-        "\(ByteText.text(layout.bytes[use] ?? 0)) for \(use.rawValue)"
+        "\(ByteCount.text(layout.bytes[use] ?? 0)) for \(use.rawValue)"
       }
       throw CUDAError(
         .resourceExhausted,
-        "cuda:\(configuration.gpu) has \(ByteText.text(free)) of memory free; needed are "
-          + "\(ByteText.text(layout.used)): \(parts.joined(separator: ", ")). A smaller "
+        "cuda:\(configuration.gpu) has \(ByteCount.text(free)) of memory free; needed are "
+          + "\(ByteCount.text(layout.used)): \(parts.joined(separator: ", ")). A smaller "
           + "--kv-memory or --max-batch, --precision fp8 or w4, or --stages over several GPUs "
           + "needs less")
     }
@@ -245,20 +245,5 @@ package final class CUDADevice: Device {
         loaded.lowering.values.address(value) + UInt64(first * rowBytes),
         first..<min(rows, first + rowsAtOnce), start.assumingMemoryBound(to: Float.self))
     }
-  }
-}
-
-/// Bytes as a person reads them.
-enum ByteText {
-  static func text(_ count: Int) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"]
-    var value = Double(count)
-    var unit = 0
-    while value >= 1024 && unit < units.count - 1 {
-      value /= 1024
-      unit += 1
-    }
-    let tenths = Int((value * 10).rounded())
-    return unit == 0 ? "\(count) B" : "\(tenths / 10).\(tenths % 10) \(units[unit])"
   }
 }

@@ -34,8 +34,9 @@ struct Lowering {
     var arena = arena
     step = arena.allocate(MemoryLayout<cu_step>.size, for: .buffers)
     values = ValuePlaces(program, capacity: capacity, arena: &arena)
-    let tokens = capacity.blockCount * capacity.blockTokens
-    caches = program.caches.map { arena.allocate(tokens * $0.width * 2, for: .cache) }
+    caches = program.caches.map { cache in
+      arena.allocate(Self.byteCount(of: cache, capacity), for: .cache)
+    }
     self.arena = arena
   }
 
@@ -74,10 +75,13 @@ struct Lowering {
   func cache(_ id: CacheID) -> UInt64 { caches[id.index] }
 
   func zeroCaches(on gpu: GPU) throws(CUDAError) {
-    let tokens = capacity.blockCount * capacity.blockTokens
     for (place, shape) in zip(caches, program.caches) {
-      try gpu.zero(place, byteCount: tokens * shape.width * CUDABudget.cacheElementBytes)
+      try gpu.zero(place, byteCount: Self.byteCount(of: shape, capacity))
     }
+  }
+
+  private static func byteCount(of cache: CacheShape, _ capacity: DeviceCapacity) -> Int {
+    capacity.blockCount * capacity.blockTokens * cache.width * CUDABudget.cacheElementBytes
   }
 
   func space(of value: ValueID) -> RowSpace { program[value].rows }

@@ -24,7 +24,10 @@ import Testing
     let program = try Model.program(for: checkpoint)
     let run = try CPUModelRun(
       program, checkpoint, on: CPUDevice(.init(precision: precision, threadCount: 2)))
-    guard case .logits(let output) = program.output else { return }
+    guard case .logits(let output) = program.output else {
+      Issue.record("\(name) gives no logits")
+      return
+    }
     // A prompt beside another; then a token of each, and of a third.
     let plans = [
       CPUModelRun.plan([(0, Array(golden.prompt.prefix(9)), 0), (1, [1, 2, 3], 0)]),
