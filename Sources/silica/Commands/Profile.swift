@@ -76,11 +76,10 @@ enum Profile: Subcommand {
 
   private static func gpu(_ arguments: Arguments) throws(UsageError) -> Int {
     let name = arguments.string("--device") ?? "cuda:0"
-    let number = name == "cuda" ? 0 : name.hasPrefix("cuda:") ? Int(name.dropFirst(5)) : nil
-    guard let number, (0..<1_024).contains(number) else {
+    guard case .cuda(let number) = DeviceKind(name) else {
       throw UsageError("--device is '\(name)'; expected cuda:N")
     }
-    return number
+    return number ?? 0
   }
 
   static func gigabytes(_ value: Double) -> String { "\((value / 1e8).rounded() / 10)" }

@@ -69,11 +69,11 @@ private struct VerifiedDevice {
   private let gpu: Int?
 
   init(_ name: String) throws {
-    let number = name.hasPrefix("cuda:") ? Int(name.dropFirst(5)) : nil
-    guard name == "cpu" || name == "cuda" || number.map({ (0..<1_024).contains($0) }) == true else {
-      throw UsageError("--device is '\(name)'; expected cpu, cuda or cuda:N")
+    switch DeviceKind(name) {
+    case .cpu: gpu = nil
+    case .cuda(let number): gpu = number ?? 0
+    case .reference, nil: throw UsageError("--device is '\(name)'; expected cpu, cuda or cuda:N")
     }
-    gpu = name == "cpu" ? nil : number ?? 0
   }
 
   var isCPU: Bool { gpu == nil }

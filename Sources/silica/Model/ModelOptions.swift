@@ -8,13 +8,6 @@ import Synthetic
 
 /// The options of every subcommand that runs a model.
 struct ModelOptions {
-  /// Where operations run.
-  enum DeviceKind: Equatable {
-    case reference, cpu
-    /// A GPU, or all of them by turns.
-    case cuda(Int?)
-  }
-
   var directory: String
   /// The model in place of a checkpoint's; nil if `directory` has one.
   var synthetic: SyntheticConfiguration?
@@ -79,22 +72,12 @@ struct ModelOptions {
   }
 
   private static func device(_ name: String) throws(UsageError) -> DeviceKind {
-    switch name {
-    case "auto", "cpu": return .cpu
-    case "reference": return .reference
-    case "cuda": return .cuda(nil)
-    default:
-      let number = name.hasPrefix("cuda:") ? Int(name.dropFirst(5)) : nil
-      guard let number, (0..<gpuCountMax).contains(number) else {
-        throw UsageError(
-          "--device is '\(name)'; expected auto, cpu, cuda, cuda:N (N from 0) or reference")
-      }
-      return .cuda(number)
+    guard let device = DeviceKind(name) else {
+      throw UsageError(
+        "--device is '\(name)'; expected auto, cpu, cuda, cuda:N (N from 0) or reference")
     }
+    return device
   }
-
-  /// More GPUs than a machine has.
-  private static let gpuCountMax = 1_024
 
   /// What the device can have: the other kind's is `auto`.
   private static func precision(
