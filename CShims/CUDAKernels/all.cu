@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // All kernels as one translation unit, for nvcc and for the emulation: one file of machine code.
 #include "cache.h"
+#include "codes.h"
 
 namespace attention_ {
 #include "attention.cu"
