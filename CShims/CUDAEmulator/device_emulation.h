@@ -15,7 +15,7 @@
 
 namespace emulation {
 
-constexpr int threads_max = 256;
+constexpr int threads_max = 1024;
 
 struct Position { int x, y, z; };
 
@@ -57,6 +57,10 @@ struct Registration {
     [](const void *argument) { name(*(const Arguments *)argument); }});                      \
   static void name(const Arguments &op)
 
+#define EARLY_KERNEL KERNEL
+
+DEVICE void let_next_begin() {}
+DEVICE void wait_for_previous() {}
 DEVICE int thread_index() { return emulation::thread; }
 DEVICE int block_x() { return emulation::block.x; }
 DEVICE int block_y() { return emulation::block.y; }
@@ -74,16 +78,45 @@ DEVICE float float_of(uint32_t bits) {
   memcpy(&value, &bits, 4);
   return value;
 }
-DEVICE int shuffle_xor(int value, int mask) {
+/// A word of each lane of the warp, until the next exchange but one.
+DEVICE const uint32_t *exchange(uint32_t value) {
   const int self = thread_index(), turn = emulation::turns[self]++ & 1;
   emulation::Warp &warp = emulation::warps[self / 32];
-  warp.words[turn][self % 32] = (uint32_t)value;
+  warp.words[turn][self % 32] = value;
   emulation::wait_for_warp();
-  return (int)warp.words[turn][(self % 32) ^ mask];
+  return warp.words[turn];
+}
+DEVICE int shuffle_xor(int value, int mask) {
+  return (int)exchange((uint32_t)value)[(thread_index() % 32) ^ mask];
 }
 DEVICE float shuffle_xor(float value, int mask) {
-  return float_of((uint32_t)shuffle_xor((int)bits_of(value), mask));
+  return float_of(exchange(bits_of(value))[(thread_index() % 32) ^ mask]);
 }
+DEVICE int shuffle_up(int value, int distance) {
+  const int lane = thread_index() % 32;
+  return (int)exchange((uint32_t)value)[lane < distance ? lane : lane - distance];
+}
+DEVICE uint32_t largest_of_warp(uint32_t value) {
+  const uint32_t *words = exchange(value);
+  for (int lane = 0; lane < 32; lane++) value = words[lane] > value ? words[lane] : value;
+  return value;
+}
+DEVICE int sum_of_warp(int value) {
+  const uint32_t *words = exchange((uint32_t)value);
+  uint32_t sum = 0;
+  for (int lane = 0; lane < 32; lane++) sum += words[lane];
+  return (int)sum;
+}
+DEVICE float reciprocal(float value) { return 1 / value; }
+DEVICE uint32_t vote(bool is_so) {
+  const uint32_t *words = exchange(is_so);
+  uint32_t lanes = 0;
+  for (int lane = 0; lane < 32; lane++) lanes |= words[lane] << lane;
+  return lanes;
+}
+DEVICE int count_bits(uint32_t bits) { return __builtin_popcount(bits); }
+DEVICE void or_shared(uint32_t *place, uint32_t bits) { *place |= bits; }
+DEVICE void add_shared(int32_t *place, int32_t value) { *place += value; }
 
 struct alignas(16) Words4 { uint32_t x, y, z, w; };
 DEVICE Words4 load_once(const void *p) { return *(const Words4 *)p; }

@@ -2,9 +2,13 @@
 // All kernels as one translation unit, for nvcc and for the emulation: one file of machine code.
 #include "cache.h"
 #include "codes.h"
+#include "slots.h"
 
 namespace attention_ {
 #include "attention.cu"
+}
+namespace choose_ {
+#include "choose.cu"
 }
 namespace experts_ {
 #include "experts.cu"

@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 enum {
-  /// Threads of a block, but of attention.
+  /// Threads of a block, but of attention and of what chooses experts.
   cu_threads = 256,
   cu_attention_threads = 128,
   /// Rows of a weight in a tile, and warps of a block that share its sum.
@@ -22,8 +22,16 @@ enum {
   cu_attention_heads_max = 8,
   cu_value_width_max = 512,
   cu_key_width_max = 1024,
-  /// Experts of a layer, at most.
+  /// Experts of a layer, and groups of them, at most.
   cu_experts_max = 1024,
+  cu_expert_groups_max = 32,
+  /// Threads of a block that chooses among some experts, and of one that chooses among many.
+  cu_choose_threads = 1024,
+  cu_choose_many_threads = 256,
+  /// Rows whose choices are the bits of a mask.
+  cu_mask_rows = 32,
+  /// Columns of a block that sums the experts of a row.
+  cu_combine_columns = 4 * cu_threads,
 };
 
 /// How a weight lies in memory; see `linear.cu`.
@@ -164,6 +172,7 @@ typedef struct cu_choice {
   float weight;
 } cu_choice;
 
+/// Experts scored, chosen, and the slots (a row's choices) sorted by expert.
 typedef struct cu_route {
   const cu_step *step;
   const float *input;
@@ -171,23 +180,21 @@ typedef struct cu_route {
   const float *weight;
   /// `[experts]`; null for none.
   const float *bias;
+  /// `[rows, experts]`
+  float *scores;
   cu_choice *choices;
+  /// `[rows · top_k]`
+  int32_t *order;
+  /// `[experts + 1]`
+  int32_t *starts;
+  /// `[ceil(rows / cu_mask_rows), experts]`: the rows that chose each.
+  uint32_t *masks;
   int32_t inner, experts, top_k;
   int32_t groups, kept_groups, group_by_two_largest;
   int32_t sigmoid, normalize;
   float scale;
   int32_t unused;
 } cu_route;
-
-/// Slots (a row's choices) sorted by expert.
-typedef struct cu_group {
-  const cu_step *step;
-  const cu_choice *choices;
-  int32_t *order;
-  /// `[experts + 1]`
-  int32_t *starts;
-  int32_t experts, top_k;
-} cu_group;
 
 typedef struct cu_combine {
   const cu_step *step;

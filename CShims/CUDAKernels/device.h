@@ -6,8 +6,24 @@
 
 #if defined(__CUDACC__)
 
-#define KERNEL(name, Arguments, threads) \
-  extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ Arguments op)
+/// A kernel that begins before those in front of it are done (programmatic dependent launch) and
+/// reads nothing that they write until `wait_for_previous`.
+#define EARLY_KERNEL(name, Arguments, threads)                             \
+  static __device__ __forceinline__ void name##_body(const Arguments &op); \
+  extern "C" __global__ void __launch_bounds__(threads)                    \
+  name(const __grid_constant__ Arguments op) {                             \
+    let_next_begin();                                                      \
+    name##_body(op);                                                       \
+  }                                                                        \
+  static __device__ __forceinline__ void name##_body(const Arguments &op)
+/// A kernel that begins when all in front of it is done.
+#define KERNEL(name, Arguments, threads)                                   \
+  static __device__ __forceinline__ void name##_work(const Arguments &op); \
+  EARLY_KERNEL(name, Arguments, threads) {                                 \
+    wait_for_previous();                                                   \
+    name##_work(op);                                                       \
+  }                                                                        \
+  static __device__ __forceinline__ void name##_work(const Arguments &op)
 #define DEVICE static __device__ __forceinline__
 #define DEVICE_MEMBER __device__ __forceinline__
 #define SHARED __shared__
@@ -20,11 +36,37 @@ DEVICE int block_y() { return blockIdx.y; }
 DEVICE int block_z() { return blockIdx.z; }
 DEVICE int grid_x() { return gridDim.x; }
 DEVICE void sync_block() { __syncthreads(); }
+/// From now on the next kernel's blocks may take places that are free.
+DEVICE void let_next_begin() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+/// Until the kernels in front are done and what they wrote can be read.
+DEVICE void wait_for_previous() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
 DEVICE void sync_warp() { __syncwarp(); }
 DEVICE float shuffle_xor(float value, int mask) {
   return __shfl_xor_sync(0xffffffffu, value, mask);
 }
 DEVICE int shuffle_xor(int value, int mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
+/// Of the lane `distance` below; lanes that have none get their own.
+DEVICE int shuffle_up(int value, int distance) {
+  return __shfl_up_sync(0xffffffffu, value, distance);
+}
+DEVICE int sum_of_warp(int value) { return __reduce_add_sync(0xffffffffu, value); }
+DEVICE uint32_t largest_of_warp(uint32_t value) { return __reduce_max_sync(0xffffffffu, value); }
+/// Of each lane a bit: whether it is `true` there.
+DEVICE uint32_t vote(bool is_so) { return __ballot_sync(0xffffffffu, is_so); }
+DEVICE int count_bits(uint32_t bits) { return __popc(bits); }
+/// To what threads of a block share, in any order.
+DEVICE void or_shared(uint32_t *place, uint32_t bits) { atomicOr(place, bits); }
+DEVICE void add_shared(int32_t *place, int32_t value) { atomicAdd(place, value); }
+/// 1 / value, the last bit perhaps another.
+DEVICE float reciprocal(float value) { return __fdividef(1.f, value); }
 DEVICE uint32_t bits_of(float value) { return __float_as_uint(value); }
 DEVICE float float_of(uint32_t bits) { return __uint_as_float(bits); }
 

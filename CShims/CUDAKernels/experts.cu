@@ -1,48 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
 // Mixture of experts around the products of `linear.cu`.
-//   group    sorts the slots (row · top_k + rank) by expert, those of an expert in order, so that
-//            each expert's weights are read once for all its tokens.
-//   combine  output[r] = Σ_k weight_k · part[r · top_k + k], in order of rank.
-#include "device.h"
+//   group    sorts the slots of more rows than one block has chosen for (`choose.cu`, `slots.h`)
+//   combine  output[r] = Σ_k weight_k · part[r · top_k + k], in order of rank
+#include "slots.h"
 
-// Grid: one block. A thread takes experts in turn and walks over all slots: short at decoding.
-KERNEL(group_experts, cu_group, cu_threads) {
-  SHARED int32_t counts[cu_experts_max + 1];
-  const int slots = op.step->counts[0] * op.top_k;
-  for (int expert = thread_index(); expert < op.experts; expert += cu_threads) {
-    int count = 0;
-    for (int slot = 0; slot < slots; slot++) count += op.choices[slot].expert == expert;
-    counts[expert] = count;
+// Grid: 32 rows each. Each block sums the masks of all, so that none waits for another.
+KERNEL(group_experts, cu_route, cu_choose_threads) {
+  SHARED int32_t counts[cu_experts_max], before[cu_experts_max], starts[cu_experts_max + 1];
+  const int first_row = block_x() * cu_mask_rows;
+  if (first_row >= op.step->counts[0]) return;
+  const int experts = op.experts, blocks = (op.step->counts[0] + cu_mask_rows - 1) / cu_mask_rows;
+  for (int i = thread_index(); i < experts; i += cu_choose_threads) counts[i] = before[i] = 0;
+  sync_block();
+  for (int i = thread_index(); i < blocks * experts; i += cu_choose_threads) {
+    const int count = count_bits(op.masks[i]);
+    if (count == 0) continue;
+    add_shared(counts + i % experts, count);
+    if (i < block_x() * experts) add_shared(before + i % experts, count);
+  }
+  start_each<cu_choose_threads>(counts, starts, experts);
+  for (int i = thread_index(); i <= experts; i += cu_choose_threads) {
+    if (block_x() == 0) op.starts[i] = starts[i];
+    if (i < experts) before[i] += starts[i];
   }
   sync_block();
-  if (thread_index() == 0) {
-    int start = 0;
-    for (int expert = 0; expert < op.experts; expert++) {
-      const int count = counts[expert];
-      op.starts[expert] = counts[expert] = start;
-      start += count;
-    }
-    op.starts[op.experts] = start;
-  }
-  sync_block();
-  for (int expert = thread_index(); expert < op.experts; expert += cu_threads) {
-    int place = counts[expert];
-    for (int slot = 0; slot < slots; slot++) {
-      if (op.choices[slot].expert == expert) op.order[place++] = slot;
-    }
-  }
+  const uint32_t *masks = op.masks + (int64_t)block_x() * experts;
+  place<cu_choose_threads>(op, before, masks, [&](int r, int k) {
+    return op.choices[(first_row + r) * op.top_k + k].expert;
+  });
 }
 
-// Grid: rows.
+// Grid: rows, times the blocks that a row needs. A thread takes four columns.
 KERNEL(combine_experts, cu_combine, cu_threads) {
-  const int row = block_x();
-  if (row >= op.step->counts[0]) return;
-  for (int column = thread_index(); column < op.width; column += cu_threads) {
-    float sum = 0;
-    for (int k = 0; k < op.top_k; k++) {
-      const int64_t slot = (int64_t)row * op.top_k + k;
-      sum += op.choices[slot].weight * op.parts[slot * op.parts_stride + column];
-    }
-    op.output[row * op.output_stride + column] = sum;
+  const int blocks = (op.width + cu_combine_columns - 1) / cu_combine_columns;
+  const int row = block_x() / blocks;
+  const int column = block_x() % blocks * cu_combine_columns + 4 * thread_index();
+  if (row >= op.step->counts[0] || column >= op.width) return;
+  const int64_t first = (int64_t)row * op.top_k;
+  Float4 sum = {};
+  for (int k = 0; k < op.top_k; k++) {
+    const float weight = op.choices[first + k].weight;
+    const Float4 part = *(const Float4 *)(op.parts + (first + k) * op.parts_stride + column);
+    sum.x = fmaf(weight, part.x, sum.x), sum.y = fmaf(weight, part.y, sum.y);
+    sum.z = fmaf(weight, part.z, sum.z), sum.w = fmaf(weight, part.w, sum.w);
   }
+  *(Float4 *)(op.output + row * op.output_stride + column) = sum;
 }

@@ -1,125 +1,137 @@
 // SPDX-License-Identifier: Apache-2.0
-// Chooses experts: s = softmax or sigmoid of input · weightᵀ, in 32-bit floats; the choice is made
-// on c = s + bias. With groups only the best `kept_groups` stay: a group's score is its largest c,
-// or the sum of its two largest; experts of the others count as c = 0 (by the largest) or -inf, and
-// s = 0. The `top_k` largest c win, of equal ones the lowest index; their weights are s, divided by
-// their sum (+ 1e-20) if asked for, times `scale`.
+// What experts are chosen by (`choose.cu`): scores = input · weightᵀ, in 32-bit floats, since a
+// score that is off by little may choose another expert.
 //
-// Shapes: input [rows, inner], weight [experts, inner], choices [rows, top_k]. A block takes a row:
-// its warps take experts in turn, its first warp then chooses.
+// Shapes: input [rows, inner], weight [experts, inner], scores [rows, experts].
+//
+// Order of a sum, of the row alone: columns are cut in 8 parts of whole spans of 128; a lane sums
+// every 32nd four of a part, lanes are summed as by `sum_of_warp`, parts in order.
+//
+// A block takes a tile of experts and rows, a warp of it a part of their columns: so all that a
+// row needs is asked for at once, the weight while the kernel in front still runs. Small tiles for
+// few rows, where what counts is how many multiprocessors read the weight; large ones where it is
+// how often both are read.
+//   1. a block for each row, experts by turns: 92 us for one row of V2-Lite with the choice, 175
+//      for 32
+//   2. this: 1.3 us, 2.1 for 32; 3.2 for one of V3 (an H100, in a chain of a graph)
 #include "device.h"
 
 namespace {
 
-/// What is taken and must not be found again: no comparison prefers a NaN.
-#define TAKEN float_of(0x7fc00000u)
-
-/// The index of the largest of `count` values that are no NaN, of equal ones the lowest; `count` if
-/// there is none. Of a whole warp.
-DEVICE int largest_index(const float *values, int count) {
-  float best = -INFINITE;
-  int index = count;
-  for (int i = thread_index() % 32; i < count; i += 32) {
-    const bool wins = index == count || values[i] > best;
-    if (values[i] == values[i] && wins) best = values[i], index = i;
+/// Four columns from `column` on of a row of `inner`; zeros from `end` on.
+template <bool is_aligned>
+DEVICE Float4 four(const float *row, int column, int end) {
+  Float4 v = {};
+  if (is_aligned) {
+    if (column < end) v = *(const Float4 *)(row + column);
+    return v;
   }
-  UNROLL for (int mask = 16; mask > 0; mask /= 2) {
-    const float other = shuffle_xor(best, mask);
-    const int other_index = shuffle_xor(index, mask);
-    const bool wins = other > best || (other == best && other_index < index);
-    if (other_index < count && (index == count || wins)) best = other, index = other_index;
-  }
-  return index;
+  if (column < end) v.x = row[column];
+  if (column + 1 < end) v.y = row[column + 1];
+  if (column + 2 < end) v.z = row[column + 2];
+  if (column + 3 < end) v.w = row[column + 3];
+  return v;
 }
 
-DEVICE void score(const cu_route &op, float *scores) {
-  const float *input = op.input + block_x() * op.input_stride;
-  const int lane = thread_index() % 32;
-  for (int expert = thread_index() / 32; expert < op.experts; expert += cu_threads / 32) {
-    float sum = 0;
-    for (int k = lane; k < op.inner; k += 32) {
-      sum += input[k] * op.weight[(int64_t)expert * op.inner + k];
+/// Sums each of `count` values over the lanes, as `sum_of_warp` does, with fewer exchanges: after
+/// each, a lane goes on with half of them. Lane `l` ends with those from `l * count / 32` on.
+template <int count, int mask = 16>
+DEVICE void sum_each_of_warp(float *values) {
+  if constexpr (mask > 0) {
+    constexpr int half = (count + 1) / 2;
+    UNROLL for (int i = 0; i < half; i++) {
+      if constexpr (count > 1) {
+        const bool is_upper = thread_index() & mask;
+        const float given = is_upper ? values[i] : values[i + half];
+        values[i] = (is_upper ? values[i + half] : values[i]) + shuffle_xor(given, mask);
+      } else {
+        values[i] += shuffle_xor(values[i], mask);
+      }
     }
-    sum = sum_of_warp(sum);
-    if (lane == 0) scores[expert] = op.sigmoid ? 1 / (1 + expf(-sum)) : sum;
+    sum_each_of_warp<half, mask / 2>(values);
   }
 }
 
-/// Of the first warp.
-DEVICE void softmax(float *scores, int count) {
-  const int lane = thread_index();
-  float largest = -INFINITE, sum = 0;
-  for (int i = lane; i < count; i += 32) largest = fmaxf(largest, scores[i]);
-  largest = largest_of_warp(largest);
-  for (int i = lane; i < count; i += 32) {
-    scores[i] = expf(scores[i] - largest);
-    sum += scores[i];
-  }
-  sum = sum_of_warp(sum);
-  for (int i = lane; i < count; i += 32) scores[i] /= sum;
-  sync_warp();
-}
+/// A tile of `experts` and `rows`; `steps` spans of a part are read at once.
+template <int experts, int rows, int steps>
+struct Tile {
+  static constexpr int count = experts * rows;
 
-/// Of the first warp: a lane takes a group in turn, then all choose those that stay.
-DEVICE void drop_groups(const cu_route &op, float *scores, float *candidates, float *groups) {
-  const int lane = thread_index(), size = op.experts / op.groups;
-  for (int group = lane; group < op.groups; group += 32) {
-    float first = -INFINITE, second = -INFINITE;
-    for (int i = group * size; i < (group + 1) * size; i++) {
-      const float value = candidates[i];
-      second = value > first ? first : fmaxf(second, value);
-      first = fmaxf(first, value);
+  const cu_route &op;
+  const float *weights[experts], *inputs[rows];
+  float sums[count] = {};
+
+  DEVICE_MEMBER explicit Tile(const cu_route &op) : op(op) {
+    const int last_row = op.step->counts[0] - 1;
+    // What is beyond the last is computed as the last, and not written.
+    UNROLL for (int e = 0; e < experts; e++) {
+      const int expert = block_x() * experts + e;
+      weights[e] = op.weight + (int64_t)(expert < op.experts ? expert : op.experts - 1) * op.inner;
     }
-    groups[group] = op.group_by_two_largest && size > 1 ? first + second : first;
+    UNROLL for (int r = 0; r < rows; r++) {
+      const int row = block_y() * rows + r;
+      inputs[r] = op.input + (row < last_row ? row : last_row) * op.input_stride;
+    }
   }
-  sync_warp();
-  for (int kept = 0; kept < op.kept_groups; kept++) {
-    const int found = largest_index(groups, op.groups), best = found < op.groups ? found : kept;
-    sync_warp();
-    if (lane == 0) groups[best] = TAKEN, groups[op.groups + best] = 1;
-    sync_warp();
+
+  template <bool is_aligned>
+  DEVICE_MEMBER void add(int column, int end) {
+    Float4 w[steps][experts], x[rows];
+    UNROLL for (int s = 0; s < steps; s++) {
+      UNROLL for (int e = 0; e < experts; e++) {
+        w[s][e] = four<is_aligned>(weights[e], column + s * cu_span, end);
+      }
+    }
+    wait_for_previous();
+    UNROLL for (int s = 0; s < steps; s++) {
+      UNROLL for (int r = 0; r < rows; r++) {
+        x[r] = four<is_aligned>(inputs[r], column + s * cu_span, end);
+      }
+      UNROLL for (int i = 0; i < count; i++) {
+        const Float4 &a = x[i % rows], &b = w[s][i / rows];
+        sums[i] = fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, sums[i]))));
+      }
+    }
   }
-  for (int i = lane; i < op.experts; i += 32) {
-    if (groups[op.groups + i / size] == 1) continue;
-    candidates[i] = op.group_by_two_largest ? -INFINITE : 0.f;
-    scores[i] = 0;
+
+  DEVICE_MEMBER void run(float (&parts)[cu_product_warps][count]) {
+    const int warp = thread_index() / 32, lane = thread_index() % 32;
+    const int spans = (op.inner + cu_span - 1) / cu_span;
+    const int part = (spans + cu_product_warps - 1) / cu_product_warps * cu_span;
+    const int begin = warp * part, end = begin + part < op.inner ? begin + part : op.inner;
+    const bool is_aligned = op.inner % 4 == 0;
+    for (int column = begin; column < end; column += steps * cu_span) {
+      if (is_aligned) add<true>(column + 4 * lane, end);
+      else add<false>(column + 4 * lane, end);
+    }
+    sum_each_of_warp<count>(sums);
+    constexpr int kept = (count + 31) / 32, sharing = count < 32 ? 32 / count : 1;
+    UNROLL for (int i = 0; i < kept; i++) {
+      if (lane % sharing == 0) parts[warp][lane / sharing * kept + i] = sums[i];
+    }
+    sync_block();
   }
-  sync_warp();
+};
+
+template <int experts, int rows, int steps>
+DEVICE void score(const cu_route &op) {
+  using Work = Tile<experts, rows, steps>;
+  SHARED float parts[cu_product_warps][Work::count];
+  const bool is_empty = block_y() * rows >= op.step->counts[0];
+  if (!is_empty) Work(op).run(parts);
+  wait_for_previous();
+  if (is_empty) return;
+  const int i = thread_index();
+  const int expert = block_x() * experts + i / rows, row = block_y() * rows + i % rows;
+  if (i >= Work::count || expert >= op.experts || row >= op.step->counts[0]) return;
+  float sum = parts[0][i];
+  UNROLL for (int warp = 1; warp < cu_product_warps; warp++) sum += parts[warp][i];
+  op.scores[(int64_t)row * op.experts + expert] = sum;
 }
 
 }  // namespace
 
-// Grid: rows.
-KERNEL(route, cu_route, cu_threads) {
-  SHARED float scores[cu_experts_max], candidates[cu_experts_max], groups[2 * cu_experts_max];
-  SHARED float taken[cu_experts_max];
-  if (block_x() >= op.step->counts[0]) return;
-  score(op, scores);
-  sync_block();
-  if (thread_index() >= 32) return;
-  const int lane = thread_index();
-  if (!op.sigmoid) softmax(scores, op.experts);
-  for (int i = lane; i < op.experts; i += 32) {
-    candidates[i] = scores[i] + (op.bias ? op.bias[i] : 0.f);
-    groups[i] = groups[op.experts + i] = 0;
-  }
-  sync_warp();
-  if (op.groups > 0) drop_groups(op, scores, candidates, groups);
-  cu_choice *choices = op.choices + (int64_t)block_x() * op.top_k;
-  for (int k = 0; k < op.top_k; k++) {
-    // Scores that are no numbers choose some experts, but no expert twice and none that is not.
-    const int found = largest_index(candidates, op.experts), best = found < op.experts ? found : k;
-    sync_warp();
-    if (lane == 0) {
-      choices[k].expert = best;
-      taken[k] = scores[best];
-      candidates[best] = TAKEN;
-    }
-    sync_warp();
-  }
-  if (lane != 0) return;
-  float sum = 0;
-  for (int k = 0; k < op.top_k; k++) sum += taken[k];
-  const float factor = op.normalize ? op.scale / (sum + 1e-20f) : op.scale;
-  for (int k = 0; k < op.top_k; k++) choices[k].weight = taken[k] * factor;
-}
+// Grid: tiles of experts, tiles of rows.
+EARLY_KERNEL(route_1, cu_route, cu_threads) { score<1, 1, 8>(op); }
+EARLY_KERNEL(route_4, cu_route, cu_threads) { score<4, 4, 2>(op); }
+EARLY_KERNEL(route_8, cu_route, cu_threads) { score<8, 8, 1>(op); }

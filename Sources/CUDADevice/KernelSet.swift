@@ -6,7 +6,10 @@ internal import CUDAKernels
 /// The kernels of `CShims/CUDAKernels`, by the names they have there.
 struct KernelSet {
   let embed, rmsNorm, ropeAngles, rope, store, attend, merge: GPU.Kernel
-  let route, groupExperts, combineExperts: GPU.Kernel
+  let route1, route4, route8: RouteTile
+  /// The choice, by how many experts there are at most.
+  let choices: [(experts: Int, kernel: GPU.Kernel)]
+  let groupExperts, combineExperts: GPU.Kernel
   let swiglu, add, join, selectOutputs: GPU.Kernel
   let pack, packBlockScales, narrow: GPU.Kernel
   let measureRead, measureMatrices: GPU.Kernel
@@ -38,8 +41,17 @@ struct KernelSet {
       "attend", of: module, threads: attentionThreads,
       sharedBytes: cu_attention_heads_max * keyWidth * 4)
     merge = try gpu.kernel("merge", of: module, threads: attentionThreads)
-    route = try kernel("route")
-    groupExperts = try kernel("group_experts")
+    route1 = RouteTile(side: 1, kernel: try kernel("route_1"))
+    route4 = RouteTile(side: 4, kernel: try kernel("route_4"))
+    route8 = RouteTile(side: 8, kernel: try kernel("route_8"))
+    let (some, many) = (cu_choose_threads, cu_choose_many_threads)
+    var choices: [(Int, GPU.Kernel)] = []
+    for (experts, threads) in [(64, some), (256, some), (cu_experts_max, many)] {
+      choices.append(
+        (experts, try gpu.kernel("choose_\(experts)", of: module, threads: threads)))
+    }
+    self.choices = choices
+    groupExperts = try gpu.kernel("group_experts", of: module, threads: some)
     combineExperts = try kernel("combine_experts")
     swiglu = try kernel("swiglu")
     add = try kernel("add")

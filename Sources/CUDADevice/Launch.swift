@@ -8,8 +8,7 @@ internal import Program
 enum Launch {
   /// A block for each row of the space, times `repeated`.
   case rows(GPU.Kernel, Argument, RowSpace, repeated: Int = 1)
-  /// One block.
-  case once(GPU.Kernel, Argument)
+  case route(RouteLaunch)
   case product(ProductLaunch)
   case attention(AttentionLaunch)
 
@@ -28,8 +27,8 @@ enum Launch {
     switch self {
     case .rows(let kernel, let argument, let space, let repeated):
       try gpu.launch(kernel, x: counts.rows(space) * repeated, argument: argument)
-    case .once(let kernel, let argument):
-      try gpu.launch(kernel, x: 1, argument: argument)
+    case .route(let route):
+      try route.queue(on: gpu, rows: counts.tokens)
     case .product(let product):
       try product.queue(on: gpu, counts)
     case .attention(let attention):

@@ -12,7 +12,10 @@ struct LayerScratch {
     var gates, ups: UInt64
     /// `[slots, hidden]`
     var parts: UInt64
+    /// Slots by expert, and where each expert's begin; see `slots.h`.
     var order, starts: UInt64
+    /// `[rows, experts]`, and the rows that chose each expert.
+    var scores, masks: UInt64
   }
 
   /// Of attention: what each part of the keys gives.
@@ -33,19 +36,25 @@ struct LayerScratch {
   ) -> Experts {
     if let experts { return experts }
     var (slots, inner, outer, count) = (0, 0, 0, 0)
-    for case .experts(let op) in program.operations {
+    for operation in program.operations {
+      if case .route(let op) = operation {
+        slots = max(slots, op.topK)
+        count = max(count, op.weight.rows)
+      }
+      guard case .experts(let op) = operation else { continue }
       let topK = program[op.routing].width
-      slots = max(slots, topK)
       inner = max(inner, topK * ValuePlaces.padded(op.intermediateWidth))
       outer = max(outer, topK * ValuePlaces.padded(program[op.output].width))
-      count = max(count, op.experts.count)
     }
+    let masks = (rows + cu_mask_rows - 1) / cu_mask_rows
     let made = Experts(
       gates: arena.allocate(rows * inner * 4, for: .buffers),
       ups: arena.allocate(rows * inner * 4, for: .buffers),
       parts: arena.allocate(rows * outer * 4, for: .buffers),
       order: arena.allocate(rows * slots * 4, for: .buffers),
-      starts: arena.allocate((count + 1) * 4, for: .buffers))
+      starts: arena.allocate((count + 1) * 4, for: .buffers),
+      scores: arena.allocate(rows * count * 4, for: .buffers),
+      masks: arena.allocate(masks * count * 4, for: .buffers))
     experts = made
     return made
   }

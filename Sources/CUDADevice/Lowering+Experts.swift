@@ -6,8 +6,8 @@ internal import Device
 internal import Program
 internal import Support
 
-/// Mixture of experts: the rows' choices are sorted by expert, so that each expert's weights are
-/// read once for up to 64 rows.
+/// Mixture of experts: the router sorts the rows' choices by expert, so that each expert's weights
+/// are read once for up to 64 rows.
 extension Lowering {
   mutating func route(_ op: Route) throws(CUDAError) {
     let experts = op.weight.rows
@@ -15,6 +15,13 @@ extension Lowering {
       throw CUDAError(
         .unimplemented,
         "a layer has \(experts) experts; the CUDA device takes up to \(cu_experts_max)")
+    }
+    let groups = op.groups?.count ?? 0
+    guard groups <= cu_expert_groups_max else {
+      throw CUDAError(
+        .unimplemented,
+        "a layer's experts are in \(groups) groups; the CUDA device takes up to "
+          + "\(cu_expert_groups_max)")
     }
     var argument = cu_route()
     argument.step = stepPointer
@@ -24,27 +31,32 @@ extension Lowering {
     if let bias = op.correctionBias {
       argument.bias = UnsafePointer(pointer(try loader.floats(bias, &arena)))
     }
+    let memory = scratch.experts(program, rows: capacity.rowCountMax, &arena)
+    argument.scores = pointer(memory.scores)
     argument.choices = pointer(values.address(op.output))
+    argument.order = pointer(memory.order)
+    argument.starts = pointer(memory.starts)
+    argument.masks = pointer(memory.masks)
     argument.inner = Int32(op.weight.columns)
     argument.experts = Int32(experts)
     argument.top_k = Int32(op.topK)
-    argument.groups = Int32(op.groups?.count ?? 0)
+    argument.groups = Int32(groups)
     argument.kept_groups = Int32(op.groups?.kept ?? 0)
     argument.group_by_two_largest = op.groups?.score == .twoLargest ? 1 : 0
     argument.sigmoid = op.scoring == .sigmoid ? 1 : 0
     argument.normalize = op.normalize ? 1 : 0
     argument.scale = op.scale
-    list.append(.rows(kernels.route, list.keep(argument), .tokens))
+    list.append(
+      .route(RouteLaunch(kernels: kernels, argument: list.keep(argument), experts: experts)))
+    sortedRouting = op.output
   }
 
   mutating func experts(_ op: Experts) throws(CUDAError) {
+    // There is memory for one sorted routing.
+    check(op.routing == sortedRouting, "experts follow their router before the next one")
     let topK = program[op.routing].width
     let memory = scratch.experts(program, rows: capacity.rowCountMax, &arena)
     let choices: UnsafePointer<cu_choice>? = UnsafePointer(pointer(values.address(op.routing)))
-    let group = cu_group(
-      step: stepPointer, choices: choices, order: pointer(memory.order),
-      starts: pointer(memory.starts), experts: Int32(op.experts.count), top_k: Int32(topK))
-    list.append(.once(kernels.groupExperts, list.keep(group)))
     let innerStride = ValuePlaces.padded(op.intermediateWidth)
     let input = (place: values.address(op.input), stride: values.stride(op.input))
     for (weights, output) in [
@@ -70,7 +82,9 @@ extension Lowering {
       parts_stride: Int64(outputStride), output: floats(op.output),
       output_stride: Int64(outputStride), top_k: Int32(topK),
       width: Int32(program[op.output].width))
-    list.append(.rows(kernels.combineExperts, list.keep(combine), .tokens))
+    let blocks = (Int(combine.width) + cu_combine_columns - 1) / cu_combine_columns
+    list.append(
+      .rows(kernels.combineExperts, list.keep(combine), .tokens, repeated: blocks))
   }
 
   private mutating func multiply(

@@ -22,6 +22,8 @@ struct Lowering {
   private var angles: [RopeTable: UInt64] = [:]
   private let caches: [UInt64]
   var scratch = LayerScratch()
+  /// Whose slots are sorted by expert.
+  var sortedRouting: ValueID?
 
   init(
     _ program: Program, capacity: DeviceCapacity, kernels: KernelSet, loader: WeightLoader,

@@ -23,4 +23,41 @@ import Testing
       #expect(difference <= Self.tolerance(operation), "chunks of \(chunk): \(difference)")
     }
   }
+
+  /// All five experts win, each once, whatever the bias makes of their order.
+  @Test func `a bias that is no number chooses no expert twice`() throws {
+    let name = "experts, sigmoid, normalised, with bias"
+    let operation = try #require(OperationCase.all.first { $0.name == name })
+    let expected = try DeviceDriver(
+      operation.program, RandomWeights(type: .bfloat16), on: [ReferenceDevice()]
+    ).results(of: operation.sequences)
+    let actual = try DeviceDriver(
+      operation.program, WeightsWithNaN(), on: [EmulatedGPU.device()]
+    ).results(of: operation.sequences)
+    #expect(OperationCase.largestDifference(actual, expected) <= Self.tolerance(operation))
+  }
+
+  /// Random weights, but for every other element of a bias.
+  private struct WeightsWithNaN: WeightSource {
+    private final class Owner: @unchecked Sendable {  // written in init only
+      let memory: UnsafeMutableBufferPointer<Float>
+
+      init(_ floats: [Float]) {
+        memory = .allocate(capacity: floats.count)
+        _ = memory.initialize(from: floats)
+      }
+
+      deinit { memory.deallocate() }
+    }
+
+    func tensor(_ weight: Weight) throws(WeightError) -> StoredTensor {
+      let tensor = try RandomWeights(type: .bfloat16).tensor(weight)
+      guard weight.name == "b" else { return tensor }
+      let floats = tensor.dequantized().enumerated().map { $0 % 2 == 1 ? .nan : $1 }
+      let owner = Owner(floats)
+      return StoredTensor(
+        weight: weight, type: .float32, bytes: UnsafeRawBufferPointer(owner.memory), scales: nil,
+        owner: owner)
+    }
+  }
 }

@@ -89,6 +89,9 @@ extension OperationCase {
     routed("softmax", experts: 7, topK: 3, scoring: .softmax, scale: 16),
     routed("sigmoid, normalised", experts: 5, topK: 5, scoring: .sigmoid, normalize: true),
     routed(
+      "sigmoid, normalised, with bias", experts: 5, topK: 5, scoring: .sigmoid, normalize: true,
+      hasBias: true),
+    routed(
       "largest of groups", experts: 12, topK: 4, scoring: .softmax,
       groups: Route.Groups(count: 4, kept: 2, score: .largest), scale: 16),
     routed(
@@ -96,22 +99,33 @@ extension OperationCase {
       groups: Route.Groups(count: 3, kept: 2, score: .twoLargest), normalize: true, hasBias: true,
       scale: 2.5),
     routed("one expert", experts: 1, topK: 1, scoring: .softmax),
+    // Rows for several blocks of a router, more experts than lanes, columns for all of its warps.
+    routed(
+      "many rows", width: 24, experts: 70, topK: 6, scoring: .softmax, lengths: [40, 33, 64, 2]),
+    routed("wide", width: 1_156, experts: 9, topK: 2, scoring: .sigmoid, lengths: [9, 1]),
+    routed("very many", experts: 300, topK: 33, scoring: .sigmoid, lengths: [5, 30]),
+    routed(
+      "many groups", experts: 256, topK: 8, scoring: .sigmoid,
+      groups: Route.Groups(count: 8, kept: 4, score: .twoLargest), normalize: true, hasBias: true,
+      scale: 2.5),
   ]
 
   private static func routed(
-    _ name: String, experts: Int, topK: Int, scoring: Route.Scoring,
-    groups: Route.Groups? = nil, normalize: Bool = false, hasBias: Bool = false, scale: Float = 1
+    _ name: String, width: Int = 23, experts: Int, topK: Int, scoring: Route.Scoring,
+    groups: Route.Groups? = nil, normalize: Bool = false, hasBias: Bool = false, scale: Float = 1,
+    lengths: [Int] = [1, 9, 4, 17]
   ) -> OperationCase {
-    OperationCase("experts, \(name)", width: 23) { b, x in
+    OperationCase("experts, \(name)", width: width, lengths: lengths) { b, x in
       let routing = b.route(
-        x, Weight("router", [experts, 23]), correctionBias: hasBias ? Weight("b", [experts]) : nil,
+        x, Weight("router", [experts, width]),
+        correctionBias: hasBias ? Weight("b", [experts]) : nil,
         scoring: scoring, groups: groups, topK: topK, normalize: normalize, scale: scale)
       return b.experts(
         x, routing: routing,
         (0..<experts).map {
           Experts.Expert(
-            gate: Weight("\($0).gate", [11, 23]), up: Weight("\($0).up", [11, 23]),
-            down: Weight("\($0).down", [23, 11]))
+            gate: Weight("\($0).gate", [11, width]), up: Weight("\($0).up", [11, width]),
+            down: Weight("\($0).down", [width, 11]))
         })
     }
   }

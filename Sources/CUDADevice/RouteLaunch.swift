@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CUDADriver
+internal import CUDAKernels
+
+/// Scores of all experts, the choice of some, and the sorting of what was chosen; see `route.cu`,
+/// `choose.cu` and `slots.h`.
+struct RouteLaunch {
+  /// Blocks that keep a GPU busy with the largest tiles.
+  private static let blocksWanted = 96
+
+  private let experts: Int
+  private let argument: Launch.Argument
+  private let kernels: KernelSet
+  private let choose: GPU.Kernel?
+
+  init(kernels: KernelSet, argument: Launch.Argument, experts: Int) {
+    self.kernels = kernels
+    self.argument = argument
+    self.experts = experts
+    choose = kernels.choices.first { experts <= $0.experts }?.kernel
+  }
+
+  /// Which kernel scores changes no bit.
+  func queue(on gpu: GPU, rows: Int) throws(CUDAError) {
+    guard let choose else { return }
+    let scoring = rows <= 2 ? kernels.route1 : isMany(rows) ? kernels.route8 : kernels.route4
+    try gpu.launch(
+      scoring.kernel, x: scoring.tiles(experts), y: scoring.tiles(rows), argument: argument)
+    let blocks = (rows + cu_mask_rows - 1) / cu_mask_rows
+    try gpu.launch(choose, x: blocks, argument: argument)
+    // A single block has sorted them.
+    if blocks > 1 { try gpu.launch(kernels.groupExperts, x: blocks, argument: argument) }
+  }
+
+  private func isMany(_ rows: Int) -> Bool {
+    let tile = kernels.route8
+    return tile.tiles(experts) * tile.tiles(rows) >= Self.blocksWanted
+  }
+}
+
+/// A kernel that scores a tile of `side` experts and as many rows.
+struct RouteTile {
+  let side: Int
+  let kernel: GPU.Kernel
+
+  func tiles(_ count: Int) -> Int { (count + side - 1) / side }
+}
