@@ -57,6 +57,7 @@ struct Registration {
     [](const void *argument) { name(*(const Arguments *)argument); }});                      \
   static void name(const Arguments &op)
 
+/// What is in front is done always.
 #define EARLY_KERNEL KERNEL
 
 DEVICE void let_next_begin() {}

@@ -432,6 +432,20 @@ int cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned 
   return put(stream, operation);
 }
 
+/// A launch's shape and stream as the driver lays them out; attributes change nothing here.
+struct LaunchConfiguration {
+  unsigned x, y, z, threads, threads_y, threads_z, shared;
+  void *stream, *attributes;
+  unsigned attribute_count;
+};
+
+int cuLaunchKernelEx(const LaunchConfiguration *launch, void *function, void **parameters,
+                     void **extra) {
+  return cuLaunchKernel(function, launch->x, launch->y, launch->z, launch->threads,
+                        launch->threads_y, launch->threads_z, launch->shared, launch->stream,
+                        parameters, extra);
+}
+
 int cuStreamBeginCapture_v2(void *stream, int) {
   LOCKED;
   Stream *target = (Stream *)stream;

@@ -15,6 +15,9 @@ enum {
   cu_span = 128,
   /// Tokens of a product's block, at most.
   cu_product_tokens_max = 64,
+  /// Parts of a weight that have places of their own, and what is added to an output.
+  cu_product_parts_max = 3,
+  cu_product_addends_max = 2,
   /// Parts of a row's keys that are attended to apart, and keys of a part at least.
   cu_split_count = 16,
   cu_split_keys_min = 256,
@@ -68,11 +71,17 @@ typedef struct cu_columns {
   int32_t unused;
 } cu_columns;
 
+/// Where an operation writes: floats, bfloat16 for the products that follow, or both; null for not.
+typedef struct cu_rows {
+  float *floats;
+  uint16_t *narrow;
+  int64_t stride, narrow_stride;
+} cu_rows;
+
 typedef struct cu_embed {
   const cu_step *step;
   const void *table;
-  float *output;
-  int64_t output_stride;
+  cu_rows output;
   int32_t width;
   int32_t table_is_bf16;
 } cu_embed;
@@ -81,8 +90,7 @@ typedef struct cu_norm {
   const cu_step *step;
   cu_columns input;
   const float *weight;
-  float *output;
-  int64_t output_stride;
+  cu_rows output;
   float epsilon;
   int32_t space;
 } cu_norm;
@@ -104,17 +112,35 @@ typedef struct cu_rope {
   int32_t unused;
 } cu_rope;
 
+/// Rows of a product's weight that have a place of their own: queries, keys and values are three
+/// parts of one product, a gate and what it opens two.
+typedef struct cu_product_part {
+  const uint8_t *codes;
+  const void *scales;
+  /// `[columns]`; null for none.
+  const float *bias;
+  cu_rows output;
+  /// Rows of the weight.
+  int32_t columns;
+  /// Tiles of this part and of those before.
+  int32_t tiles_end;
+} cu_product_part;
+
 /// Products of matrices with rows: `output = input · weightᵀ + bias`, for `z` matrices.
 typedef struct cu_product {
   const cu_step *step;
-  const float *input;
-  float *output;
-  /// `[columns]`; null for none.
-  const float *bias;
-  const uint8_t *codes;
-  const void *scales;
-  int64_t input_stride, output_stride;
-  /// From one matrix to the next: floats of input and output, bytes of codes and of scales.
+  /// Rows of bfloat16.
+  const uint16_t *input;
+  int64_t input_stride;
+  cu_product_part parts[cu_product_parts_max];
+  int32_t part_count;
+  /// The first part's rows open the second's: `output = g / (1 + exp(-g)) · u`, where the first's
+  /// would be.
+  int32_t is_gated;
+  /// What is added to the output of a single part, one after the other; null for nothing.
+  const float *addends[cu_product_addends_max];
+  int64_t addend_strides[cu_product_addends_max];
+  /// From one matrix to the next: elements of input and output, bytes of codes and of scales.
   int64_t input_matrix, output_matrix, codes_matrix, scales_matrix;
   /// With experts, matrix `e` takes the slots `order[starts[e]..<starts[e + 1]]`; slot `s` reads
   /// the input row `s / slots_per_row` and writes the output row `s`. Null: every row of the step.
@@ -122,10 +148,8 @@ typedef struct cu_product {
   const int32_t *starts;
   int32_t slots_per_row;
   int32_t space;
-  /// Columns of the weight, and its rows.
-  int32_t inner, columns;
-  /// Columns that share a scale.
-  int32_t group;
+  /// Columns of the weight.
+  int32_t inner;
   /// Whether four neighbouring inputs can be read at once.
   int32_t input_is_aligned;
 } cu_product;
@@ -158,8 +182,7 @@ typedef struct cu_merge {
   const cu_step *step;
   const float *parts;
   const float *part_scores;
-  float *output;
-  int64_t output_stride;
+  cu_rows output;
   /// `[rows, heads]`, rows `log_stride` apart; null if nobody asks.
   float *log_sum_exp;
   int64_t log_stride;
@@ -201,8 +224,7 @@ typedef struct cu_combine {
   const cu_choice *choices;
   const float *parts;
   int64_t parts_stride;
-  float *output;
-  int64_t output_stride;
+  cu_rows output;
   int32_t top_k, width;
 } cu_combine;
 
@@ -211,8 +233,8 @@ typedef struct cu_binary {
   const cu_step *step;
   const float *left;
   const float *right;
-  float *output;
-  int64_t left_stride, right_stride, output_stride;
+  cu_rows output;
+  int64_t left_stride, right_stride;
   int32_t left_width, right_width;
   int32_t space, repeat;
 } cu_binary;
@@ -220,8 +242,8 @@ typedef struct cu_binary {
 typedef struct cu_select {
   const cu_step *step;
   const float *input;
-  float *output;
-  int64_t input_stride, output_stride;
+  cu_rows output;
+  int64_t input_stride;
   int32_t width, unused;
 } cu_select;
 
@@ -253,6 +275,13 @@ typedef struct cu_measure {
   int32_t repeats;
   int32_t unused;
 } cu_measure;
+
+/// Rows of floats, as bfloat16 elsewhere.
+typedef struct cu_narrow_rows {
+  const cu_step *step;
+  cu_rows rows;
+  int32_t width, space;
+} cu_narrow_rows;
 
 /// Floats to bfloat16, as they lie.
 typedef struct cu_narrow {

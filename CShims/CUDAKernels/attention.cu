@@ -190,13 +190,12 @@ KERNEL(merge, cu_merge, cu_attention_threads) {
   for (int i = 0; i < splits; i++) {
     denominator += expf(scores[2 * i] - largest) * scores[2 * i + 1];
   }
-  float *output = op.output + row * op.output_stride + head * op.value_width;
   for (int column = thread_index(); column < op.value_width; column += cu_attention_threads) {
     float sum = 0;
     for (int i = 0; i < splits; i++) {
       sum += expf(scores[2 * i] - largest) * op.parts[(first + i) * op.value_width + column];
     }
-    output[column] = splits > 0 ? sum / denominator : 0.f;
+    put(op.output, row, head * op.value_width + column, splits > 0 ? sum / denominator : 0.f);
   }
   if (op.log_sum_exp && thread_index() == 0) {
     op.log_sum_exp[row * op.log_stride + head] =

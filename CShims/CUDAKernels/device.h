@@ -114,8 +114,23 @@ DEVICE void multiply_tile(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, ui
 #define INFINITE __builtin_huge_valf()
 
 struct alignas(16) Float4 { float x, y, z, w; };
+struct alignas(8) Words2 { uint32_t x, y; };
 
 DEVICE float float_of_bf16(uint16_t bits) { return float_of((uint32_t)bits << 16); }
+
+/// Writes one element of a row, in each form that is asked for.
+DEVICE void put(const cu_rows &rows, int64_t row, int64_t column, float value) {
+  if (rows.floats) rows.floats[row * rows.stride + column] = value;
+  if (rows.narrow) rows.narrow[row * rows.narrow_stride + column] = bf16_bits(value);
+}
+
+/// Four neighbours; rows have room for whole fours.
+DEVICE void put(const cu_rows &rows, int64_t row, int64_t column, Float4 values) {
+  if (rows.floats) *(Float4 *)(rows.floats + row * rows.stride + column) = values;
+  if (!rows.narrow) return;
+  *(Words2 *)(rows.narrow + row * rows.narrow_stride + column) =
+    {bf16_pair(values.x, values.y), bf16_pair(values.z, values.w)};
+}
 
 /// The sum over the 32 lanes of a warp, in every lane; always in the same order.
 DEVICE float sum_of_warp(float value) {

@@ -44,5 +44,5 @@ KERNEL(combine_experts, cu_combine, cu_threads) {
     sum.x = fmaf(weight, part.x, sum.x), sum.y = fmaf(weight, part.y, sum.y);
     sum.z = fmaf(weight, part.z, sum.z), sum.w = fmaf(weight, part.w, sum.w);
   }
-  *(Float4 *)(op.output + row * op.output_stride + column) = sum;
+  put(op.output, row, column, sum);
 }

@@ -15,8 +15,7 @@ KERNEL(rms_norm, cu_norm, cu_threads) {
   }
   const float mean = sum_of_block(sum, scratch) / width;
   const float inverse = 1 / sqrtf(mean + op.epsilon);
-  float *output = op.output + row * op.output_stride;
   for (int column = thread_index(); column < width; column += cu_threads) {
-    output[column] = input[column] * inverse * op.weight[column];
+    put(op.output, row, column, input[column] * inverse * op.weight[column]);
   }
 }

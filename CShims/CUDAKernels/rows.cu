@@ -5,6 +5,7 @@
 //   join    output = [left | right]
 //   select  output[i] = input[output_rows[i]]
 //   embed   output[r] = table[tokens[r]], the table in floats or bfloat16
+//   narrow_rows  floats as bfloat16, for the products that follow
 #include "device.h"
 
 // Grid: rows, times `repeat`.
@@ -14,7 +15,7 @@ KERNEL(swiglu, cu_binary, cu_threads) {
   const float *left = op.left + row * op.left_stride, *right = op.right + row * op.right_stride;
   for (int column = thread_index(); column < op.left_width; column += cu_threads) {
     const float gate = left[column];
-    op.output[row * op.output_stride + column] = gate / (1 + expf(-gate)) * right[column];
+    put(op.output, row, column, gate / (1 + expf(-gate)) * right[column]);
   }
 }
 
@@ -24,7 +25,7 @@ KERNEL(add, cu_binary, cu_threads) {
   if (row >= op.step->counts[op.space]) return;
   const float *left = op.left + row * op.left_stride, *right = op.right + row * op.right_stride;
   for (int column = thread_index(); column < op.left_width; column += cu_threads) {
-    op.output[row * op.output_stride + column] = left[column] + right[column];
+    put(op.output, row, column, left[column] + right[column]);
   }
 }
 
@@ -33,12 +34,11 @@ KERNEL(join, cu_binary, cu_threads) {
   const int row = block_x();
   if (row >= op.step->counts[op.space]) return;
   const float *left = op.left + row * op.left_stride, *right = op.right + row * op.right_stride;
-  float *output = op.output + row * op.output_stride;
   for (int column = thread_index(); column < op.left_width; column += cu_threads) {
-    output[column] = left[column];
+    put(op.output, row, column, left[column]);
   }
   for (int column = thread_index(); column < op.right_width; column += cu_threads) {
-    output[op.left_width + column] = right[column];
+    put(op.output, row, op.left_width + column, right[column]);
   }
 }
 
@@ -46,9 +46,8 @@ KERNEL(join, cu_binary, cu_threads) {
 KERNEL(select_outputs, cu_select, cu_threads) {
   if (block_x() >= op.step->counts[1]) return;
   const float *input = op.input + op.step->output_rows[block_x()] * op.input_stride;
-  float *output = op.output + block_x() * op.output_stride;
   for (int column = thread_index(); column < op.width; column += cu_threads) {
-    output[column] = input[column];
+    put(op.output, block_x(), column, input[column]);
   }
 }
 
@@ -56,10 +55,19 @@ KERNEL(select_outputs, cu_select, cu_threads) {
 KERNEL(embed, cu_embed, cu_threads) {
   if (block_x() >= op.step->counts[0]) return;
   const int64_t start = (int64_t)op.step->tokens[block_x()] * op.width;
-  float *output = op.output + block_x() * op.output_stride;
   for (int column = thread_index(); column < op.width; column += cu_threads) {
-    output[column] = op.table_is_bf16
+    const float value = op.table_is_bf16
       ? float_of_bf16(((const uint16_t *)op.table)[start + column])
       : ((const float *)op.table)[start + column];
+    put(op.output, block_x(), column, value);
+  }
+}
+
+// Grid: rows.
+KERNEL(narrow_rows, cu_narrow_rows, cu_threads) {
+  if (block_x() >= op.step->counts[op.space]) return;
+  const float *row = op.rows.floats + block_x() * op.rows.stride;
+  for (int column = thread_index(); column < op.width; column += cu_threads) {
+    op.rows.narrow[block_x() * op.rows.narrow_stride + column] = bf16_bits(row[column]);
   }
 }

@@ -28,7 +28,8 @@ package struct CUDABudget: Hashable, Sendable {
     }
     var arena = DeviceArena()
     var scratch = LayerScratch()
-    _ = ValuePlaces(program, capacity: capacity, arena: &arena)
+    let groups = Fusion.all(of: program).map(\.operations)
+    _ = ValuePlaces(program, fused: groups, capacity: capacity, arena: &arena)
     _ = scratch.attention(program, rows: capacity.rowCountMax, &arena)
     _ = scratch.experts(program, rows: capacity.rowCountMax, &arena)
     bufferBytes = arena.used

@@ -167,83 +167,17 @@ package final class CUDADevice: Device {
 
   func queue(_ operations: Range<Int>, _ loaded: Loaded) throws(CUDAError) {
     let counts = counts(loaded)
-    let launches = loaded.lowering.list.range(operations)
-    if operations == loaded.program.operations.indices,
-      try loaded.graphs.queue(launches, on: gpu, counts, most: loaded.most)
+    let list = loaded.lowering.list
+    let isWhole = operations == loaded.program.operations.indices
+    if isWhole,
+      try loaded.graphs.queue(list, operations, on: gpu, counts, most: loaded.most)
     {
       return
     }
-    for launch in launches { try launch.queue(on: gpu, counts) }
+    try list.queue(operations, on: gpu, counts)
   }
 
-  private func counts(_ loaded: Loaded) -> Launch.Counts {
+  func counts(_ loaded: Loaded) -> Launch.Counts {
     Launch.Counts(tokens: loaded.step.rowCount, outputs: loaded.step.outputCount)
-  }
-
-  package func read(
-    _ value: ValueID, into destination: UnsafeMutableBufferPointer<Float>
-  ) throws(DeviceError) {
-    guard let loaded else { return check(false, "the device is not loaded") }
-    let width = loaded.program[value].width
-    let stride = loaded.lowering.values.stride(value)
-    let rows = rowCount(of: value, loaded, floats: destination.count)
-    do throws(CUDAError) {
-      try eachPart(of: value, rows: rows, loaded) { (address, part, floats) throws(CUDAError) in
-        try gpu.copyOut(to: floats, from: address, byteCount: part.count * stride * 4)
-        try gpu.synchronize()
-        for row in part {
-          (destination.baseAddress.map { $0 + row * width })?.update(
-            from: floats + (row - part.lowerBound) * stride, count: width)
-        }
-      }
-    } catch {
-      throw DeviceError(error.code, error.message)
-    }
-  }
-
-  package func write(
-    _ value: ValueID, from source: UnsafeBufferPointer<Float>
-  ) throws(DeviceError) {
-    guard let loaded else { return check(false, "the device is not loaded") }
-    let width = loaded.program[value].width
-    let stride = loaded.lowering.values.stride(value)
-    let rows = rowCount(of: value, loaded, floats: source.count)
-    do throws(CUDAError) {
-      try eachPart(of: value, rows: rows, loaded) { (address, part, floats) throws(CUDAError) in
-        guard let start = source.baseAddress else { return }
-        for row in part {
-          (floats + (row - part.lowerBound) * stride).update(
-            from: start + row * width, count: width)
-        }
-        try gpu.copyIn(to: address, from: floats, byteCount: part.count * stride * 4)
-        // The memory is used again.
-        try gpu.synchronize()
-      }
-    } catch {
-      throw DeviceError(error.code, error.message)
-    }
-  }
-
-  private func rowCount(of value: ValueID, _ loaded: Loaded, floats: Int) -> Int {
-    let shape = loaded.program[value]
-    let rows = counts(loaded).rows(shape.rows)
-    check(
-      floats == rows * shape.width, "\(value) has \(rows * shape.width) floats, not \(floats)")
-    return rows
-  }
-
-  /// Calls `body` for as many rows at once as fit in the pinned memory.
-  private func eachPart(
-    of value: ValueID, rows: Int, _ loaded: Loaded,
-    _ body: (UInt64, Range<Int>, UnsafeMutablePointer<Float>) throws(CUDAError) -> Void
-  ) throws(CUDAError) {
-    guard let start = loaded.transfer.baseAddress else { return }
-    let rowBytes = loaded.lowering.values.stride(value) * 4
-    let rowsAtOnce = max(1, loaded.transfer.count / rowBytes)
-    for first in stride(from: 0, to: rows, by: rowsAtOnce) {
-      try body(
-        loaded.lowering.values.address(value) + UInt64(first * rowBytes),
-        first..<min(rows, first + rowsAtOnce), start.assumingMemoryBound(to: Float.self))
-    }
   }
 }

@@ -2,9 +2,9 @@
 
 internal import CUDAKernels
 
-/// How a GPU keeps the matrices of linears and experts. Inputs of products have 16 significant
-/// bits, sums 32 bits, keys and values are bfloat16; norms, biases, routers and all between are
-/// 32-bit floats. The small matrices of single heads are bfloat16 always.
+/// How a GPU keeps the matrices of linears and experts. Inputs of products, keys and values are
+/// bfloat16, sums have 32 bits; norms, biases, routers, residuals and all else between are 32-bit
+/// floats. The small matrices of single heads are bfloat16 always.
 package enum CUDAPrecision: String, Hashable, Sendable, CaseIterable {
   /// FP8 where stored as FP8, `w8` or `w4` where packed so, else bfloat16.
   case auto

@@ -11,10 +11,11 @@ struct KernelSet {
   let choices: [(experts: Int, kernel: GPU.Kernel)]
   let groupExperts, combineExperts: GPU.Kernel
   let swiglu, add, join, selectOutputs: GPU.Kernel
-  let pack, packBlockScales, narrow: GPU.Kernel
+  let pack, packBlockScales, narrow, narrowRows: GPU.Kernel
   let measureRead, measureMatrices: GPU.Kernel
-  /// For each format (by its raw value), for each of `ProductLaunch.tokens`.
-  private let products: [[GPU.Kernel]]
+  /// For each format (by its raw value), for one tile a block and for two, for each of
+  /// `ProductLaunch.tokens`.
+  private let products: [[[GPU.Kernel]]]
 
   private static let formats = [
     (cu_format_bf16, "bf16"), (cu_format_fp8, "fp8"), (cu_format_w8, "w8"), (cu_format_w4, "w4"),
@@ -60,16 +61,20 @@ struct KernelSet {
     pack = try kernel("pack")
     packBlockScales = try kernel("pack_block_scales")
     narrow = try kernel("narrow")
+    narrowRows = try kernel("narrow_rows")
     measureRead = try kernel("measure_read")
     measureMatrices = try kernel("measure_matrices")
-    var products: [[GPU.Kernel]] = []
+    var products: [[[GPU.Kernel]]] = []
     for (_, name) in Self.formats {
-      var kernels: [GPU.Kernel] = []
-      for tokens in ProductLaunch.tokens { kernels.append(try kernel("product_\(name)_\(tokens)")) }
-      products.append(kernels)
+      var (single, paired): ([GPU.Kernel], [GPU.Kernel]) = ([], [])
+      for tokens in ProductLaunch.tokens {
+        single.append(try kernel("product_\(name)_\(tokens)"))
+        paired.append(try kernel("product_\(name)_\(tokens)_2"))
+      }
+      products.append([single, paired])
     }
     self.products = products
   }
 
-  func product(_ format: cu_format) -> [GPU.Kernel] { products[Int(format.rawValue)] }
+  func product(_ format: cu_format) -> [[GPU.Kernel]] { products[Int(format.rawValue)] }
 }

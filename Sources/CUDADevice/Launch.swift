@@ -41,13 +41,16 @@ enum Launch {
 struct ProductLaunch {
   /// Tokens of a block of each kernel.
   static let tokens = [8, 16, 32, 64]
+  /// Tiles from which on two of them share a block, if it has many tokens.
+  private static let tilesForPairs = 256
 
-  /// As `tokens`.
-  var kernels: [GPU.Kernel]
+  /// For one tile a block and for two, each as `tokens`.
+  var kernels: [[GPU.Kernel]]
   var argument: Launch.Argument
   var space: RowSpace
-  /// Tiles of a matrix, and matrices.
+  /// Tiles of a matrix with all its parts, or of the gate.
   var tiles: Int
+  var isGated: Bool
   var matrices: Int
 
   /// Which kernel it is changes no bit; see `linear.cu`.
@@ -55,8 +58,10 @@ struct ProductLaunch {
     let rows = counts.rows(space)
     let choice = Self.tokens.firstIndex { $0 >= rows } ?? Self.tokens.count - 1
     let size = Self.tokens[choice]
+    let hasPairs = isGated || (choice > 0 && tiles * matrices >= Self.tilesForPairs)
     try gpu.launch(
-      kernels[choice], x: tiles, y: (rows + size - 1) / size, z: matrices, argument: argument)
+      kernels[hasPairs ? 1 : 0][choice], x: hasPairs && !isGated ? (tiles + 1) / 2 : tiles,
+      y: (rows + size - 1) / size, z: matrices, argument: argument)
   }
 }
 
@@ -90,6 +95,8 @@ final class LaunchList {
   private(set) var launches: [Launch] = []
   private var starts: [Int] = []
   private var arguments: [UnsafeMutableRawPointer] = []
+  /// Launches that stand for some operations, by the first of them.
+  private var fused: [Int: (end: Int, launch: Launch)] = [:]
 
   deinit { for argument in arguments { argument.deallocate() } }
 
@@ -107,7 +114,26 @@ final class LaunchList {
     return place
   }
 
-  func range(_ operations: Range<Int>) -> ArraySlice<Launch> {
-    launches[starts[operations.lowerBound]..<starts[operations.upperBound]]
+  /// One launch in place of those of some operations, where all of them run.
+  func fuse(_ operations: Range<Int>, _ launch: Launch) {
+    fused[operations.lowerBound] = (operations.upperBound, launch)
+  }
+
+  /// Queues what some operations need.
+  func queue(
+    _ operations: Range<Int>, on gpu: GPU, _ counts: Launch.Counts
+  ) throws(CUDAError) {
+    var index = operations.lowerBound
+    while index < operations.upperBound {
+      if let (end, launch) = fused[index], end <= operations.upperBound {
+        try launch.queue(on: gpu, counts)
+        index = end
+      } else {
+        for launch in launches[starts[index]..<starts[index + 1]] {
+          try launch.queue(on: gpu, counts)
+        }
+        index += 1
+      }
+    }
   }
 }

@@ -8,8 +8,8 @@ internal import Program
 struct LayerScratch {
   /// Of routed experts.
   struct Experts {
-    /// `[slots, intermediate]`
-    var gates, ups: UInt64
+    /// `[slots, intermediate]`, bfloat16: what the last product reads.
+    var units: UInt64
     /// `[slots, hidden]`
     var parts: UInt64
     /// Slots by expert, and where each expert's begin; see `slots.h`.
@@ -48,8 +48,7 @@ struct LayerScratch {
     }
     let masks = (rows + cu_mask_rows - 1) / cu_mask_rows
     let made = Experts(
-      gates: arena.allocate(rows * inner * 4, for: .buffers),
-      ups: arena.allocate(rows * inner * 4, for: .buffers),
+      units: arena.allocate(rows * inner * 2, for: .buffers),
       parts: arena.allocate(rows * outer * 4, for: .buffers),
       order: arena.allocate(rows * slots * 4, for: .buffers),
       starts: arena.allocate((count + 1) * 4, for: .buffers),

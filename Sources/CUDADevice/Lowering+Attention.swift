@@ -60,8 +60,7 @@ extension Lowering {
     merge.step = stepPointer
     merge.parts = UnsafePointer(pointer(parts.sums))
     merge.part_scores = UnsafePointer(pointer(parts.scores))
-    merge.output = floats(output)
-    merge.output_stride = stride(output)
+    merge.output = rows(output)
     if let logSumExp {
       merge.log_sum_exp = floats(logSumExp)
       merge.log_stride = stride(logSumExp)

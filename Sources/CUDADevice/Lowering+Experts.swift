@@ -33,7 +33,7 @@ extension Lowering {
     }
     let memory = scratch.experts(program, rows: capacity.rowCountMax, &arena)
     argument.scores = pointer(memory.scores)
-    argument.choices = pointer(values.address(op.output))
+    argument.choices = pointer(values.floats(op.output) ?? 0)
     argument.order = pointer(memory.order)
     argument.starts = pointer(memory.starts)
     argument.masks = pointer(memory.masks)
@@ -56,51 +56,55 @@ extension Lowering {
     check(op.routing == sortedRouting, "experts follow their router before the next one")
     let topK = program[op.routing].width
     let memory = scratch.experts(program, rows: capacity.rowCountMax, &arena)
-    let choices: UnsafePointer<cu_choice>? = UnsafePointer(pointer(values.address(op.routing)))
-    let innerStride = ValuePlaces.padded(op.intermediateWidth)
-    let input = (place: values.address(op.input), stride: values.stride(op.input))
-    for (weights, output) in [
-      (op.experts.map(\.gate), memory.gates), (op.experts.map(\.up), memory.ups),
-    ] {
-      try multiply(
-        weights, from: input, slotsPerRow: topK, to: (output, innerStride), memory)
-    }
-    let width = Int32(op.intermediateWidth)
-    let unit = cu_binary(
-      step: stepPointer, left: UnsafePointer(pointer(memory.gates)),
-      right: UnsafePointer(pointer(memory.ups)), output: pointer(memory.gates),
-      left_stride: Int64(innerStride), right_stride: Int64(innerStride),
-      output_stride: Int64(innerStride), left_width: width, right_width: width, space: 0,
-      repeat: Int32(topK))
-    list.append(.rows(kernels.swiglu, list.keep(unit), .tokens, repeated: topK))
-    let outputStride = values.stride(op.output)
-    try multiply(
-      op.experts.map(\.down), from: (memory.gates, innerStride), slotsPerRow: 1,
-      to: (memory.parts, outputStride), memory)
+    let routing = values.floats(op.routing) ?? 0
+    let choices: UnsafePointer<cu_choice>? = UnsafePointer(pointer(routing))
+    let innerStride = Int64(ValuePlaces.padded(op.intermediateWidth))
+    try unit(op, topK, innerStride, memory)
+    let down = try loader.matrices(op.experts.map(\.down), &arena)
+    var argument = product(down)
+    argument.input = UnsafePointer(pointer(memory.units))
+    argument.input_stride = innerStride
+    argument.parts.0.output.floats = pointer(memory.parts)
+    argument.parts.0.output.stride = stride(op.output)
+    append(&argument, down, memory)
     let combine = cu_combine(
       step: stepPointer, choices: choices, parts: UnsafePointer(pointer(memory.parts)),
-      parts_stride: Int64(outputStride), output: floats(op.output),
-      output_stride: Int64(outputStride), top_k: Int32(topK),
+      parts_stride: stride(op.output), output: rows(op.output), top_k: Int32(topK),
       width: Int32(program[op.output].width))
     let blocks = (Int(combine.width) + cu_combine_columns - 1) / cu_combine_columns
     list.append(
       .rows(kernels.combineExperts, list.keep(combine), .tokens, repeated: blocks))
   }
 
-  private mutating func multiply(
-    _ weights: [Weight], from input: (place: UInt64, stride: Int), slotsPerRow: Int,
-    to output: (place: UInt64, stride: Int), _ memory: LayerScratch.Experts
+  /// Gate and up of all experts, and the unit of both.
+  private mutating func unit(
+    _ op: Experts, _ topK: Int, _ innerStride: Int64, _ memory: LayerScratch.Experts
   ) throws(CUDAError) {
-    let matrix = try loader.matrices(weights, &arena)
-    var argument = product(matrix)
-    argument.input = UnsafePointer(pointer(input.place))
-    argument.input_stride = Int64(input.stride)
+    let gate = try loader.matrices(op.experts.map(\.gate), &arena)
+    let up = try loader.matrices(op.experts.map(\.up), &arena)
+    guard gate.layout.format == up.layout.format else {
+      throw CUDAError(
+        .unimplemented, "gates of experts are \(gate.layout.name), their other halves "
+          + "\(up.layout.name); expected one format")
+    }
+    var argument = product(gate)
+    argument.input = narrow(op.input)
+    argument.input_stride = stride(op.input)
+    argument.parts.1 = part(up)
+    argument.part_count = 2
+    argument.is_gated = 1
+    argument.parts.0.output.narrow = pointer(memory.units)
+    argument.parts.0.output.narrow_stride = innerStride
+    argument.slots_per_row = Int32(topK)
+    append(&argument, gate, memory)
+  }
+
+  private func append(
+    _ argument: inout cu_product, _ matrix: GPUMatrix, _ memory: LayerScratch.Experts
+  ) {
     argument.input_is_aligned = 1
-    argument.output = pointer(output.place)
-    argument.output_stride = Int64(output.stride)
     argument.order = UnsafePointer(pointer(memory.order))
     argument.starts = UnsafePointer(pointer(memory.starts))
-    argument.slots_per_row = Int32(slotsPerRow)
-    append(argument, matrix, .tokens)
+    append(argument, matrix.layout, .tokens, matrices: matrix.count)
   }
 }

@@ -10,7 +10,7 @@ extension Lowering {
     let table = try loader.table(op.table, &arena)
     let argument = cu_embed(
       step: stepPointer, table: UnsafeRawPointer(pointer(table.address, to: UInt8.self)),
-      output: floats(op.output), output_stride: stride(op.output), width: Int32(op.table.columns),
+      output: rows(op.output), width: Int32(op.table.columns),
       table_is_bf16: table.isBF16 ? 1 : 0)
     list.append(.rows(kernels.embed, list.keep(argument), .tokens))
   }
@@ -20,63 +20,76 @@ extension Lowering {
     let space = space(of: op.output)
     let argument = cu_norm(
       step: stepPointer, input: columns(op.input), weight: UnsafePointer(pointer(weight)),
-      output: floats(op.output), output_stride: stride(op.output), epsilon: op.epsilon,
+      output: rows(op.output), epsilon: op.epsilon,
       space: Self.index(space))
     list.append(.rows(kernels.rmsNorm, list.keep(argument), space))
   }
 
-  mutating func linear(_ op: Linear) throws(CUDAError) {
+  mutating func linear(_ op: Linear, at index: Int) throws(CUDAError) {
     let matrix = try loader.matrices([op.weight], &arena)
     var argument = product(matrix)
-    argument.input = UnsafePointer(floats(op.input))
+    argument.input = narrow(op.input)
     argument.input_stride = stride(op.input)
     argument.input_is_aligned = 1
-    argument.output = floats(op.output)
-    argument.output_stride = stride(op.output)
+    argument.parts.0.output = rows(op.output)
     if let bias = op.bias {
-      argument.bias = UnsafePointer(pointer(try loader.floats(bias, &arena)))
+      argument.parts.0.bias = UnsafePointer(pointer(try loader.floats(bias, &arena)))
     }
-    append(argument, matrix, space(of: op.output))
+    argument.space = Self.index(space(of: op.output))
+    products[index] = (argument, matrix.layout)
+    append(argument, matrix.layout, space(of: op.output))
   }
 
   mutating func headwiseLinear(_ op: HeadwiseLinear) throws(CUDAError) {
     let matrix = try loader.headMatrices(op, &arena)
-    let input = columns(op.input)
     var argument = product(matrix)
-    argument.input = UnsafePointer(input.data)
-    argument.input_stride = input.stride
-    argument.input_matrix = Int64(input.group)
+    argument.input = narrow(op.input.value).map { $0 + op.input.offset }
+    argument.input_stride = stride(op.input.value)
+    argument.input_matrix = Int64(op.input.stride)
     argument.input_is_aligned = op.input.offset % 4 == 0 && op.input.stride % 4 == 0 ? 1 : 0
-    argument.output = floats(op.output)
-    argument.output_stride = stride(op.output)
+    argument.parts.0.output = rows(op.output)
     argument.output_matrix = Int64(matrix.layout.rows)
-    append(argument, matrix, space(of: op.output))
+    append(argument, matrix.layout, space(of: op.output), matrices: matrix.count)
   }
 
   /// A product with a matrix, its input and output still to be filled in.
   func product(_ matrix: GPUMatrix) -> cu_product {
-    let layout = matrix.layout
     var argument = cu_product()
     argument.step = stepPointer
-    argument.codes = UnsafePointer(pointer(matrix.codes))
-    argument.scales = UnsafeRawPointer(pointer(matrix.scales, to: UInt8.self))
-    argument.codes_matrix = Int64(layout.codeBytes)
-    argument.scales_matrix = Int64(layout.scaleBytes)
-    argument.inner = Int32(layout.columns)
-    argument.columns = Int32(layout.rows)
-    argument.group = Int32(layout.group)
+    argument.parts.0 = part(matrix)
+    argument.part_count = 1
+    argument.codes_matrix = Int64(matrix.layout.codeBytes)
+    argument.scales_matrix = Int64(matrix.layout.scaleBytes)
+    argument.inner = Int32(matrix.layout.columns)
     argument.slots_per_row = 1
     return argument
   }
 
-  func append(_ argument: cu_product, _ matrix: GPUMatrix, _ space: RowSpace) {
-    var argument = argument
-    argument.space = Self.index(space)
-    list.append(
-      .product(
-        ProductLaunch(
-          kernels: kernels.product(matrix.layout.format), argument: list.keep(argument),
-          space: space, tiles: matrix.layout.tiles, matrices: matrix.count)))
+  func part(_ matrix: GPUMatrix) -> cu_product_part {
+    var part = cu_product_part()
+    part.codes = UnsafePointer(pointer(matrix.codes))
+    part.scales = UnsafeRawPointer(pointer(matrix.scales, to: UInt8.self))
+    part.columns = Int32(matrix.layout.rows)
+    part.tiles_end = Int32(matrix.layout.tiles)
+    return part
+  }
+
+  func append(
+    _ argument: cu_product, _ layout: MatrixLayout, _ space: RowSpace, matrices: Int = 1
+  ) {
+    list.append(launch(argument, layout, space, matrices: matrices))
+  }
+
+  /// All parts have the layout of the first, but for their rows.
+  func launch(
+    _ argument: cu_product, _ layout: MatrixLayout, _ space: RowSpace, matrices: Int = 1
+  ) -> Launch {
+    let parts = [argument.parts.0, argument.parts.1, argument.parts.2]
+    let last = argument.is_gated == 1 ? 0 : Int(argument.part_count) - 1
+    return .product(
+      ProductLaunch(
+        kernels: kernels.product(layout.format), argument: list.keep(argument), space: space,
+        tiles: Int(parts[last].tiles_end), isGated: argument.is_gated == 1, matrices: matrices))
   }
 
   mutating func rope(_ op: Rope) throws(CUDAError) {
@@ -85,6 +98,23 @@ extension Lowering {
       angles: UnsafePointer(pointer(try angles(op.table))),
       interleaved: op.layout == .interleaved ? 1 : 0, unused: 0)
     list.append(.rows(kernels.rope, list.keep(argument), .tokens))
+    guard values.narrow(op.columns.value) != nil, productsRead(op.columns) else { return }
+    let copy = cu_narrow_rows(
+      step: stepPointer, rows: rows(op.columns.value),
+      width: Int32(program[op.columns.value].width), space: 0)
+    list.append(.rows(kernels.narrowRows, list.keep(copy), .tokens))
+  }
+
+  /// Whether some product reads any of the columns.
+  private func productsRead(_ columns: Columns) -> Bool {
+    program.operations.contains { operation in
+      switch operation {
+      case .linear(let op): op.input == columns.value
+      case .experts(let op): op.input == columns.value
+      case .headwiseLinear(let op): op.input.value == columns.value && op.input.overlaps(columns)
+      default: false
+      }
+    }
   }
 
   func swiglu(_ op: SwiGLU) {
@@ -106,16 +136,28 @@ extension Lowering {
   private func binary(_ left: ValueID, _ right: ValueID, _ output: ValueID) -> cu_binary {
     cu_binary(
       step: stepPointer, left: UnsafePointer(floats(left)), right: UnsafePointer(floats(right)),
-      output: floats(output), left_stride: stride(left), right_stride: stride(right),
-      output_stride: stride(output), left_width: Int32(program[left].width),
+      output: rows(output), left_stride: stride(left), right_stride: stride(right),
+      left_width: Int32(program[left].width),
       right_width: Int32(program[right].width), space: Self.index(space(of: output)), repeat: 1)
   }
 
   func selectOutputs(_ op: SelectOutputs) {
     let argument = cu_select(
-      step: stepPointer, input: UnsafePointer(floats(op.input)), output: floats(op.output),
-      input_stride: stride(op.input), output_stride: stride(op.output),
+      step: stepPointer, input: UnsafePointer(floats(op.input)), output: rows(op.output),
+      input_stride: stride(op.input),
       width: Int32(program[op.output].width), unused: 0)
     list.append(.rows(kernels.selectOutputs, list.keep(argument), .outputs))
+  }
+}
+
+extension Columns {
+  /// Whether some column of one value is in both; may say yes where groups are laid out unlike.
+  fileprivate func overlaps(_ other: Columns) -> Bool {
+    guard stride == other.stride, count > 1 || other.count > 1 || stride == 0 else {
+      return offset < other.offset + other.stride * (other.count - 1) + other.width
+        && other.offset < offset + stride * (count - 1) + width
+    }
+    let (mine, others) = (offset % stride, other.offset % stride)
+    return mine < others + other.width && others < mine + width
   }
 }

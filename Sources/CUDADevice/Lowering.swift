@@ -17,6 +17,9 @@ struct Lowering {
   let values: ValuePlaces
   let step: UInt64
   let list = LaunchList()
+  let fusions: [Fusion]
+  /// The products of linears, by operation.
+  var products: [Int: (argument: cu_product, layout: MatrixLayout)] = [:]
   /// What a step begins with: the angles of its positions.
   private(set) var beginning: [Launch] = []
   private var angles: [RopeTable: UInt64] = [:]
@@ -35,7 +38,9 @@ struct Lowering {
     self.loader = loader
     var arena = arena
     step = arena.allocate(MemoryLayout<cu_step>.size, for: .buffers)
-    values = ValuePlaces(program, capacity: capacity, arena: &arena)
+    fusions = Fusion.all(of: program)
+    values = ValuePlaces(
+      program, fused: fusions.map(\.operations), capacity: capacity, arena: &arena)
     caches = program.caches.map { cache in
       arena.allocate(Self.byteCount(of: cache, capacity), for: .cache)
     }
@@ -44,19 +49,20 @@ struct Lowering {
 
   /// Lowers all operations; `progress` is told the bytes of weights loaded so far.
   mutating func run(progress: (Int) -> Void) throws(CUDAError) {
-    for operation in program.operations {
+    for (index, operation) in program.operations.enumerated() {
       list.beginOperation()
-      try lower(operation)
+      try lower(operation, at: index)
       progress(loader.loadedBytes)
     }
     list.beginOperation()
+    for fusion in fusions { fuse(fusion) }
   }
 
-  private mutating func lower(_ operation: Operation) throws(CUDAError) {
+  private mutating func lower(_ operation: Operation, at index: Int) throws(CUDAError) {
     switch operation {
     case .embed(let op): try embed(op)
     case .rmsNorm(let op): try rmsNorm(op)
-    case .linear(let op): try linear(op)
+    case .linear(let op): try linear(op, at: index)
     case .headwiseLinear(let op): try headwiseLinear(op)
     case .rope(let op): try rope(op)
     case .attention(let op): try attention(op)
@@ -92,12 +98,26 @@ struct Lowering {
 
   func columns(_ columns: Columns) -> cu_columns {
     cu_columns(
-      data: pointer(values.address(columns.value) + UInt64(columns.offset * 4)),
+      data: pointer((values.floats(columns.value) ?? 0) + UInt64(columns.offset * 4)),
       stride: Int64(values.stride(columns.value)), group: Int32(columns.stride),
       count: Int32(columns.count), width: Int32(columns.width), unused: 0)
   }
 
-  func floats(_ value: ValueID) -> UnsafeMutablePointer<Float>? { pointer(values.address(value)) }
+  func floats(_ value: ValueID) -> UnsafeMutablePointer<Float>? {
+    values.floats(value).flatMap { pointer($0) }
+  }
+
+  /// As products read it.
+  func narrow(_ value: ValueID) -> UnsafePointer<UInt16>? {
+    values.narrow(value).flatMap { UnsafePointer(pointer($0)) }
+  }
+
+  /// Where an operation writes a value, in each form that it has.
+  func rows(_ value: ValueID) -> cu_rows {
+    cu_rows(
+      floats: floats(value), narrow: values.narrow(value).flatMap { pointer($0) },
+      stride: stride(value), narrow_stride: stride(value))
+  }
 
   func stride(_ value: ValueID) -> Int64 { Int64(values.stride(value)) }
 
@@ -114,35 +134,4 @@ struct Lowering {
     angles[table] = place
     return place
   }
-}
-
-/// Where the values of a program are. Rows begin at multiples of 16 bytes.
-struct ValuePlaces {
-  private let program: Program
-  private let assignment: BufferAssignment
-  private var buffers: [UInt64] = []
-
-  init(_ program: Program, capacity: DeviceCapacity, arena: inout DeviceArena) {
-    self.program = program
-    assignment = BufferAssignment(program)
-    for buffer in assignment.buffers {
-      let rows = buffer.rows == .tokens ? capacity.rowCountMax : capacity.outputCountMax
-      let bytes =
-        buffer.kind == .floats
-        ? Self.padded(buffer.width) * 4 : buffer.width * MemoryLayout<cu_choice>.stride
-      buffers.append(arena.allocate(rows * bytes, for: .buffers))
-    }
-  }
-
-  func address(_ value: ValueID) -> UInt64 {
-    guard let index = assignment[value] else {
-      checkFailed("\(value) has no buffer", file: #fileID, line: #line)
-    }
-    return buffers[index]
-  }
-
-  /// Floats from one row to the next.
-  func stride(_ value: ValueID) -> Int { Self.padded(program[value].width) }
-
-  static func padded(_ width: Int) -> Int { (width + 3) / 4 * 4 }
 }

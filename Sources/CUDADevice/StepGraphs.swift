@@ -23,7 +23,8 @@ final class StepGraphs {
   ///
   /// - Parameter most: as many rows as there is memory for.
   func queue(
-    _ launches: ArraySlice<Launch>, on gpu: GPU, _ counts: Launch.Counts, most: Launch.Counts
+    _ list: LaunchList, _ operations: Range<Int>, on gpu: GPU, _ counts: Launch.Counts,
+    most: Launch.Counts
   ) throws(CUDAError) -> Bool {
     guard isEnabled, let bucket = Self.buckets.first(where: { $0 >= counts.tokens }) else {
       return false
@@ -35,7 +36,7 @@ final class StepGraphs {
     let padded = Launch.Counts(
       tokens: min(bucket, most.tokens), outputs: min(bucket, most.outputs))
     let graph = try gpu.capture { () throws(CUDAError) in
-      for launch in launches { try launch.queue(on: gpu, padded) }
+      try list.queue(operations, on: gpu, padded)
     }
     graphs[bucket] = graph
     try gpu.launch(graph)

@@ -50,8 +50,8 @@ struct DriverFunctions {
   let setFunctionAttribute: @convention(c) (Handle, Int32, Int32) -> Status
   let launch:
     @convention(c) (
-      Handle, UInt32, UInt32, UInt32, UInt32, UInt32, UInt32, UInt32, Handle?,
-      UnsafeMutablePointer<UnsafeMutableRawPointer?>?, UnsafeMutablePointer<Handle?>?
+      UnsafeRawPointer, Handle, UnsafeMutablePointer<UnsafeMutableRawPointer?>?,
+      UnsafeMutablePointer<Handle?>?
     ) -> Status
 
   /// Throws the name of the first function that the library lacks.
@@ -95,7 +95,7 @@ struct DriverFunctions {
     unloadModule = try find("cuModuleUnload")
     moduleFunction = try find("cuModuleGetFunction")
     setFunctionAttribute = try find("cuFuncSetAttribute")
-    launch = try find("cuLaunchKernel")
+    launch = try find("cuLaunchKernelEx")
   }
 
   private struct Finder {

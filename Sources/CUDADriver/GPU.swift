@@ -11,6 +11,7 @@ package final class GPU {
   private let driver: CUDADriver
   private let context: UnsafeMutableRawPointer
   private let stream: UnsafeMutableRawPointer
+  private let configuration: LaunchConfiguration
   private var allocations: [UInt64] = []
   private var pinned: [UnsafeMutableRawPointer] = []
   private var modules: [UnsafeMutableRawPointer] = []
@@ -37,6 +38,7 @@ package final class GPU {
     }
     self.context = context
     self.stream = stream
+    configuration = LaunchConfiguration(stream: stream, beginsEarly: properties.capability >= 90)
   }
 
   deinit {
@@ -211,10 +213,11 @@ package final class GPU {
     check(y <= 65_535 && z <= 65_535, "\(kernel.name) has too many blocks: \(x), \(y), \(z)")
     lastKernel = kernel.name
     var parameter: UnsafeMutableRawPointer? = argument
-    let status = driver.functions.launch(
-      kernel.function, UInt32(x), UInt32(y), UInt32(z), kernel.threads, 1, 1, kernel.sharedBytes,
-      stream, &parameter, nil)
-    if status != 0 { try expect(status, "cuLaunchKernel of \(kernel.name)") }
+    let launch = configuration(
+      blocks: (UInt32(x), UInt32(y), UInt32(z)), threads: kernel.threads,
+      sharedBytes: kernel.sharedBytes)
+    let status = driver.functions.launch(launch, kernel.function, &parameter, nil)
+    if status != 0 { try expect(status, "cuLaunchKernelEx of \(kernel.name)") }
   }
 
   // MARK: Graphs

@@ -5,8 +5,8 @@ package import Program
 package import Step
 internal import Support
 
-/// A device beside the reference, operation by operation: each gets the reference's inputs, so that
-/// nothing but its own error shows.
+/// A device beside the reference, operation by operation: each gets the reference's inputs, those
+/// of products rounded to bfloat16 for both, so that nothing but its own error shows.
 package struct DeviceComparison {
   /// What one kind of operation was off by.
   package struct Result: Hashable, Sendable {
@@ -76,7 +76,14 @@ package struct DeviceComparison {
     of operation: Operation, at index: Int, _ plan: StepPlan
   ) throws(DeviceError) -> Float {
     let inputs = operation.reads.filter { program[$0].kind == .floats }
-    for value in inputs { try write(try read(value, of: reference, plan), to: value) }
+    for value in inputs {
+      var floats = try read(value, of: reference, plan)
+      if value == operation.productInput {
+        floats = floats.map(\.roundedToBFloat16)
+        floats.withUnsafeBufferPointer { reference.write(value, from: $0) }
+      }
+      try write(floats, to: value)
+    }
     let outputs = operation.writes.filter { program[$0].kind == .floats }
     for value in outputs where !inputs.contains(value) {
       try write([Float](repeating: .nan, count: count(of: value, plan)), to: value)

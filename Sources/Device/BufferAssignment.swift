@@ -22,9 +22,11 @@ package struct BufferAssignment: Hashable, Sendable {
   /// For each value of the program, the index of its buffer; nil for a value nothing uses.
   private var bufferOfValue: [Int?]
 
-  package init(_ program: Program) {
+  /// - Parameter groups: operations that a device does at once, in rising order: what one of them
+  ///   reads is still needed while another writes.
+  package init(_ program: Program, fused groups: [Range<Int>] = []) {
     bufferOfValue = Array(repeating: nil, count: program.values.count)
-    let lives = Self.lives(of: program)
+    let lives = Self.lives(of: program, fused: groups)
     for index in program.operations.indices {
       for value in lives.born[index] { place(program[value], value) }
       for value in lives.dying[index] { free(value) }
@@ -57,15 +59,23 @@ package struct BufferAssignment: Hashable, Sendable {
 
   /// For each operation, the values whose lives begin at it and end after it.
   private static func lives(
-    of program: Program
+    of program: Program, fused groups: [Range<Int>]
   ) -> (born: [[ValueID]], dying: [[ValueID]]) {
+    var begins = Array(program.operations.indices)
+    var ends = begins
+    for group in groups {
+      for index in group {
+        begins[index] = group.lowerBound
+        ends[index] = group.upperBound - 1
+      }
+    }
     var first = [Int?](repeating: nil, count: program.values.count)
     var last = [Int](repeating: -1, count: program.values.count)
     if case .hidden(let value) = program.input { first[value.index] = 0 }
     for (index, operation) in program.operations.enumerated() {
       for value in operation.reads + operation.writes {
-        first[value.index] = first[value.index] ?? index
-        last[value.index] = index
+        first[value.index] = first[value.index] ?? begins[index]
+        last[value.index] = ends[index]
       }
     }
     switch program.output {

@@ -56,6 +56,30 @@ import Testing
     #expect(buffers.count <= 6)
   }
 
+  @Test func `operations done at once write over none of their inputs`() throws {
+    // The output of an attention could take the place of its sum with the residual.
+    let program = OperationCase("fused", width: 8) { b, x in
+      (0..<3).reduce(x) { x, layer in
+        let normed = b.rmsNorm(x, Weight("\(layer).n", [8]), epsilon: 1e-6)
+        return b.add(x, b.linear(normed, Weight("\(layer).o", [8, 8])))
+      }
+    }.program
+    let groups = program.operations.indices.dropLast().compactMap { index -> Range<Int>? in
+      if case .linear = program.operations[index] { index..<index + 2 } else { nil }
+    }
+    let (apart, fused) = (
+      BufferAssignment(program), BufferAssignment(program, fused: groups)
+    )
+    for group in groups {
+      guard let input = program.operations[group.lowerBound].reads.first,
+        let output = program.operations[group.lowerBound + 1].writes.first
+      else { continue }
+      #expect(apart[input] == apart[output], "the case is one")
+      #expect(fused[input] != fused[output])
+    }
+    #expect(!groups.isEmpty)
+  }
+
   @Test func `a value that nothing uses has no buffer`() {
     var program = OperationCase.all[0].program
     program.values.append(Value(label: "unused", width: 3))

@@ -71,6 +71,25 @@ import Testing
     }
   }
 
+  /// A whole step fuses neighbours; each by itself is the same sum.
+  @Test(arguments: cases)
+  func `fused operations change no bit`(name: String, precision: CUDAPrecision) throws {
+    let golden = try SyntheticCheckpoint(name)
+    let checkpoint = try Checkpoint(directory: golden.directory)
+    for rows in [1, 9, 37] {
+      let plan = CPUModelRun.plan([(0, Array(golden.prompt.prefix(rows)), 0)])
+      var fused = try run(checkpoint, precision)
+      let expected = try fused.logits(plan)
+      var single = try run(checkpoint, precision)
+      try single.begin(plan)
+      for index in single.program.operations.indices {
+        try single.device.run(index..<index + 1)
+      }
+      guard case .logits(let value) = single.program.output else { return }
+      #expect(bitsEqual(try single.values(value), expected), "\(rows) rows")
+    }
+  }
+
   @Test(arguments: OperationCase.all.filter(\.hasAttention), [2, 8])
   func `slices of the keys merge to the whole`(operation: OperationCase, count: Int) throws {
     let weights = RandomWeights(type: .bfloat16)

@@ -35,7 +35,7 @@ import Testing
     for (precision, codes) in [(CUDAPrecision.w8, CPUCodes.w8), (.w4, CPUCodes.w4)] {
       let rounded = RoundedMatrices { codes.rounded($0) }
       #expect(
-        try difference(inner, outer, precision, RandomWeights(), expected: rounded) <= 3e-5,
+        try difference(inner, outer, precision, MatrixWeights(), expected: rounded) <= 3e-5,
         "\(precision)")
     }
   }
@@ -43,7 +43,7 @@ import Testing
   /// The largest step of e4m3 is an eighth of a number; sums of many are nearer.
   @Test(arguments: shapes)
   func `FP8 of other weights is as near as its three bits`(inner: Int, outer: Int) throws {
-    let found = try difference(inner, outer, .fp8, RandomWeights(), expected: RandomWeights())
+    let found = try difference(inner, outer, .fp8, MatrixWeights(), expected: MatrixWeights())
     #expect(found <= 0.06, "\(found)")
     #expect(found > 1e-4, "it is FP8 at all: \(found)")
   }
@@ -66,14 +66,22 @@ import Testing
   }
 }
 
-/// Random weights whose matrices are rounded row by row.
+/// A matrix `w` in floats; what it is multiplied with comes from a table in bfloat16, so that
+/// products take it as it is.
+private struct MatrixWeights: WeightSource {
+  func tensor(_ weight: Weight) throws(WeightError) -> StoredTensor {
+    try RandomWeights(type: weight.name == "w" ? .float32 : .bfloat16).tensor(weight)
+  }
+}
+
+/// The same, the matrix rounded row by row.
 private struct RoundedMatrices: WeightSource {
   var rounded: @Sendable ([Float]) -> [Float]
 
   init(_ rounded: @escaping @Sendable ([Float]) -> [Float]) { self.rounded = rounded }
 
   func tensor(_ weight: Weight) throws(WeightError) -> StoredTensor {
-    let tensor = try RandomWeights().tensor(weight)
+    let tensor = try MatrixWeights().tensor(weight)
     guard weight.name == "w" else { return tensor }
     let floats = tensor.dequantized()
     let columns = weight.columns
@@ -88,7 +96,7 @@ private struct RoundedMatrices: WeightSource {
 /// The matrix `w` in FP8 with blocks of 128 × 128, all codes but NaN.
 private struct BlockFP8Weights: WeightSource {
   func tensor(_ weight: Weight) throws(WeightError) -> StoredTensor {
-    guard weight.name == "w" else { return try RandomWeights().tensor(weight) }
+    guard weight.name == "w" else { return try MatrixWeights().tensor(weight) }
     let memory = UnsafeMutableRawBufferPointer.allocate(
       byteCount: weight.elementCount, alignment: 64)
     for index in 0..<memory.count {

@@ -8,9 +8,10 @@ import Testing
 
 /// Every operation over odd shapes on an emulated GPU, against the reference.
 @Suite struct CUDAOperationTests {
-  /// Inputs of products have 16 significant bits, keys and values 8.
+  /// Keys and values have 8 significant bits, and so has what is between the products of experts.
   private static func tolerance(_ operation: OperationCase) -> Float {
-    operation.name.contains("attention") ? 1e-2 : 3e-5
+    if operation.name.contains("attention") { return 1e-2 }
+    return operation.name.hasPrefix("experts") ? 4e-3 : 3e-5
   }
 
   /// Weights that bfloat16 holds, so that the reference has the same.

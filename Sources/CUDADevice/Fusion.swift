@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CUDADriver
+internal import CUDAKernels
+internal import Program
+
+/// Neighbouring operations that are one launch when all of them run. The bits are those of the
+/// operations one by one; only what is in between is not written.
+struct Fusion {
+  enum Kind {
+    /// Linears of one input.
+    case joined
+    /// Two linears of one input, and the unit in which the first opens the second.
+    case gated
+    /// A linear, and what is added to its output.
+    case added
+  }
+
+  var kind: Kind
+  var operations: Range<Int>
+
+  /// Parts of a product, and sums behind it, at most.
+  private static let linearsMax = 3
+  private static let addsMax = 2
+
+  static func all(of program: Program) -> [Fusion] {
+    var readers: [ValueID: Int] = [:]
+    for operation in program.operations {
+      for value in operation.reads { readers[value, default: 0] += 1 }
+    }
+    switch program.output {
+    case .logits(let value), .hidden(let value): readers[value, default: 0] += 1
+    }
+    var fusions: [Fusion] = []
+    var index = 0
+    while index < program.operations.count {
+      let found =
+        gated(program, index, readers) ?? added(program, index, readers) ?? joined(program, index)
+      if let found { fusions.append(found) }
+      index = found?.operations.upperBound ?? index + 1
+    }
+    return fusions
+  }
+
+  private static func linear(_ program: Program, _ index: Int) -> Linear? {
+    guard index < program.operations.count, case .linear(let op) = program.operations[index] else {
+      return nil
+    }
+    return op
+  }
+
+  private static func gated(
+    _ program: Program, _ index: Int, _ readers: [ValueID: Int]
+  ) -> Fusion? {
+    guard let gate = linear(program, index), let up = linear(program, index + 1),
+      gate.input == up.input, gate.weight.shape == up.weight.shape,
+      index + 2 < program.operations.count,
+      case .swiglu(let unit) = program.operations[index + 2],
+      unit.gate == gate.output, unit.up == up.output,
+      readers[gate.output] == 1, readers[up.output] == 1
+    else { return nil }
+    return Fusion(kind: .gated, operations: index..<index + 3)
+  }
+
+  private static func added(
+    _ program: Program, _ index: Int, _ readers: [ValueID: Int]
+  ) -> Fusion? {
+    guard var sum = linear(program, index)?.output else { return nil }
+    var end = index + 1
+    while end < program.operations.count, end - index <= addsMax, readers[sum] == 1,
+      case .add(let op) = program.operations[end], op.left == sum || op.right == sum
+    {
+      sum = op.output
+      end += 1
+    }
+    return end == index + 1 ? nil : Fusion(kind: .added, operations: index..<end)
+  }
+
+  private static func joined(_ program: Program, _ index: Int) -> Fusion? {
+    guard let first = linear(program, index) else { return nil }
+    var end = index + 1
+    while end - index < linearsMax, let next = linear(program, end), next.input == first.input {
+      end += 1
+    }
+    return end == index + 1 ? nil : Fusion(kind: .joined, operations: index..<end)
+  }
+}
+
+extension Lowering {
+  /// Makes one launch of a fusion's operations, which are lowered already; none where their
+  /// matrices are kept in different formats.
+  func fuse(_ fusion: Fusion) {
+    let members = fusion.operations.compactMap { products[$0] }
+    guard let layout = members.first?.layout, var argument = members.first?.argument,
+      members.allSatisfy({ $0.layout.format == layout.format }),
+      case .linear(let first) = program.operations[fusion.operations.lowerBound]
+    else { return }
+    switch fusion.kind {
+    case .joined: joinParts(members.map(\.argument.parts.0), to: &argument)
+    case .gated:
+      joinParts(members.map(\.argument.parts.0), to: &argument)
+      argument.is_gated = 1
+      if case .swiglu(let op) = program.operations[fusion.operations.upperBound - 1] {
+        argument.parts.0.output = rows(op.output)
+      }
+    case .added: append(fusion.operations.dropFirst(), behind: first.output, to: &argument)
+    }
+    list.fuse(fusion.operations, launch(argument, layout, space(of: first.output)))
+  }
+
+  private func joinParts(_ parts: [cu_product_part], to argument: inout cu_product) {
+    var parts = parts
+    for index in parts.indices.dropFirst() {
+      parts[index].tiles_end += parts[index - 1].tiles_end
+    }
+    argument.parts.0 = parts[0]
+    argument.parts.1 = parts[1]
+    if parts.count > 2 { argument.parts.2 = parts[2] }
+    argument.part_count = Int32(parts.count)
+  }
+
+  private func append(
+    _ adds: Range<Int>, behind output: ValueID, to argument: inout cu_product
+  ) {
+    var sum = output
+    for (number, index) in adds.enumerated() {
+      guard case .add(let op) = program.operations[index] else { continue }
+      let other = op.left == sum ? op.right : op.left
+      if number == 0 {
+        argument.addends.0 = UnsafePointer(floats(other))
+        argument.addend_strides.0 = stride(other)
+      } else {
+        argument.addends.1 = UnsafePointer(floats(other))
+        argument.addend_strides.1 = stride(other)
+      }
+      sum = op.output
+    }
+    argument.parts.0.output = rows(sum)
+  }
+}
