@@ -5,6 +5,7 @@
 #pragma once
 #include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define DEVICE [[maybe_unused]] static inline
@@ -26,11 +27,28 @@ struct Warp {
   float a[2][16][16], b[2][8][16];
 };
 
+/// 16 bytes on their way to shared memory; zeros if there is no source.
+struct Copy {
+  void *destination;
+  const void *source;
+};
+
+/// A thread's copies that are on their way, in order, and where its groups of them end.
+struct Copies {
+  static constexpr int most = 256, groups_most = 8;
+  Copy list[most];
+  int count, ends[groups_most], groups;
+
+  /// Does those of all groups but the last `pending`.
+  void finish(int pending);
+};
+
 extern int thread;
 extern Position block, grid;
 extern unsigned turns[threads_max];
 extern Warp warps[threads_max / 32];
 extern char *dynamic_shared;
+extern Copies copies[threads_max];
 
 /// Wait until all of the warp, or of the block, are there.
 void wait_for_warp();
@@ -165,4 +183,19 @@ DEVICE void multiply_tile(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, ui
     const float *row = warp.a[turn][g + i / 2 * 8], *column = warp.b[turn][t + i % 2];
     for (int k = 0; k < 16; k++) c[i] += row[k] * column[k];
   }
+}
+
+DEVICE void begin_copy(void *shared, const void *source, bool is_there) {
+  emulation::Copies &mine = emulation::copies[thread_index()];
+  if (mine.count == mine.most) abort();
+  mine.list[mine.count++] = {shared, is_there ? source : nullptr};
+}
+DEVICE void end_copies() {
+  emulation::Copies &mine = emulation::copies[thread_index()];
+  if (mine.groups == mine.groups_most) abort();
+  mine.ends[mine.groups++] = mine.count;
+}
+/// Copies are made here and not before: a missing wait gives wrong results every time.
+template <int pending> DEVICE void wait_for_copies() {
+  emulation::copies[thread_index()].finish(pending);
 }

@@ -15,6 +15,7 @@ Position block, grid;
 unsigned turns[threads_max];
 Warp warps[threads_max / 32];
 char *dynamic_shared;
+Copies copies[threads_max];
 
 namespace {
 
@@ -116,7 +117,10 @@ const char *run_warp(int first) {
 }
 
 const char *run_block(int threads) {
-  for (int i = 0; i < threads; i++) states[i] = State::ready, turns[i] = 0;
+  for (int i = 0; i < threads; i++) {
+    states[i] = State::ready, turns[i] = 0;
+    copies[i].count = copies[i].groups = 0;
+  }
   while (true) {
     int waiting = 0;
     for (int first = 0; first < threads; first += 32) {
@@ -142,6 +146,22 @@ const Kernel *kernel_named(const char *name) {
     if (strcmp(kernels[i].name, name) == 0) return &kernels[i];
   }
   return nullptr;
+}
+
+void Copies::finish(int pending) {
+  const int done = groups > pending ? groups - pending : 0;
+  if (done == 0) return;
+  const int end = ends[done - 1];
+  for (int i = 0; i < end; i++) {
+    if (list[i].source) {
+      memcpy(list[i].destination, list[i].source, 16);
+    } else {
+      memset(list[i].destination, 0, 16);
+    }
+  }
+  memmove(list, list + end, (size_t)(count - end) * sizeof(Copy));
+  count -= end, groups -= done;
+  for (int i = 0; i < groups; i++) ends[i] = ends[i + done] - end;
 }
 
 void wait_for_warp() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // All kernels as one translation unit, for nvcc and for the emulation: one file of machine code.
 #include "cache.h"
-#include "codes.h"
+#include "product.h"
 #include "slots.h"
 
 namespace attention_ {
@@ -13,8 +13,11 @@ namespace choose_ {
 namespace experts_ {
 #include "experts.cu"
 }
-namespace linear_ {
-#include "linear.cu"
+namespace linear_few_ {
+#include "linear_few.cu"
+}
+namespace linear_many_ {
+#include "linear_many.cu"
 }
 namespace measure_ {
 #include "measure.cu"

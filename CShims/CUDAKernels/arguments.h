@@ -17,6 +17,9 @@ enum {
   cu_product_tokens_max = 64,
   /// Parts of a weight that have places of their own, and what is added to an output.
   cu_product_parts_max = 3,
+  /// Tokens of a product's block of few, and rows of a block of many.
+  cu_few_tokens = 8,
+  cu_many_rows = 128,
   cu_product_addends_max = 2,
   /// Parts of a row's keys that are attended to apart, and keys of a part at least.
   cu_split_count = 16,
@@ -37,13 +40,35 @@ enum {
   cu_combine_columns = 4 * cu_threads,
 };
 
-/// How a weight lies in memory; see `linear.cu`.
+/// How a weight lies in memory; see `product.h`.
 typedef enum cu_format {
   cu_format_bf16 = 0,
   cu_format_fp8 = 1,
   cu_format_w8 = 2,
   cu_format_w4 = 3,
 } cu_format;
+
+/// Bytes of a span of a tile, and spans on their way to a warp of some tiles, the present one among
+/// them: so many that two blocks of 8-bit codes fit a multiprocessor.
+static inline int32_t cu_span_bytes(cu_format format) {
+  return cu_tile_rows * cu_span * (format == cu_format_bf16 ? 4 : format == cu_format_w4 ? 1 : 2)
+    / 2;
+}
+static inline int32_t cu_stages(cu_format format, int32_t tiles) {
+  const int32_t stages = format == cu_format_bf16 ? 3 : 4;
+  return format == cu_format_w4 ? 6 : tiles == 1 ? stages : stages - 1;
+}
+/// Shared memory of a block of a product of few tokens, with so many tiles.
+static inline int32_t cu_few_bytes(cu_format format, int32_t tiles) {
+  return cu_product_warps * cu_stages(format, tiles) * tiles * cu_span_bytes(format);
+}
+/// Shared memory of a block of a product of many: codes and inputs, later its results.
+static inline int32_t cu_many_bytes(cu_format format, int32_t tokens) {
+  const int32_t stage = cu_product_warps * cu_span_bytes(format) + tokens * (cu_span * 2 + 32);
+  const int32_t results = tokens * (cu_many_rows + 4) * 4;
+  const int32_t stages = cu_stages(format, 1) * stage;
+  return stages > results ? stages : results;
+}
 
 /// A step, written by one copy at its begin.
 typedef struct cu_step {
@@ -150,8 +175,12 @@ typedef struct cu_product {
   int32_t space;
   /// Columns of the weight.
   int32_t inner;
-  /// Whether four neighbouring inputs can be read at once.
+  /// Whether eight neighbouring inputs can be read at once.
   int32_t input_is_aligned;
+  /// Blocks that share the parts of the columns, and where they leave the parts' sums if more than
+  /// one: `[matrix][part][token][row]`.
+  int32_t splits, unused;
+  float *workspace;
 } cu_product;
 
 /// Keys and values of the step's rows, into the cache: two parts behind each other.

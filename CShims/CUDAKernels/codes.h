@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A packed weight's codes (the layout is in `linear.cu`) to bfloat16, a fragment at a time.
+// A packed weight's codes (the layout is in `product.h`) to bfloat16, a fragment at a time.
 #pragma once
 #include "device.h"
 

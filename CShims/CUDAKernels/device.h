@@ -107,6 +107,19 @@ DEVICE void multiply_tile(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, ui
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+/// Begins a copy of 16 bytes to shared memory, of zeros where there is no source.
+DEVICE void begin_copy(void *shared, const void *source, bool is_there) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+               :: "r"((uint32_t)__cvta_generic_to_shared(shared)), "l"(source),
+                  "r"(is_there ? 16 : 0) : "memory");
+}
+/// Those that this thread began make a group.
+DEVICE void end_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+/// Waits until no more than the last `pending` groups of this thread are on their way.
+template <int pending> DEVICE void wait_for_copies() {
+  asm volatile("cp.async.wait_group %0;" :: "n"(pending) : "memory");
+}
+
 #else
 #include "../CUDAEmulator/device_emulation.h"
 #endif

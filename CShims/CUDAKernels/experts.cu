@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Mixture of experts around the products of `linear.cu`.
+// Mixture of experts around the products of `product.h`.
 //   group    sorts the slots of more rows than one block has chosen for (`choose.cu`, `slots.h`)
 //   combine  output[r] = Σ_k weight_k · part[r · top_k + k], in order of rank
 #include "slots.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A weight's elements, as floats, into the layout of `linear.cu`: once, at load.
+// A weight's elements, as floats, into the layout of `product.h`: once, at load.
 //
 //   bf16  to nearest even.
 //   fp8   code = e4m3(x / scale), to nearest even, at most 448. With `block_scales` the scale
@@ -27,7 +27,7 @@ DEVICE uint8_t e4m3(float x) {
   return (uint8_t)(sign | ((rounded >> 20) - (120 << 3)));
 }
 
-/// Where a code of 8 bits lies; see `linear.cu`.
+/// Where a code of 8 bits lies; see `product.h`.
 DEVICE int64_t place8(int row, int column, int units_of_tile) {
   const int within = row % cu_tile_rows;
   const int lane = within % 8 * 4 + column % 16 / 4;

@@ -3,7 +3,7 @@
 internal import CUDAKernels
 internal import Program
 
-/// A matrix, or several of one shape behind each other, as `linear.cu` reads them.
+/// A matrix, or several of one shape behind each other, as `product.h` reads them.
 struct GPUMatrix {
   var layout: MatrixLayout
   var codes: UInt64

@@ -13,9 +13,9 @@ struct KernelSet {
   let swiglu, add, join, selectOutputs: GPU.Kernel
   let pack, packBlockScales, narrow, narrowRows: GPU.Kernel
   let measureRead, measureMatrices: GPU.Kernel
-  /// For each format (by its raw value), for one tile a block and for two, for each of
-  /// `ProductLaunch.tokens`.
-  private let products: [[[GPU.Kernel]]]
+  let sumParts: GPU.Kernel
+  /// For each format, by its raw value.
+  private let products: [ProductKernels]
 
   private static let formats = [
     (cu_format_bf16, "bf16"), (cu_format_fp8, "fp8"), (cu_format_w8, "w8"), (cu_format_w4, "w4"),
@@ -64,17 +64,13 @@ struct KernelSet {
     narrowRows = try kernel("narrow_rows")
     measureRead = try kernel("measure_read")
     measureMatrices = try kernel("measure_matrices")
-    var products: [[[GPU.Kernel]]] = []
-    for (_, name) in Self.formats {
-      var (single, paired): ([GPU.Kernel], [GPU.Kernel]) = ([], [])
-      for tokens in ProductLaunch.tokens {
-        single.append(try kernel("product_\(name)_\(tokens)"))
-        paired.append(try kernel("product_\(name)_\(tokens)_2"))
-      }
-      products.append([single, paired])
+    sumParts = try kernel("sum_parts")
+    var products: [ProductKernels] = []
+    for (format, name) in Self.formats {
+      products.append(try ProductKernels(gpu, module, format, name))
     }
     self.products = products
   }
 
-  func product(_ format: cu_format) -> [[GPU.Kernel]] { products[Int(format.rawValue)] }
+  func product(_ format: cu_format) -> ProductKernels { products[Int(format.rawValue)] }
 }

@@ -37,34 +37,6 @@ enum Launch {
   }
 }
 
-/// Products of some matrices with all rows, or with the rows that chose each.
-struct ProductLaunch {
-  /// Tokens of a block of each kernel.
-  static let tokens = [8, 16, 32, 64]
-  /// Tiles from which on two of them share a block, if it has many tokens.
-  private static let tilesForPairs = 256
-
-  /// For one tile a block and for two, each as `tokens`.
-  var kernels: [[GPU.Kernel]]
-  var argument: Launch.Argument
-  var space: RowSpace
-  /// Tiles of a matrix with all its parts, or of the gate.
-  var tiles: Int
-  var isGated: Bool
-  var matrices: Int
-
-  /// Which kernel it is changes no bit; see `linear.cu`.
-  func queue(on gpu: GPU, _ counts: Launch.Counts) throws(CUDAError) {
-    let rows = counts.rows(space)
-    let choice = Self.tokens.firstIndex { $0 >= rows } ?? Self.tokens.count - 1
-    let size = Self.tokens[choice]
-    let hasPairs = isGated || (choice > 0 && tiles * matrices >= Self.tilesForPairs)
-    try gpu.launch(
-      kernels[hasPairs ? 1 : 0][choice], x: hasPairs && !isGated ? (tiles + 1) / 2 : tiles,
-      y: (rows + size - 1) / size, z: matrices, argument: argument)
-  }
-}
-
 /// Attention of a step's rows, so many at once as there is memory for the parts of their keys.
 struct AttentionLaunch {
   var attend: GPU.Kernel

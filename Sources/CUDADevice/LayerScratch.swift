@@ -31,6 +31,21 @@ struct LayerScratch {
   private var experts: Experts?
   private var attention: Attention?
 
+  /// Sums of products whose blocks share the parts of the columns.
+  func products(_ program: Program, rows: Int, _ arena: inout DeviceArena) -> UInt64 {
+    var widest = 0
+    for case .linear(let op) in program.operations { widest = max(widest, op.weight.rows) }
+    for case .headwiseLinear(let op) in program.operations {
+      widest = max(widest, program[op.output].width)
+    }
+    // Three linears may be one product.
+    let blocks = min(
+      ProductLaunch.fillingBlocks, (cu_product_parts_max * widest) / cu_many_rows + cu_product_warps
+    )
+    return arena.allocate(
+      cu_product_warps * cu_product_tokens_max * blocks * cu_many_rows * 4, for: .buffers)
+  }
+
   mutating func experts(
     _ program: Program, rows: Int, _ arena: inout DeviceArena
   ) -> Experts {

@@ -66,7 +66,7 @@ extension Lowering {
     argument.input_stride = innerStride
     argument.parts.0.output.floats = pointer(memory.parts)
     argument.parts.0.output.stride = stride(op.output)
-    append(&argument, down, memory)
+    append(&argument, down, topK, memory)
     let combine = cu_combine(
       step: stepPointer, choices: choices, parts: UnsafePointer(pointer(memory.parts)),
       parts_stride: stride(op.output), output: rows(op.output), top_k: Int32(topK),
@@ -84,7 +84,8 @@ extension Lowering {
     let up = try loader.matrices(op.experts.map(\.up), &arena)
     guard gate.layout.format == up.layout.format else {
       throw CUDAError(
-        .unimplemented, "gates of experts are \(gate.layout.name), their other halves "
+        .unimplemented,
+        "gates of experts are \(gate.layout.name), their other halves "
           + "\(up.layout.name); expected one format")
     }
     var argument = product(gate)
@@ -96,15 +97,17 @@ extension Lowering {
     argument.parts.0.output.narrow = pointer(memory.units)
     argument.parts.0.output.narrow_stride = innerStride
     argument.slots_per_row = Int32(topK)
-    append(&argument, gate, memory)
+    append(&argument, gate, topK, memory)
   }
 
   private func append(
-    _ argument: inout cu_product, _ matrix: GPUMatrix, _ memory: LayerScratch.Experts
+    _ argument: inout cu_product, _ matrix: GPUMatrix, _ topK: Int,
+    _ memory: LayerScratch.Experts
   ) {
     argument.input_is_aligned = 1
     argument.order = UnsafePointer(pointer(memory.order))
     argument.starts = UnsafePointer(pointer(memory.starts))
-    append(argument, matrix.layout, .tokens, matrices: matrix.count)
+    append(
+      argument, matrix.layout, .tokens, matrices: matrix.count, slotsPerRow: topK)
   }
 }

@@ -46,7 +46,7 @@ extension Lowering {
     argument.input = narrow(op.input.value).map { $0 + op.input.offset }
     argument.input_stride = stride(op.input.value)
     argument.input_matrix = Int64(op.input.stride)
-    argument.input_is_aligned = op.input.offset % 4 == 0 && op.input.stride % 4 == 0 ? 1 : 0
+    argument.input_is_aligned = op.input.offset % 8 == 0 && op.input.stride % 8 == 0 ? 1 : 0
     argument.parts.0.output = rows(op.output)
     argument.output_matrix = Int64(matrix.layout.rows)
     append(argument, matrix.layout, space(of: op.output), matrices: matrix.count)
@@ -75,21 +75,26 @@ extension Lowering {
   }
 
   func append(
-    _ argument: cu_product, _ layout: MatrixLayout, _ space: RowSpace, matrices: Int = 1
+    _ argument: cu_product, _ layout: MatrixLayout, _ space: RowSpace, matrices: Int = 1,
+    slotsPerRow: Int = 1
   ) {
-    list.append(launch(argument, layout, space, matrices: matrices))
+    list.append(launch(argument, layout, space, matrices: matrices, slotsPerRow: slotsPerRow))
   }
 
   /// All parts have the layout of the first, but for their rows.
   func launch(
-    _ argument: cu_product, _ layout: MatrixLayout, _ space: RowSpace, matrices: Int = 1
+    _ argument: cu_product, _ layout: MatrixLayout, _ space: RowSpace, matrices: Int = 1,
+    slotsPerRow: Int = 1
   ) -> Launch {
+    var argument = argument
+    argument.workspace = pointer(workspace)
     let parts = [argument.parts.0, argument.parts.1, argument.parts.2]
     let last = argument.is_gated == 1 ? 0 : Int(argument.part_count) - 1
     return .product(
       ProductLaunch(
-        kernels: kernels.product(layout.format), argument: list.keep(argument), space: space,
-        tiles: Int(parts[last].tiles_end), isGated: argument.is_gated == 1, matrices: matrices))
+        kernels: kernels.product(layout.format), sumParts: kernels.sumParts,
+        argument: list.keep(argument), space: space, tiles: Int(parts[last].tiles_end),
+        isGated: argument.is_gated == 1, matrices: matrices, slotsPerRow: slotsPerRow))
   }
 
   mutating func rope(_ op: Rope) throws(CUDAError) {

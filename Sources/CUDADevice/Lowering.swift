@@ -24,6 +24,8 @@ struct Lowering {
   private(set) var beginning: [Launch] = []
   private var angles: [RopeTable: UInt64] = [:]
   private let caches: [UInt64]
+  /// Where blocks of a product leave their sums.
+  let workspace: UInt64
   var scratch = LayerScratch()
   /// Whose slots are sorted by expert.
   var sortedRouting: ValueID?
@@ -44,6 +46,7 @@ struct Lowering {
     caches = program.caches.map { cache in
       arena.allocate(Self.byteCount(of: cache, capacity), for: .cache)
     }
+    workspace = scratch.products(program, rows: capacity.rowCountMax, &arena)
     self.arena = arena
   }
 

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the products of few and of many tokens share (`linear_few.cu`, `linear_many.cu`): the layout
+// of weights, the parts of their columns, and what happens on the way out.
+//
+//   output[n][m] = Σ_k weight[m][k] · input[n][k] + bias[m]
+//
+// for one matrix or for many (`z`: heads, experts), with tensor cores: weights are the 16-row
+// operand, tokens the 8 columns.
+//
+// Shapes: weight [columns, inner] packed as below, input [tokens, inner], output [tokens, columns].
+// The weight may have up to three parts, each with its place. What follows can be done on the way
+// out: the gate of a gated unit (two parts), sums with other rows (a residual).
+//
+// Layout. 16 rows of a weight are a tile. Behind each other lie, for each tile, units of 512 bytes:
+// 16 bytes a lane, whole fragments of `multiply_tile`. Columns are padded to whole spans of 128
+// with zeros. Of 16 columns that a fragment takes, lane 4g + t has columns 4t to 4t + 3 of rows g
+// and g + 8: an order of k like any other, as long as both operands have it; so a token's inputs
+// are 8 bytes that lie together.
+//   bf16  16 columns a unit: 8 elements in the order of the fragment.
+//   fp8   32 columns a unit: for each fragment 4 codes e4m3 of row g, 4 of row g + 8.
+//   w8    as fp8, codes of 8 bits with a sign.
+//   w4    64 columns a unit: for each fragment 4 bytes; register i of the fragment has its codes
+//         (plus 8) in bits 4i to 4i + 3 and 16 + 4i to 16 + 4i + 3.
+// Scales: fp8 one float for each tile and span; w8 and w4 a bfloat16 for each tile, group and row.
+//
+// Numbers. Codes become bfloat16 exactly, inputs are bfloat16; a product is exact, sums are 32
+// bits. The sum of a scale's group is multiplied with the scale and added to the sum so far.
+//
+// The same bits for any number of tokens: the columns are cut in 8 parts of whole spans, a part's
+// spans are taken in order, and the parts' sums are added in order. Nothing of this depends on the
+// tokens, so that every kernel has the same bits.
+#pragma once
+#include "codes.h"
+
+/// As `cu_stages`, where the compiler must know it.
+template <int format, int tiles> constexpr int stages_of =
+  format == cu_format_w4 ? 6 : (format == cu_format_bf16 ? 3 : 4) - (tiles > 1);
+
+/// A lane's share of one span of a tile: `units` times 16 bytes, and its scales.
+template <int format> struct Span {
+  static constexpr int fragments = Codes<format>::fragments;
+  static constexpr int units = cu_span / 16 / fragments;
+  static constexpr int bytes = units * 512;
+  /// Groups that share a scale, and scales of a lane: of its row g and of its row g + 8.
+  static constexpr int groups = format == cu_format_w4 ? 4 : 1;
+  static constexpr int scales = format == cu_format_bf16 ? 0 : format == cu_format_fp8 ? 1 : 2;
+  static constexpr int scale_bytes = scales == 1 ? 4 : scales * groups * cu_tile_rows;
+};
+
+template <int format> struct Scales {
+  float low[Span<format>::groups], high[Span<format>::groups];
+
+  /// Of a span of a tile whose scales begin at `factors`.
+  DEVICE_MEMBER void load(const uint8_t *factors, int span) {
+    using S = Span<format>;
+    if constexpr (S::scales == 1) low[0] = high[0] = ((const float *)factors)[span];
+    if constexpr (S::scales == 2) {
+      UNROLL for (int group = 0; group < S::groups; group++) {
+        const uint16_t *pair = (const uint16_t *)factors
+          + (span * S::groups + group) * cu_tile_rows + thread_index() % 32 / 4;
+        low[group] = float_of_bf16(pair[0]), high[group] = float_of_bf16(pair[8]);
+      }
+    }
+  }
+
+  /// `sum += scale · part`, of the rows of this lane.
+  DEVICE_MEMBER void promote(int group, float (&part)[4], float (&sum)[4]) const {
+    UNROLL for (int i = 0; i < 4; i++) {
+      sum[i] += (i < 2 ? low : high)[group] * part[i];
+      part[i] = 0;
+    }
+  }
+};
+
+DEVICE int spans_of(const cu_product &op) { return (op.inner + cu_span - 1) / cu_span; }
+
+/// The spans of one of the 8 parts of the columns.
+struct Part {
+  int first, end;
+};
+
+DEVICE Part part_of_columns(int spans, int index) {
+  const int count = (spans + cu_product_warps - 1) / cu_product_warps;
+  const int first = index * count < spans ? index * count : spans;
+  return {first, first + count < spans ? first + count : spans};
+}
+
+/// What the rows of a block's tokens are; a token is a slot where there are experts.
+struct Tokens {
+  int first, count;
+  const int32_t *order;
+  int slots_per_row;
+
+  DEVICE_MEMBER int slot(int index) const { return order ? order[first + index] : first + index; }
+};
+
+DEVICE Tokens tokens_of_block(const cu_product &op, int matrix, int tokens_max) {
+  int start = 0, end = op.step->counts[op.space];
+  if (op.order) start = op.starts[matrix], end = op.starts[matrix + 1];
+  Tokens tokens;
+  tokens.first = start + block_y() * tokens_max;
+  const int left = end - tokens.first;
+  tokens.count = left < tokens_max ? left : tokens_max;
+  tokens.order = op.order;
+  tokens.slots_per_row = op.order ? op.slots_per_row : 1;
+  return tokens;
+}
+
+/// The input row of a block's token; null beyond the last.
+DEVICE const uint16_t *input_row(const cu_product &op, const Tokens &tokens, int matrix,
+                                 int index) {
+  if (index >= tokens.count) return nullptr;
+  return op.input + matrix * op.input_matrix
+    + tokens.slot(index) / tokens.slots_per_row * op.input_stride;
+}
+
+/// 16 rows of one part of a weight; `exists` is false for those behind the last.
+struct Tile {
+  const cu_product_part *part;
+  int index;
+  bool exists;
+
+  DEVICE_MEMBER const uint8_t *codes(const cu_product &op, int matrix, int span_bytes) const {
+    return part->codes + matrix * op.codes_matrix + (int64_t)index * spans_of(op) * span_bytes;
+  }
+  DEVICE_MEMBER const uint8_t *scales(const cu_product &op, int matrix, int span_bytes) const {
+    return (const uint8_t *)part->scales + matrix * op.scales_matrix
+      + (int64_t)index * spans_of(op) * span_bytes;
+  }
+};
+
+/// Tile `slot` of a block of `count`; of a gated unit the gate's come first, then the other's.
+DEVICE Tile tile_of_block(const cu_product &op, int slot, int count) {
+  int index = block_x() * count + slot, part = 0, begin = 0;
+  if (op.is_gated) {
+    part = slot / (count / 2);
+    index = block_x() * (count / 2) + slot % (count / 2);
+  } else {
+    while (part + 1 < op.part_count && index >= op.parts[part].tiles_end) {
+      begin = op.parts[part++].tiles_end;
+    }
+  }
+  const int end = op.is_gated ? op.parts[0].tiles_end : op.parts[part].tiles_end;
+  // Behind the last: computed again and not written.
+  return {&op.parts[part], (index < end ? index : end - 1) - begin, index < end};
+}
+
+/// What comes of an output's sum, and of the sum that a gate opens, on its way out.
+DEVICE void finish(const cu_product &op, const Tile &tile, int matrix, int slot, int column,
+                   float value, float other) {
+  if (tile.part->bias) value += tile.part->bias[column];
+  if (op.is_gated) {
+    if (op.parts[1].bias) other += op.parts[1].bias[column];
+    value = value / (1 + expf(-value)) * other;
+  }
+  UNROLL for (int i = 0; i < cu_product_addends_max; i++) {
+    if (op.addends[i]) value = op.addends[i][slot * op.addend_strides[i] + column] + value;
+  }
+  put(tile.part->output, slot, matrix * op.output_matrix + column, value);
+}
