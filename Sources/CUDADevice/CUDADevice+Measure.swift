@@ -13,38 +13,74 @@ extension CUDADevice {
   package struct Limits: Hashable, Sendable {
     /// Of reading memory.
     package var bytesPerSecond: Double
+    /// Of copying within it: bytes read and bytes written.
+    package var copiedBytesPerSecond: Double
     /// Of `mma.sync` in bfloat16, multiplications and additions counted.
     package var flopsPerSecond: Double
   }
 
+  /// How many times something is done for a median, and the time after which few times do.
+  package struct Effort: Hashable, Sendable {
+    package var repeats: Int
+    package var seconds: Double
+
+    package init(repeats: Int, seconds: Double) {
+      self.repeats = repeats
+      self.seconds = seconds
+    }
+
+    func goesOn(after times: Int, since start: UInt64) -> Bool {
+      times < min(repeats, 3)
+        || times < repeats && Double(Clock.nowNanoseconds - start) < seconds * 1e9
+    }
+  }
+
   private static let measuredTimes = 9
 
-  /// Measures both, with up to a quarter of the free memory.
+  /// Measures all, with up to a quarter of the free memory.
   package func limits() throws(DeviceError) -> Limits {
     do throws(CUDAError) {
       let path: String
       if let given = configuration.kernelPath { path = given } else { path = try KernelFile.path() }
       let kernels = try KernelSet(gpu, path: path, keyWidth: 0)
+      let (read, copied) = try bandwidths(kernels)
       return Limits(
-        bytesPerSecond: try bandwidth(kernels), flopsPerSecond: try matrixRate(kernels))
+        bytesPerSecond: read, copiedBytesPerSecond: copied, flopsPerSecond: try matrixRate(kernels))
     } catch {
       throw DeviceError(error.code, error.message)
     }
   }
 
-  private func bandwidth(_ kernels: KernelSet) throws(CUDAError) -> Double {
+  private func bandwidths(_ kernels: KernelSet) throws(CUDAError) -> (Double, Double) {
     // Far more than the caches hold, where there is so much.
     let byteCount = min(2 << 30, try gpu.freeBytes() / 4) / 65_536 * 65_536
     let memory = try gpu.allocate(byteCount)
-    try gpu.zero(memory, byteCount: byteCount)
+    try fill(memory, byteCount: byteCount, kernels)
     var argument = cu_measure()
     argument.source = UnsafeRawPointer(pointer(memory, to: UInt8.self))
     argument.output = pointer(memory)
     argument.bytes = Int64(byteCount)
     let blocks = gpu.properties.multiprocessors * 8
-    let seconds = try median(kernels.measureRead, blocks: blocks, &argument)
+    let reading = try median(kernels.measureRead, blocks: blocks, &argument)
+    argument.output = pointer(memory + UInt64(byteCount / 2))
+    argument.bytes = Int64(byteCount / 2)
+    let copying = try median(kernels.measureCopy, blocks: blocks, &argument)
     try gpu.free(memory)
-    return Double(byteCount) / seconds
+    return (Double(byteCount) / reading, Double(byteCount) / copying)
+  }
+
+  /// Numbers that are neither zero nor alike: what is easy to compute with is computed faster.
+  private func fill(
+    _ address: UInt64, byteCount: Int, _ kernels: KernelSet
+  ) throws(CUDAError) {
+    var argument = cu_measure()
+    argument.output = pointer(address)
+    argument.bytes = Int64(byteCount)
+    try withUnsafeMutableBytes(of: &argument) { bytes throws(CUDAError) in
+      guard let place = bytes.baseAddress else { return }
+      try gpu.launch(
+        kernels.measureFill, x: gpu.properties.multiprocessors * 8, argument: place)
+    }
   }
 
   private func matrixRate(_ kernels: KernelSet) throws(CUDAError) -> Double {
@@ -77,32 +113,46 @@ extension CUDADevice {
     return times.sorted()[Self.measuredTimes / 2]
   }
 
-  /// Where the time of a step goes.
-  package struct Profile: Sendable {
-    /// Of each operation, the median of its times; the marks between take a microsecond or so.
-    package var operationSeconds: [Double]
-    /// Of a step without marks, from its begin until its logits could be read.
-    package var stepSeconds: Double
+  /// Fills keys and values with numbers.
+  package func fillCaches() throws(DeviceError) {
+    try measuring { (loaded) throws(CUDAError) in
+      for (place, byteCount) in loaded.lowering.cachePlaces {
+        try fill(place, byteCount: byteCount, loaded.lowering.kernels)
+      }
+      try gpu.synchronize()
+    }
   }
 
-  /// Runs a step again and again, keys and values being zeros.
-  package func profile(_ plan: StepPlan, repeats: Int) throws(DeviceError) -> Profile {
-    guard let loaded else { throw DeviceError(.internal, "the device is not loaded") }
-    do throws(CUDAError) {
-      let operations = loaded.program.operations.indices
-      try loaded.lowering.zeroCaches(on: gpu)
-      var steps: [Double] = []
-      for _ in 0..<repeats {
+  /// The median time of a step, from its begin until its logits could be read.
+  package func stepSeconds(_ plan: StepPlan, _ effort: Effort) throws(DeviceError) -> Double {
+    try measuring { (loaded) throws(CUDAError) in
+      func step() throws(CUDAError) -> Double {
         let start = Clock.nowNanoseconds
         try beginStep(plan, loaded)
-        try queue(operations, loaded)
+        try queue(loaded.program.operations.indices, loaded)
         try gpu.synchronize()
-        steps.append(Double(Clock.nowNanoseconds - start) / 1e9)
+        return Double(Clock.nowNanoseconds - start) / 1e9
       }
+      // The first makes a graph.
+      _ = try step()
+      var times: [Double] = []
+      let start = Clock.nowNanoseconds
+      while effort.goesOn(after: times.count, since: start) { times.append(try step()) }
+      return times.sorted()[times.count / 2]
+    }
+  }
+
+  /// Of each operation, the median of its times; the marks between take a microsecond or so.
+  package func operationSeconds(
+    _ plan: StepPlan, _ effort: Effort
+  ) throws(DeviceError) -> [Double] {
+    try measuring { (loaded) throws(CUDAError) in
+      let operations = loaded.program.operations.indices
       var fences: [GPU.Fence] = []
       for _ in 0...operations.count { fences.append(try gpu.makeFence(isTimed: true)) }
       var times = [[Double]](repeating: [], count: operations.count)
-      for _ in 0..<repeats {
+      let start = Clock.nowNanoseconds
+      while effort.goesOn(after: times.first?.count ?? effort.repeats, since: start) {
         try beginStep(plan, loaded)
         try gpu.record(fences[0])
         for index in operations {
@@ -113,10 +163,15 @@ extension CUDADevice {
           times[index].append(try gpu.seconds(from: fences[index], to: fences[index + 1]))
         }
       }
-      return Profile(
-        operationSeconds: times.map { $0.sorted()[repeats / 2] },
-        stepSeconds: steps.sorted()[repeats / 2])
-    } catch {
+      return times.map { $0.sorted()[$0.count / 2] }
+    }
+  }
+
+  private func measuring<Result>(
+    _ body: (Loaded) throws(CUDAError) -> Result
+  ) throws(DeviceError) -> Result {
+    guard let loaded else { throw DeviceError(.internal, "the device is not loaded") }
+    do throws(CUDAError) { return try body(loaded) } catch {
       throw DeviceError(error.code, error.message)
     }
   }

@@ -5,7 +5,7 @@ package import Program
 /// The bytes that a step reads of weights, keys and values: what it takes at least, over the
 /// memory's bandwidth.
 package struct CUDATraffic: Hashable, Sendable {
-  private let program: Program
+  let program: Program
   /// Of each operation, all that it has.
   private let weightBytes: [Int]
 

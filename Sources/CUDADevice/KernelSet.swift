@@ -12,7 +12,7 @@ struct KernelSet {
   let groupExperts, combineExperts: GPU.Kernel
   let swiglu, add, join, selectOutputs: GPU.Kernel
   let pack, packBlockScales, narrow, narrowRows: GPU.Kernel
-  let measureRead, measureMatrices: GPU.Kernel
+  let measureRead, measureCopy, measureFill, measureMatrices: GPU.Kernel
   let sumParts: GPU.Kernel
   /// For each format, by its raw value.
   private let products: [ProductKernels]
@@ -63,6 +63,8 @@ struct KernelSet {
     narrow = try kernel("narrow")
     narrowRows = try kernel("narrow_rows")
     measureRead = try kernel("measure_read")
+    measureCopy = try kernel("measure_copy")
+    measureFill = try kernel("measure_fill")
     measureMatrices = try kernel("measure_matrices")
     sumParts = try kernel("sum_parts")
     var products: [ProductKernels] = []

@@ -85,10 +85,9 @@ struct Lowering {
 
   func cache(_ id: CacheID) -> UInt64 { caches[id.index] }
 
-  func zeroCaches(on gpu: GPU) throws(CUDAError) {
-    for (place, shape) in zip(caches, program.caches) {
-      try gpu.zero(place, byteCount: Self.byteCount(of: shape, capacity))
-    }
+  /// Where keys and values are, and how many bytes.
+  var cachePlaces: [(place: UInt64, byteCount: Int)] {
+    zip(caches, program.caches).map { ($0, Self.byteCount(of: $1, capacity)) }
   }
 
   private static func byteCount(of cache: CacheShape, _ capacity: DeviceCapacity) -> Int {

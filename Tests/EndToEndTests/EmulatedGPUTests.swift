@@ -78,15 +78,28 @@ extension EndToEnd {
       let folder = try TemporaryDirectory()
       let result = try run(
         [],
-        ["profile", "--model", "shape:tiny-qwen", "--batch", "2", "--context", "20"]
-          + ["--repeats", "2", "--json", folder.path("profile.json")])
+        ["profile", "--model", "shape:tiny-qwen", "--batch", "2,1", "--context", "20"]
+          + ["--tables", "2", "--prefill", "33", "--repeats", "2"]
+          + ["--json", folder.path("profile.json")])
       #expect(result.status == 0, "\(result.errors)")
       #expect(result.output.contains("attention") && result.output.contains("of limit"))
       let text = try String(contentsOfFile: folder.path("profile.json"), encoding: .utf8)
-      let line = try #require(
-        try Array(text.utf8).withUnsafeBytes { try JSON(parsing: $0) }.objectValue)
-      #expect(line["batch"]?.integerValue == 2)
-      #expect(line["fraction_of_limit"]?.numberValue ?? 0 > 0)
+      let lines = try text.split(separator: "\n").map { line in
+        try #require(try Array(line.utf8).withUnsafeBytes { try JSON(parsing: $0) }.objectValue)
+      }
+      try #require(
+        lines.map { $0["kind"]?.stringValue } == ["limits", "decode", "decode", "prefill"])
+      for limit in ["read_bytes_per_s", "copy_bytes_per_s", "matrix_flops_per_s"] {
+        #expect(lines[0][limit]?.numberValue ?? 0 > 0)
+      }
+      #expect(lines[1]["batch"]?.integerValue == 2)
+      #expect(lines[1]["fraction_of_limit"]?.numberValue ?? 0 > 0)
+      #expect(lines.map { $0["operations"]?.arrayValue?.isEmpty } == [nil, false, true, nil])
+      // Four layers of queries, keys, values and output, gates and what is behind them; the head for
+      // one token; and attention of 8 heads, 16 + 16 wide.
+      let layer = 128 * (128 + 2 * 32) + 128 * 128 + 3 * 128 * 192
+      let flops = 4 * (2 * 33 * layer + 2 * (33 * 34 / 2) * 8 * 32) + 2 * 256 * 128
+      #expect(lines[3]["flops"]?.integerValue == flops)
     }
 
     @Test func `bench takes a shape in place of a model`() throws {
