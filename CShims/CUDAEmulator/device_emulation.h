@@ -45,6 +45,7 @@ struct Copies {
 
 extern int thread;
 extern Position block, grid;
+extern int threads_of_block;
 extern unsigned turns[threads_max];
 extern Warp warps[threads_max / 32];
 extern char *dynamic_shared;
@@ -54,7 +55,7 @@ extern Copies copies[threads_max];
 void wait_for_warp();
 void wait_for_block();
 
-/// A kernel by its name, with the size of its argument and the threads of its blocks.
+/// A kernel by its name, with the size of its argument and the threads of its blocks at most.
 struct Kernel {
   const char *name;
   size_t argument_bytes;
@@ -84,6 +85,7 @@ DEVICE int thread_index() { return emulation::thread; }
 DEVICE int block_x() { return emulation::block.x; }
 DEVICE int block_y() { return emulation::block.y; }
 DEVICE int block_z() { return emulation::block.z; }
+DEVICE int block_threads() { return emulation::threads_of_block; }
 DEVICE int grid_x() { return emulation::grid.x; }
 DEVICE void sync_block() { emulation::wait_for_block(); }
 DEVICE void sync_warp() { emulation::wait_for_warp(); }

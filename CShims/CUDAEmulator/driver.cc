@@ -418,7 +418,8 @@ int cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned 
   LOCKED;
   const Function *called = (Function *)function;
   const bool is_one_row = threads_y == 1 && threads_z == 1;
-  if (!is_one_row || threads != (unsigned)called->kernel->threads) return invalid_value;
+  const bool is_whole = threads % 32 == 0 && threads <= (unsigned)called->kernel->threads;
+  if (!is_one_row || !is_whole || threads == 0) return invalid_value;
   if (x == 0 || y == 0 || z == 0 || y > 65535 || z > 65535) return invalid_value;
   if (shared > called->shared_max) return invalid_value;
   Operation operation = {};

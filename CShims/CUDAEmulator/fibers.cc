@@ -12,6 +12,7 @@ namespace emulation {
 
 int thread;
 Position block, grid;
+int threads_of_block;
 unsigned turns[threads_max];
 Warp warps[threads_max / 32];
 char *dynamic_shared;
@@ -117,6 +118,7 @@ const char *run_warp(int first) {
 }
 
 const char *run_block(int threads) {
+  threads_of_block = threads;
   for (int i = 0; i < threads; i++) {
     states[i] = State::ready, turns[i] = 0;
     copies[i].count = copies[i].groups = 0;

@@ -17,9 +17,9 @@ enum {
   cu_product_tokens_max = 64,
   /// Parts of a weight that have places of their own, and what is added to an output.
   cu_product_parts_max = 3,
-  /// Tokens of a product's block of few, and rows of a block of many.
+  /// Tokens of a product's block of few, and warps of a block of many, at most.
   cu_few_tokens = 8,
-  cu_many_rows = 128,
+  cu_many_warps_max = 10,
   cu_product_addends_max = 2,
   /// Parts of a row's keys that are attended to apart, and keys of a part at least.
   cu_split_count = 16,
@@ -49,23 +49,22 @@ typedef enum cu_format {
 } cu_format;
 
 /// Bytes of a span of a tile, and spans on their way to a warp of some tiles, the present one among
-/// them: so many that two blocks of 8-bit codes fit a multiprocessor.
+/// them: few enough for several blocks a multiprocessor.
 static inline int32_t cu_span_bytes(cu_format format) {
   return cu_tile_rows * cu_span * (format == cu_format_bf16 ? 4 : format == cu_format_w4 ? 1 : 2)
     / 2;
 }
 static inline int32_t cu_stages(cu_format format, int32_t tiles) {
-  const int32_t stages = format == cu_format_bf16 ? 3 : 4;
-  return format == cu_format_w4 ? 6 : tiles == 1 ? stages : stages - 1;
+  return (format == cu_format_w4 ? 5 : 3) - (tiles > 1);
 }
 /// Shared memory of a block of a product of few tokens, with so many tiles.
 static inline int32_t cu_few_bytes(cu_format format, int32_t tiles) {
   return cu_product_warps * cu_stages(format, tiles) * tiles * cu_span_bytes(format);
 }
 /// Shared memory of a block of a product of many: codes and inputs, later its results.
-static inline int32_t cu_many_bytes(cu_format format, int32_t tokens) {
-  const int32_t stage = cu_product_warps * cu_span_bytes(format) + tokens * (cu_span * 2 + 32);
-  const int32_t results = tokens * (cu_many_rows + 4) * 4;
+static inline int32_t cu_many_bytes(cu_format format, int32_t tokens, int32_t warps) {
+  const int32_t stage = warps * cu_span_bytes(format) + tokens * (cu_span * 2 + 32);
+  const int32_t results = tokens * (warps * cu_tile_rows + 4) * 4;
   const int32_t stages = cu_stages(format, 1) * stage;
   return stages > results ? stages : results;
 }

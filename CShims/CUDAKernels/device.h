@@ -34,6 +34,7 @@ DEVICE int thread_index() { return threadIdx.x; }
 DEVICE int block_x() { return blockIdx.x; }
 DEVICE int block_y() { return blockIdx.y; }
 DEVICE int block_z() { return blockIdx.z; }
+DEVICE int block_threads() { return blockDim.x; }
 DEVICE int grid_x() { return gridDim.x; }
 DEVICE void sync_block() { __syncthreads(); }
 /// From now on the next kernel's blocks may take places that are free.

@@ -7,9 +7,10 @@
 // and reads no others', so that nobody waits for anybody; the first are on their way before the
 // kernels in front are done. Scales and inputs are read one span ahead.
 //
-// Ladder (gate and up of Qwen-7B in FP8, one token, H100 at 3,070 GB/s): weights of a span in
-// registers, then its sums, 1,400 GB/s; a span ahead in registers 1,960; now four spans in shared
-// memory.
+// Ladder (gate and up of Qwen-7B in FP8, one token, H100 that reads 3,070 GB/s): weights of a span
+// in registers, then its sums, 1,400 GB/s; a span ahead in registers 1,960; spans ahead in shared
+// memory 2,600, of its head 3,030. More spans (4, 6, 8) leave room for fewer blocks: 2,600, 2,280,
+// 2,150.
 #include "product.h"
 
 namespace {
@@ -98,16 +99,22 @@ template <int format, int tiles> struct Few {
 template <int format, int tiles> DEVICE void product_few(const cu_product &op) {
   constexpr int stages = stages_of<format, tiles>;
   DYNAMIC_SHARED(char, shared);
-  // Which tokens an expert has is known only later.
-  if (op.order) wait_for_previous();
-  const Tokens tokens = tokens_of_block(op, block_z(), 8);
-  if (tokens.count <= 0) return;
   const int lane = thread_index() % 32, warp = thread_index() / 32;
   const Part part = part_of_columns(spans_of(op), warp);
   Few<format, tiles> few(op, shared);
+  Tokens tokens;
+  // Which tokens an expert has is known only later; a first block has some always.
+  if (op.order || block_y() > 0) {
+    wait_for_previous();
+    tokens = tokens_of_block(op, block_z(), cu_few_tokens);
+    if (tokens.count <= 0) return;
+  }
   UNROLL for (int i = 0; i < stages - 1; i++) few.copy(part.first + i, part.end);
   few.load_scales(part.first, part.end);
-  wait_for_previous();
+  if (!op.order && block_y() == 0) {
+    tokens = tokens_of_block(op, block_z(), cu_few_tokens);
+    wait_for_previous();
+  }
   few.row = input_row(op, tokens, block_z(), lane / 4);
   UNROLL for (int f = 0; f < few.count; f++) few.inputs[f] = {0, 0};
   few.load_inputs(part.first, part.end);
@@ -116,7 +123,9 @@ template <int format, int tiles> DEVICE void product_few(const cu_product &op) {
     wait_for_copies<stages - 1>();
     few.multiply(span, part.end);
   }
-  SHARED float sums[cu_product_warps][8][tiles * cu_tile_rows];
+  wait_for_copies<0>();
+  if (tokens.count <= 0) return;
+  SHARED float sums[cu_product_warps][cu_few_tokens][tiles * cu_tile_rows];
   UNROLL for (int i = 0; i < tiles; i++) {
     UNROLL for (int j = 0; j < 4; j++) {
       sums[warp][lane % 4 * 2 + j % 2][i * cu_tile_rows + lane / 4 + j / 2 * 8] = few.sum[i][j];

@@ -1,23 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of up to 64 tokens a block (`product.h`): batches. A block takes 8 tiles of 16 rows, one
-// a warp, or 4 of a gate and 4 of what it opens; its warps walk the columns together, the tokens'
-// inputs in shared memory.
+// Products of up to 64 tokens a block (`product.h`): batches. A warp of a block takes a tile of 16
+// rows (half of them of a gate, half of what it opens); the warps walk the columns together, the
+// tokens' inputs in shared memory. How many warps a block has is the host's choice: so many that
+// the GPU is full to the end (`ProductShape.swift`).
 //
-// Where there are too few rows to fill a GPU, blocks take some of the columns' 8 parts each and
-// leave the parts' sums in memory; `sum_parts` adds them in order. Else a block takes all parts.
+// Where there are too few rows to fill it, blocks take some of the columns' 8 parts each and leave
+// the parts' sums in memory; `sum_parts` adds them in order. Else a block takes all parts.
 //
 // Bound by memory up to some 32 tokens, then by the tensor cores: 32 products of tiles for 2 KiB of
 // 8-bit codes. Codes and inputs are copied to shared memory some spans ahead, codes before the
 // kernels in front are done.
 //
 // Ladder (gate and up of Qwen-7B in FP8, 32 tokens, H100): a part of the columns a warp and inputs
-// from the caches for every two tiles, 457 GB/s; now inputs are read once for 8 tiles.
+// from the caches for every two tiles, 457 GB/s; inputs read once for 8 tiles 1,417, in which the
+// last of 1.1 rounds of blocks took as long as the first; now blocks of a size that fits.
 #include "product.h"
 
 namespace {
 
+constexpr int threads_max = 32 * cu_many_warps_max;
+
 /// Bytes from one token's inputs of a span to the next one's: eight rows are in all banks.
 constexpr int input_stride = cu_span * 2 + 32;
+
+DEVICE int block_warps() { return block_threads() / 32; }
 
 template <int format, int groups> struct Many {
   using S = Span<format>;
@@ -38,8 +44,8 @@ template <int format, int groups> struct Many {
       : op(op), tokens(tokens), matrix(matrix), warp(thread_index() / 32),
         lane(thread_index() % 32) {
     codes_ring = (Words4 *)(shared + warp * stages * S::bytes) + lane;
-    inputs_ring = shared + cu_product_warps * stages * S::bytes;
-    const Tile tile = tile_of_block(op, warp, cu_product_warps);
+    inputs_ring = shared + block_warps() * stages * S::bytes;
+    const Tile tile = tile_of_block(op, warp, block_warps());
     codes = tile.codes(op, matrix, S::bytes) + lane * 16;
     factors = tile.scales(op, matrix, S::scale_bytes);
   }
@@ -56,7 +62,7 @@ template <int format, int groups> struct Many {
   DEVICE_MEMBER void copy_inputs(int span, int end) const {
     if (span >= end) return;
     char *stage = inputs_ring + span % stages * inputs_bytes;
-    for (int i = thread_index(); i < groups * 8 * 16; i += cu_threads) {
+    for (int i = thread_index(); i < groups * 8 * 16; i += block_threads()) {
       const int token = i / 16, k = span * cu_span + i % 16 * 8;
       uint16_t *place = (uint16_t *)(stage + token * input_stride) + i % 16 * 8;
       const uint16_t *row = input_row(op, tokens, matrix, token);
@@ -95,18 +101,18 @@ template <int format, int groups> struct Many {
 /// Where a part's sum is left for `sum_parts`: `[matrix][part][token][row]`, rows padded to whole
 /// blocks.
 DEVICE float *left_sum(const cu_product &op, int matrix, int part, int token, int row) {
-  const int64_t rows = (int64_t)grid_x() * cu_many_rows;
+  const int64_t of_block = block_warps() * cu_tile_rows;
   const int64_t line = ((int64_t)matrix * cu_product_warps + part) * cu_product_tokens_max + token;
-  return op.workspace + line * rows + block_x() * cu_many_rows + row;
+  return op.workspace + (line * grid_x() + block_x()) * of_block + row;
 }
 
 /// Writes `count` tokens' outputs; `value(token, row)` is the sum of a row of the block.
 template <typename Value>
 DEVICE void write_rows(const cu_product &op, const Tokens &tokens, int matrix, Value value) {
-  const int rows = op.is_gated ? cu_many_rows / 2 : cu_many_rows;
-  for (int index = thread_index(); index < tokens.count * rows; index += cu_threads) {
+  const int rows = block_warps() * cu_tile_rows / (op.is_gated ? 2 : 1);
+  for (int index = thread_index(); index < tokens.count * rows; index += block_threads()) {
     const int token = index / rows, row = index % rows;
-    const Tile tile = tile_of_block(op, row / cu_tile_rows, cu_product_warps);
+    const Tile tile = tile_of_block(op, row / cu_tile_rows, block_warps());
     const int column = tile.index * cu_tile_rows + row % cu_tile_rows;
     if (!tile.exists || column >= tile.part->columns) continue;
     const float other = op.is_gated ? value(token, rows + row) : 0.f;
@@ -156,31 +162,34 @@ template <int format, int groups> DEVICE void product_many(const cu_product &op)
     }
   }
   if (splits > 1) return;
-  float(*totals)[cu_many_rows + 4] = (float(*)[cu_many_rows + 4])shared;
+  float *totals = (float *)shared;
+  const int stride = block_warps() * cu_tile_rows + 4;
   sync_block();
   UNROLL for (int g = 0; g < groups; g++) {
-    UNROLL for (int i = 0; i < 4; i++) totals[many.token(g, i)][many.row(i)] = total[g][i];
+    UNROLL for (int i = 0; i < 4; i++) {
+      totals[many.token(g, i) * stride + many.row(i)] = total[g][i];
+    }
   }
   sync_block();
-  write_rows(op, tokens, matrix, [&](int token, int row) { return totals[token][row]; });
+  write_rows(op, tokens, matrix, [&](int token, int row) { return totals[token * stride + row]; });
 }
 
 }  // namespace
 
-// Grid: blocks of 8 tiles; tokens in parts of the kernel's number; matrices, times `splits`.
-// Shared memory: `stages` spans of each warp's tile and of the tokens' inputs.
+// Grid: a block for as many tiles as it has warps; tokens in parts of the kernel's number;
+// matrices, times `splits`. Shared memory: `stages` spans of each warp's tile and of the tokens' inputs.
 #define MANY(name, format)                                                                       \
-  EARLY_KERNEL(product_##name##_16, cu_product, cu_threads) { product_many<format, 2>(op); }     \
-  EARLY_KERNEL(product_##name##_32, cu_product, cu_threads) { product_many<format, 4>(op); }     \
-  EARLY_KERNEL(product_##name##_64, cu_product, cu_threads) { product_many<format, 8>(op); }
+  EARLY_KERNEL(product_##name##_16, cu_product, threads_max) { product_many<format, 2>(op); }    \
+  EARLY_KERNEL(product_##name##_32, cu_product, threads_max) { product_many<format, 4>(op); }    \
+  EARLY_KERNEL(product_##name##_64, cu_product, threads_max) { product_many<format, 8>(op); }
 
 MANY(bf16, cu_format_bf16)
 MANY(fp8, cu_format_fp8)
 MANY(w8, cu_format_w8)
 MANY(w4, cu_format_w4)
 
-// Grid: blocks of 8 tiles; tokens in twos; matrices.
-KERNEL(sum_parts, cu_product, cu_threads) {
+// Grid and threads as of the blocks before, but tokens in twos, and matrices.
+KERNEL(sum_parts, cu_product, threads_max) {
   const Tokens tokens = tokens_of_block(op, block_z(), 2);
   if (tokens.count <= 0) return;
   write_rows(op, tokens, block_z(), [&](int token, int row) {

@@ -34,7 +34,7 @@
 
 /// As `cu_stages`, where the compiler must know it.
 template <int format, int tiles> constexpr int stages_of =
-  format == cu_format_w4 ? 6 : (format == cu_format_bf16 ? 3 : 4) - (tiles > 1);
+  (format == cu_format_w4 ? 5 : 3) - (tiles > 1);
 
 /// A lane's share of one span of a tile: `units` times 16 bytes, and its scales.
 template <int format> struct Span {
@@ -47,26 +47,31 @@ template <int format> struct Span {
   static constexpr int scale_bytes = scales == 1 ? 4 : scales * groups * cu_tile_rows;
 };
 
+/// A lane's scales of a span of a tile.
 template <int format> struct Scales {
-  float low[Span<format>::groups], high[Span<format>::groups];
+  using S = Span<format>;
+  /// A float, or for each group two bfloat16: of the lane's row g, and of its row g + 8 above it.
+  uint32_t words[S::groups];
 
   /// Of a span of a tile whose scales begin at `factors`.
   DEVICE_MEMBER void load(const uint8_t *factors, int span) {
-    using S = Span<format>;
-    if constexpr (S::scales == 1) low[0] = high[0] = ((const float *)factors)[span];
+    if constexpr (S::scales == 1) words[0] = ((const uint32_t *)factors)[span];
     if constexpr (S::scales == 2) {
       UNROLL for (int group = 0; group < S::groups; group++) {
         const uint16_t *pair = (const uint16_t *)factors
           + (span * S::groups + group) * cu_tile_rows + thread_index() % 32 / 4;
-        low[group] = float_of_bf16(pair[0]), high[group] = float_of_bf16(pair[8]);
+        words[group] = pair[0] | (uint32_t)pair[8] << 16;
       }
     }
   }
 
   /// `sum += scale · part`, of the rows of this lane.
   DEVICE_MEMBER void promote(int group, float (&part)[4], float (&sum)[4]) const {
+    const uint32_t word = words[group];
+    const float low = float_of(S::scales == 1 ? word : word << 16);
+    const float high = float_of(S::scales == 1 ? word : word & 0xffff0000u);
     UNROLL for (int i = 0; i < 4; i++) {
-      sum[i] += (i < 2 ? low : high)[group] * part[i];
+      sum[i] += (i < 2 ? low : high) * part[i];
       part[i] = 0;
     }
   }

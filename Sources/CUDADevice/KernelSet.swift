@@ -66,7 +66,8 @@ struct KernelSet {
     measureCopy = try kernel("measure_copy")
     measureFill = try kernel("measure_fill")
     measureMatrices = try kernel("measure_matrices")
-    sumParts = try kernel("sum_parts")
+    sumParts = try gpu.kernel(
+      "sum_parts", of: module, threads: 32 * cu_many_warps_max)
     var products: [ProductKernels] = []
     for (format, name) in Self.formats {
       products.append(try ProductKernels(gpu, module, format, name))

@@ -32,18 +32,22 @@ struct LayerScratch {
   private var attention: Attention?
 
   /// Sums of products whose blocks share the parts of the columns.
-  func products(_ program: Program, rows: Int, _ arena: inout DeviceArena) -> UInt64 {
-    var widest = 0
-    for case .linear(let op) in program.operations { widest = max(widest, op.weight.rows) }
-    for case .headwiseLinear(let op) in program.operations {
-      widest = max(widest, program[op.output].width)
+  func products(_ program: Program, _ arena: inout DeviceArena) -> UInt64 {
+    var tiles = 0
+    for operation in program.operations {
+      // Three linears may be one product.
+      let columns =
+        switch operation {
+        case .linear(let op): op.weight.rows * cu_product_parts_max
+        case .headwiseLinear(let op): program[op.output].width
+        default: 0
+        }
+      tiles = max(tiles, (columns + cu_tile_rows - 1) / cu_tile_rows)
     }
-    // Three linears may be one product.
-    let blocks = min(
-      ProductLaunch.fillingBlocks, (cu_product_parts_max * widest) / cu_many_rows + cu_product_warps
-    )
+    // A block more: rows are padded to whole blocks.
+    let rows = (min(tiles, ProductShape.splitTilesMax) + cu_many_warps_max) * cu_tile_rows
     return arena.allocate(
-      cu_product_warps * cu_product_tokens_max * blocks * cu_many_rows * 4, for: .buffers)
+      cu_product_warps * cu_product_tokens_max * rows * 4, for: .buffers)
   }
 
   mutating func experts(

@@ -46,7 +46,7 @@ struct Lowering {
     caches = program.caches.map { cache in
       arena.allocate(Self.byteCount(of: cache, capacity), for: .cache)
     }
-    workspace = scratch.products(program, rows: capacity.rowCountMax, &arena)
+    workspace = scratch.products(program, &arena)
     self.arena = arena
   }
 

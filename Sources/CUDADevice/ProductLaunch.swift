@@ -9,6 +9,7 @@ struct ProductKernels {
   /// Tokens of a block of each kernel for many.
   static let manyTokens = [16, 32, 64]
 
+  let format: cu_format
   let few, gatedFew: GPU.Kernel
   /// As `manyTokens`.
   let many: [GPU.Kernel]
@@ -21,11 +22,15 @@ struct ProductKernels {
         "product_\(name)_\(suffix)", of: module, threads: cu_threads,
         sharedBytes: Int(sharedBytes))
     }
+    self.format = format
     few = try kernel("few", cu_few_bytes(format, 1))
     gatedFew = try kernel("gated_few", cu_few_bytes(format, 2))
     var many: [GPU.Kernel] = []
     for tokens in Self.manyTokens {
-      many.append(try kernel("\(tokens)", cu_many_bytes(format, Int32(tokens))))
+      many.append(
+        try gpu.kernel(
+          "product_\(name)_\(tokens)", of: module, threads: 32 * cu_many_warps_max,
+          sharedBytes: Int(cu_many_bytes(format, Int32(tokens), Int32(cu_many_warps_max)))))
     }
     self.many = many
   }
@@ -33,11 +38,6 @@ struct ProductKernels {
 
 /// Products of some matrices with all rows, or with the rows that chose each.
 struct ProductLaunch {
-  /// Blocks that fill a GPU; fewer share the parts of the columns.
-  static let fillingBlocks = 128
-  /// Rows for which blocks may share them.
-  static let splitRowsMax = cu_product_tokens_max
-
   var kernels: ProductKernels
   var sumParts: GPU.Kernel
   var argument: Launch.Argument
@@ -61,15 +61,34 @@ struct ProductLaunch {
     }
     let sizes = ProductKernels.manyTokens
     let choice = sizes.firstIndex { $0 >= rows } ?? sizes.count - 1
-    let blocks = Self.parts(tiles, isGated ? cu_product_warps / 2 : cu_product_warps)
-    let splits = splits(rows, blocks, op.pointee)
-    op.pointee.splits = Int32(splits)
+    let tokenBlocks = Self.parts(rows, sizes[choice])
+    let work = ProductShape.Work(
+      tiles: tiles, isGated: isGated, spans: Self.parts(Int(op.pointee.inner), cu_span),
+      copies: matrices * tokenBlocks, tokens: sizes[choice],
+      maySplit: matrices == 1 && rows <= ProductShape.splitTokensMax)
+    let shape = ProductShape.best(for: work, slots: slots(of: choice, on: gpu))
+    op.pointee.splits = Int32(shape.splits)
     try gpu.launch(
-      kernels.many[choice], x: blocks, y: Self.parts(rows, sizes[choice]), z: matrices * splits,
+      kernel(choice, shape), x: shape.blocks, y: tokenBlocks, z: matrices * shape.splits,
       argument: argument)
-    if splits > 1 {
-      try gpu.launch(sumParts, x: blocks, y: Self.parts(rows, 2), z: matrices, argument: argument)
+    if shape.splits > 1 {
+      try gpu.launch(
+        sumParts.sized(threads: 32 * shape.warps, sharedBytes: 0), x: shape.blocks,
+        y: Self.parts(rows, 2), z: matrices, argument: argument)
     }
+  }
+
+  private func kernel(_ choice: Int, _ shape: ProductShape) -> GPU.Kernel {
+    let tokens = Int32(ProductKernels.manyTokens[choice])
+    return kernels.many[choice].sized(
+      threads: 32 * shape.warps,
+      sharedBytes: Int(cu_many_bytes(kernels.format, tokens, Int32(shape.warps))))
+  }
+
+  /// Blocks that the GPU holds: registers and shared memory are enough for two blocks a
+  /// multiprocessor, for one of the most tokens.
+  private func slots(of choice: Int, on gpu: GPU) -> Int {
+    gpu.properties.multiprocessors * (choice == ProductKernels.manyTokens.count - 1 ? 1 : 2)
   }
 
   private static func parts(_ count: Int, _ size: Int) -> Int { (count + size - 1) / size }
@@ -77,13 +96,5 @@ struct ProductLaunch {
   /// Whether an expert has few tokens, if all have as many.
   private func hasFew(_ rows: Int, _ op: cu_product) -> Bool {
     op.order != nil && rows * slotsPerRow <= cu_few_tokens * matrices
-  }
-
-  private func splits(_ rows: Int, _ blocks: Int, _ op: cu_product) -> Int {
-    let spans = Self.parts(Int(op.inner), cu_span)
-    guard op.order == nil, rows <= Self.splitRowsMax, spans >= cu_product_warps else { return 1 }
-    var splits = 1
-    while splits < cu_product_warps, blocks * matrices * splits < Self.fillingBlocks { splits *= 2 }
-    return splits
   }
 }

@@ -162,8 +162,18 @@ package final class GPU {
   package struct Kernel {
     package let name: String
     let function: UnsafeMutableRawPointer
-    let threads: UInt32
-    let sharedBytes: UInt32
+    var threads: UInt32
+    var sharedBytes: UInt32
+
+    /// With fewer threads a block, and no more shared memory.
+    package func sized(threads: Int, sharedBytes: Int) -> Kernel {
+      check(
+        threads <= self.threads && sharedBytes <= self.sharedBytes, "\(name) cannot be larger")
+      var sized = self
+      sized.threads = UInt32(threads)
+      sized.sharedBytes = UInt32(sharedBytes)
+      return sized
+    }
   }
 
   /// Kernels in machine code or PTX ("fat binary").
