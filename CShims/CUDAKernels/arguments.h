@@ -136,6 +136,11 @@ typedef struct cu_rope {
   int32_t unused;
 } cu_rope;
 
+/// What a block of a product with experts does: `count` slots of one expert, from `order[first]` on.
+typedef struct cu_expert_work {
+  int32_t expert, first, count, unused;
+} cu_expert_work;
+
 /// Rows of a product's weight that have a place of their own: queries, keys and values are three
 /// parts of one product, a gate and what it opens two.
 typedef struct cu_product_part {
@@ -166,10 +171,10 @@ typedef struct cu_product {
   int64_t addend_strides[cu_product_addends_max];
   /// From one matrix to the next: elements of input and output, bytes of codes and of scales.
   int64_t input_matrix, output_matrix, codes_matrix, scales_matrix;
-  /// With experts, matrix `e` takes the slots `order[starts[e]..<starts[e + 1]]`; slot `s` reads
+  /// With experts, `z` is a piece of work: some slots of one matrix, by `order`; slot `s` reads
   /// the input row `s / slots_per_row` and writes the output row `s`. Null: every row of the step.
   const int32_t *order;
-  const int32_t *starts;
+  const cu_expert_work *work;
   int32_t slots_per_row;
   int32_t space;
   /// Columns of the weight.
@@ -236,14 +241,15 @@ typedef struct cu_route {
   cu_choice *choices;
   /// `[rows · top_k]`
   int32_t *order;
-  /// `[experts + 1]`
-  int32_t *starts;
+  /// `[work_count]`: the slots of each expert in parts of up to `work_slots`; the rest has none.
+  cu_expert_work *work;
   /// `[ceil(rows / cu_mask_rows), experts]`: the rows that chose each.
   uint32_t *masks;
   int32_t inner, experts, top_k;
   int32_t groups, kept_groups, group_by_two_largest;
   int32_t sigmoid, normalize;
   float scale;
+  int32_t work_count, work_slots;
   int32_t unused;
 } cu_route;
 

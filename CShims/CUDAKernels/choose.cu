@@ -173,7 +173,7 @@ DEVICE void choose(const cu_route &op) {
   constexpr int warps = threads / 32, most = 32 * per_lane;
   SHARED float shared[warps][most];
   SHARED uint32_t masks[most];
-  SHARED int32_t counts[most], starts[most + 1];
+  SHARED int32_t starts[most], work_starts[most];
   const int first_row = block_x() * cu_mask_rows, warp = thread_index() / 32;
   for (int expert = thread_index(); expert < op.experts; expert += threads) masks[expert] = 0;
   sync_block();
@@ -190,14 +190,15 @@ DEVICE void choose(const cu_route &op) {
   wait_for_previous();
   if (first_row >= op.step->counts[0]) return;
   sync_block();
-  const bool is_alone = grid_x() == 1;
-  for (int expert = thread_index(); expert < op.experts; expert += threads) {
-    counts[expert] = count_bits(masks[expert]);
-    if (!is_alone) op.masks[(int64_t)block_x() * op.experts + expert] = masks[expert];
+  if (grid_x() > 1) {
+    for (int expert = thread_index(); expert < op.experts; expert += threads) {
+      op.masks[(int64_t)block_x() * op.experts + expert] = masks[expert];
+    }
+    return;
   }
-  if (!is_alone) return;
-  start_each<threads>(counts, starts, op.experts);
-  for (int i = thread_index(); i <= op.experts; i += threads) op.starts[i] = starts[i];
+  const auto count_of = [&](int expert) { return count_bits(masks[expert]); };
+  const int work = start_each<threads>(op, count_of, starts, work_starts);
+  list_work<threads>(op, count_of, starts, work_starts, work);
   place<threads>(op, starts, masks, [&](int r, int k) {
     // A warp that had several rows has kept the last one's only.
     return warps == cu_mask_rows ? (int)bits_of(shared[r][k])

@@ -6,7 +6,8 @@
 
 // Grid: 32 rows each. Each block sums the masks of all, so that none waits for another.
 KERNEL(group_experts, cu_route, cu_choose_threads) {
-  SHARED int32_t counts[cu_experts_max], before[cu_experts_max], starts[cu_experts_max + 1];
+  SHARED int32_t counts[cu_experts_max], before[cu_experts_max], starts[cu_experts_max];
+  SHARED int32_t work_starts[cu_experts_max];
   const int first_row = block_x() * cu_mask_rows;
   if (first_row >= op.step->counts[0]) return;
   const int experts = op.experts, blocks = (op.step->counts[0] + cu_mask_rows - 1) / cu_mask_rows;
@@ -18,11 +19,11 @@ KERNEL(group_experts, cu_route, cu_choose_threads) {
     add_shared(counts + i % experts, count);
     if (i < block_x() * experts) add_shared(before + i % experts, count);
   }
-  start_each<cu_choose_threads>(counts, starts, experts);
-  for (int i = thread_index(); i <= experts; i += cu_choose_threads) {
-    if (block_x() == 0) op.starts[i] = starts[i];
-    if (i < experts) before[i] += starts[i];
-  }
+  sync_block();
+  const auto count_of = [&](int expert) { return counts[expert]; };
+  const int work = start_each<cu_choose_threads>(op, count_of, starts, work_starts);
+  if (block_x() == 0) list_work<cu_choose_threads>(op, count_of, starts, work_starts, work);
+  for (int i = thread_index(); i < experts; i += cu_choose_threads) before[i] += starts[i];
   sync_block();
   const uint32_t *masks = op.masks + (int64_t)block_x() * experts;
   place<cu_choose_threads>(op, before, masks, [&](int r, int k) {

@@ -28,13 +28,13 @@ template <int format, int tiles> struct Few {
   Words2 inputs[count];
   float sum[tiles][4] = {};
 
-  DEVICE_MEMBER Few(const cu_product &op, char *shared) : op(op) {
+  DEVICE_MEMBER Few(const cu_product &op, int matrix, char *shared) : op(op) {
     const int lane = thread_index() % 32, warp = thread_index() / 32;
     ring = (Words4 *)(shared + warp * stages * tiles * S::bytes) + lane;
     UNROLL for (int i = 0; i < tiles; i++) {
       const Tile tile = tile_of_block(op, i, tiles);
-      codes[i] = tile.codes(op, block_z(), S::bytes) + lane * 16;
-      factors[i] = tile.scales(op, block_z(), S::scale_bytes);
+      codes[i] = tile.codes(op, matrix, S::bytes) + lane * 16;
+      factors[i] = tile.scales(op, matrix, S::scale_bytes);
     }
   }
 
@@ -101,7 +101,6 @@ template <int format, int tiles> DEVICE void product_few(const cu_product &op) {
   DYNAMIC_SHARED(char, shared);
   const int lane = thread_index() % 32, warp = thread_index() / 32;
   const Part part = part_of_columns(spans_of(op), warp);
-  Few<format, tiles> few(op, shared);
   Tokens tokens;
   // Which tokens an expert has is known only later; a first block has some always.
   if (op.order || block_y() > 0) {
@@ -109,13 +108,14 @@ template <int format, int tiles> DEVICE void product_few(const cu_product &op) {
     tokens = tokens_of_block(op, block_z(), cu_few_tokens);
     if (tokens.count <= 0) return;
   }
+  Few<format, tiles> few(op, op.order ? tokens.matrix : block_z(), shared);
   UNROLL for (int i = 0; i < stages - 1; i++) few.copy(part.first + i, part.end);
   few.load_scales(part.first, part.end);
   if (!op.order && block_y() == 0) {
     tokens = tokens_of_block(op, block_z(), cu_few_tokens);
     wait_for_previous();
   }
-  few.row = input_row(op, tokens, block_z(), lane / 4);
+  few.row = input_row(op, tokens, lane / 4);
   UNROLL for (int f = 0; f < few.count; f++) few.inputs[f] = {0, 0};
   few.load_inputs(part.first, part.end);
   for (int span = part.first; span < part.end; span++) {
@@ -143,12 +143,13 @@ template <int format, int tiles> DEVICE void product_few(const cu_product &op) {
       total[i] += sums[w][token][i * cu_tile_rows + row];
     }
   }
-  finish(op, tile, block_z(), tokens.slot(token), column, total[0], total[tiles - 1]);
+  finish(op, tile, tokens, token, column, total[0], total[tiles - 1]);
 }
 
 }  // namespace
 
-// Grid: tiles of 16 rows of the weight's parts, or of the gate; tokens in eights; matrices.
+// Grid: tiles of 16 rows of the weight's parts, or of the gate; tokens in eights; matrices. With
+// experts: tiles; 1; pieces of work (`slots.h`).
 // Shared memory: `stages` spans of each warp's tiles.
 #define FEW(name, format)                                                                       \
   EARLY_KERNEL(product_##name##_few, cu_product, cu_threads) { product_few<format, 1>(op); }    \

@@ -33,21 +33,21 @@ template <int format, int groups> struct Many {
 
   const cu_product &op;
   const Tokens &tokens;
-  int matrix, warp, lane;
+  int warp, lane;
   Words4 *codes_ring;
   char *inputs_ring;
   const uint8_t *codes, *factors;
   Scales<format> scales;
   float sum[groups][4];
 
-  DEVICE_MEMBER Many(const cu_product &op, const Tokens &tokens, int matrix, char *shared)
-      : op(op), tokens(tokens), matrix(matrix), warp(thread_index() / 32),
+  DEVICE_MEMBER Many(const cu_product &op, const Tokens &tokens, char *shared)
+      : op(op), tokens(tokens), warp(thread_index() / 32),
         lane(thread_index() % 32) {
     codes_ring = (Words4 *)(shared + warp * stages * S::bytes) + lane;
     inputs_ring = shared + block_warps() * stages * S::bytes;
     const Tile tile = tile_of_block(op, warp, block_warps());
-    codes = tile.codes(op, matrix, S::bytes) + lane * 16;
-    factors = tile.scales(op, matrix, S::scale_bytes);
+    codes = tile.codes(op, tokens.matrix, S::bytes) + lane * 16;
+    factors = tile.scales(op, tokens.matrix, S::scale_bytes);
   }
 
   DEVICE_MEMBER void copy_codes(int span, int end) const {
@@ -65,7 +65,7 @@ template <int format, int groups> struct Many {
     for (int i = thread_index(); i < groups * 8 * 16; i += block_threads()) {
       const int token = i / 16, k = span * cu_span + i % 16 * 8;
       uint16_t *place = (uint16_t *)(stage + token * input_stride) + i % 16 * 8;
-      const uint16_t *row = input_row(op, tokens, matrix, token);
+      const uint16_t *row = input_row(op, tokens, token);
       if (!row || k + 8 <= op.inner) {
         begin_copy(place, row ? row + k : op.input, row != nullptr);
       } else {
@@ -108,7 +108,7 @@ DEVICE float *left_sum(const cu_product &op, int matrix, int part, int token, in
 
 /// Writes `count` tokens' outputs; `value(token, row)` is the sum of a row of the block.
 template <typename Value>
-DEVICE void write_rows(const cu_product &op, const Tokens &tokens, int matrix, Value value) {
+DEVICE void write_rows(const cu_product &op, const Tokens &tokens, Value value) {
   const int rows = block_warps() * cu_tile_rows / (op.is_gated ? 2 : 1);
   for (int index = thread_index(); index < tokens.count * rows; index += block_threads()) {
     const int token = index / rows, row = index % rows;
@@ -116,19 +116,19 @@ DEVICE void write_rows(const cu_product &op, const Tokens &tokens, int matrix, V
     const int column = tile.index * cu_tile_rows + row % cu_tile_rows;
     if (!tile.exists || column >= tile.part->columns) continue;
     const float other = op.is_gated ? value(token, rows + row) : 0.f;
-    finish(op, tile, matrix, tokens.slot(token), column, value(token, row), other);
+    finish(op, tile, tokens, token, column, value(token, row), other);
   }
 }
 
 template <int format, int groups> DEVICE void product_many(const cu_product &op) {
   constexpr int stages = stages_of<format, 1>;
   DYNAMIC_SHARED(char, shared);
-  const int splits = op.splits, matrix = block_z() / splits, parts = cu_product_warps / splits;
+  const int splits = op.splits, parts = cu_product_warps / splits;
   const int first_part = block_z() % splits * parts;
   if (op.order) wait_for_previous();
-  const Tokens tokens = tokens_of_block(op, matrix, groups * 8);
+  const Tokens tokens = tokens_of_block(op, block_z() / splits, groups * 8);
   if (tokens.count <= 0) return;
-  Many<format, groups> many(op, tokens, matrix, shared);
+  Many<format, groups> many(op, tokens, shared);
   const int first = part_of_columns(spans_of(op), first_part).first;
   const int end = part_of_columns(spans_of(op), first_part + parts - 1).end;
   UNROLL for (int i = 0; i < stages - 1; i++) many.copy_codes(first + i, end);
@@ -157,7 +157,7 @@ template <int format, int groups> DEVICE void product_many(const cu_product &op)
       UNROLL for (int i = 0; i < 4; i++) {
         total[g][i] += many.sum[g][i];
         if (splits == 1 || many.token(g, i) >= tokens.count) continue;
-        *left_sum(op, matrix, p, many.token(g, i), many.row(i)) = many.sum[g][i];
+        *left_sum(op, tokens.matrix, p, many.token(g, i), many.row(i)) = many.sum[g][i];
       }
     }
   }
@@ -171,13 +171,14 @@ template <int format, int groups> DEVICE void product_many(const cu_product &op)
     }
   }
   sync_block();
-  write_rows(op, tokens, matrix, [&](int token, int row) { return totals[token * stride + row]; });
+  write_rows(op, tokens, [&](int token, int row) { return totals[token * stride + row]; });
 }
 
 }  // namespace
 
 // Grid: a block for as many tiles as it has warps; tokens in parts of the kernel's number;
-// matrices, times `splits`. Shared memory: `stages` spans of each warp's tile and of the tokens' inputs.
+// matrices, times `splits`. With experts: tiles; 1; pieces of work (`slots.h`).
+// Shared memory: `stages` spans of each warp's tile and of the tokens' inputs.
 #define MANY(name, format)                                                                       \
   EARLY_KERNEL(product_##name##_16, cu_product, threads_max) { product_many<format, 2>(op); }    \
   EARLY_KERNEL(product_##name##_32, cu_product, threads_max) { product_many<format, 4>(op); }    \
@@ -192,7 +193,7 @@ MANY(w4, cu_format_w4)
 KERNEL(sum_parts, cu_product, threads_max) {
   const Tokens tokens = tokens_of_block(op, block_z(), 2);
   if (tokens.count <= 0) return;
-  write_rows(op, tokens, block_z(), [&](int token, int row) {
+  write_rows(op, tokens, [&](int token, int row) {
     float total = 0;
     UNROLL for (int part = 0; part < cu_product_warps; part++) {
       total += *left_sum(op, block_z(), part, block_y() * 2 + token, row);

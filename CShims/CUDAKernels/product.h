@@ -90,32 +90,29 @@ DEVICE Part part_of_columns(int spans, int index) {
   return {first, first + count < spans ? first + count : spans};
 }
 
-/// What the rows of a block's tokens are; a token is a slot where there are experts.
+/// What a block multiplies: some tokens with a matrix. A token is a slot where there are experts.
 struct Tokens {
-  int first, count;
+  int matrix, first, count;
   const int32_t *order;
   int slots_per_row;
 
   DEVICE_MEMBER int slot(int index) const { return order ? order[first + index] : first + index; }
 };
 
-DEVICE Tokens tokens_of_block(const cu_product &op, int matrix, int tokens_max) {
-  int start = 0, end = op.step->counts[op.space];
-  if (op.order) start = op.starts[matrix], end = op.starts[matrix + 1];
-  Tokens tokens;
-  tokens.first = start + block_y() * tokens_max;
-  const int left = end - tokens.first;
-  tokens.count = left < tokens_max ? left : tokens_max;
-  tokens.order = op.order;
-  tokens.slots_per_row = op.order ? op.slots_per_row : 1;
-  return tokens;
+/// - Parameter z: which matrix, or with experts which piece of work.
+DEVICE Tokens tokens_of_block(const cu_product &op, int z, int tokens_max) {
+  if (op.order) {
+    const cu_expert_work work = op.work[z];
+    return {work.expert, work.first, work.count, op.order, op.slots_per_row};
+  }
+  const int first = block_y() * tokens_max, left = op.step->counts[op.space] - first;
+  return {z, first, left < tokens_max ? left : tokens_max, nullptr, 1};
 }
 
 /// The input row of a block's token; null beyond the last.
-DEVICE const uint16_t *input_row(const cu_product &op, const Tokens &tokens, int matrix,
-                                 int index) {
+DEVICE const uint16_t *input_row(const cu_product &op, const Tokens &tokens, int index) {
   if (index >= tokens.count) return nullptr;
-  return op.input + matrix * op.input_matrix
+  return op.input + tokens.matrix * op.input_matrix
     + tokens.slot(index) / tokens.slots_per_row * op.input_stride;
 }
 
@@ -151,15 +148,16 @@ DEVICE Tile tile_of_block(const cu_product &op, int slot, int count) {
 }
 
 /// What comes of an output's sum, and of the sum that a gate opens, on its way out.
-DEVICE void finish(const cu_product &op, const Tile &tile, int matrix, int slot, int column,
-                   float value, float other) {
+DEVICE void finish(const cu_product &op, const Tile &tile, const Tokens &tokens, int token,
+                   int column, float value, float other) {
   if (tile.part->bias) value += tile.part->bias[column];
   if (op.is_gated) {
     if (op.parts[1].bias) other += op.parts[1].bias[column];
     value = value / (1 + expf(-value)) * other;
   }
+  const int slot = tokens.slot(token);
   UNROLL for (int i = 0; i < cu_product_addends_max; i++) {
     if (op.addends[i]) value = op.addends[i][slot * op.addend_strides[i] + column] + value;
   }
-  put(tile.part->output, slot, matrix * op.output_matrix + column, value);
+  put(tile.part->output, slot, tokens.matrix * op.output_matrix + column, value);
 }

@@ -12,8 +12,8 @@ struct LayerScratch {
     var units: UInt64
     /// `[slots, hidden]`
     var parts: UInt64
-    /// Slots by expert, and where each expert's begin; see `slots.h`.
-    var order, starts: UInt64
+    /// Slots by expert, and what is done of them together; see `slots.h`.
+    var order, work: UInt64
     /// `[rows, experts]`, and the rows that chose each expert.
     var scores, masks: UInt64
   }
@@ -54,11 +54,12 @@ struct LayerScratch {
     _ program: Program, rows: Int, _ arena: inout DeviceArena
   ) -> Experts {
     if let experts { return experts }
-    var (slots, inner, outer, count) = (0, 0, 0, 0)
+    var (slots, inner, outer, count, work) = (0, 0, 0, 0, 0)
     for operation in program.operations {
       if case .route(let op) = operation {
         slots = max(slots, op.topK)
         count = max(count, op.weight.rows)
+        work = max(work, ExpertWork.countMax(rows: rows, topK: op.topK, experts: op.weight.rows))
       }
       guard case .experts(let op) = operation else { continue }
       let topK = program[op.routing].width
@@ -70,7 +71,7 @@ struct LayerScratch {
       units: arena.allocate(rows * inner * 2, for: .buffers),
       parts: arena.allocate(rows * outer * 4, for: .buffers),
       order: arena.allocate(rows * slots * 4, for: .buffers),
-      starts: arena.allocate((count + 1) * 4, for: .buffers),
+      work: arena.allocate(work * MemoryLayout<cu_expert_work>.stride, for: .buffers),
       scores: arena.allocate(rows * count * 4, for: .buffers),
       masks: arena.allocate(masks * count * 4, for: .buffers))
     experts = made

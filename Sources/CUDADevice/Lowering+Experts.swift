@@ -35,7 +35,7 @@ extension Lowering {
     argument.scores = pointer(memory.scores)
     argument.choices = pointer(values.floats(op.output) ?? 0)
     argument.order = pointer(memory.order)
-    argument.starts = pointer(memory.starts)
+    argument.work = pointer(memory.work)
     argument.masks = pointer(memory.masks)
     argument.inner = Int32(op.weight.columns)
     argument.experts = Int32(experts)
@@ -47,7 +47,9 @@ extension Lowering {
     argument.normalize = op.normalize ? 1 : 0
     argument.scale = op.scale
     list.append(
-      .route(RouteLaunch(kernels: kernels, argument: list.keep(argument), experts: experts)))
+      .route(
+        RouteLaunch(
+          kernels: kernels, argument: list.keep(argument), experts: experts, topK: op.topK)))
     sortedRouting = op.output
   }
 
@@ -106,7 +108,7 @@ extension Lowering {
   ) {
     argument.input_is_aligned = 1
     argument.order = UnsafePointer(pointer(memory.order))
-    argument.starts = UnsafePointer(pointer(memory.starts))
+    argument.work = UnsafePointer(pointer(memory.work))
     append(
       argument, matrix.layout, .tokens, matrices: matrix.count, slotsPerRow: topK)
   }

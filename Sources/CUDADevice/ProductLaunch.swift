@@ -53,23 +53,28 @@ struct ProductLaunch {
   func queue(on gpu: GPU, _ counts: Launch.Counts) throws(CUDAError) {
     let rows = counts.rows(space)
     let op = argument.assumingMemoryBound(to: cu_product.self)
-    if rows <= cu_few_tokens || op.pointee.input_is_aligned == 0 || hasFew(rows, op.pointee) {
+    let work =
+      op.pointee.order == nil
+      ? nil : ExpertWork(rows: rows, topK: slotsPerRow, experts: matrices)
+    let tokens = work?.slots ?? rows
+    let copies = work?.count ?? matrices
+    if tokens <= cu_few_tokens || op.pointee.input_is_aligned == 0 {
       try gpu.launch(
-        isGated ? kernels.gatedFew : kernels.few, x: tiles, y: Self.parts(rows, cu_few_tokens),
-        z: matrices, argument: argument)
+        isGated ? kernels.gatedFew : kernels.few, x: tiles,
+        y: work == nil ? Self.parts(rows, cu_few_tokens) : 1, z: copies, argument: argument)
       return
     }
     let sizes = ProductKernels.manyTokens
-    let choice = sizes.firstIndex { $0 >= rows } ?? sizes.count - 1
-    let tokenBlocks = Self.parts(rows, sizes[choice])
-    let work = ProductShape.Work(
+    let choice = sizes.firstIndex { $0 >= tokens } ?? sizes.count - 1
+    let tokenBlocks = work == nil ? Self.parts(rows, sizes[choice]) : 1
+    let blocks = ProductShape.Work(
       tiles: tiles, isGated: isGated, spans: Self.parts(Int(op.pointee.inner), cu_span),
-      copies: matrices * tokenBlocks, tokens: sizes[choice],
-      maySplit: matrices == 1 && rows <= ProductShape.splitTokensMax)
-    let shape = ProductShape.best(for: work, slots: slots(of: choice, on: gpu))
+      copies: copies * tokenBlocks, tokens: sizes[choice],
+      maySplit: work == nil && matrices == 1 && rows <= ProductShape.splitTokensMax)
+    let shape = ProductShape.best(for: blocks, slots: slots(of: choice, on: gpu))
     op.pointee.splits = Int32(shape.splits)
     try gpu.launch(
-      kernel(choice, shape), x: shape.blocks, y: tokenBlocks, z: matrices * shape.splits,
+      kernel(choice, shape), x: shape.blocks, y: tokenBlocks, z: copies * shape.splits,
       argument: argument)
     if shape.splits > 1 {
       try gpu.launch(
@@ -92,9 +97,4 @@ struct ProductLaunch {
   }
 
   private static func parts(_ count: Int, _ size: Int) -> Int { (count + size - 1) / size }
-
-  /// Whether an expert has few tokens, if all have as many.
-  private func hasFew(_ rows: Int, _ op: cu_product) -> Bool {
-    op.order != nil && rows * slotsPerRow <= cu_few_tokens * matrices
-  }
 }

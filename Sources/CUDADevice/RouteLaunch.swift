@@ -10,20 +10,26 @@ struct RouteLaunch {
   private static let blocksWanted = 96
 
   private let experts: Int
+  private let topK: Int
   private let argument: Launch.Argument
   private let kernels: KernelSet
   private let choose: GPU.Kernel?
 
-  init(kernels: KernelSet, argument: Launch.Argument, experts: Int) {
+  init(kernels: KernelSet, argument: Launch.Argument, experts: Int, topK: Int) {
     self.kernels = kernels
     self.argument = argument
     self.experts = experts
+    self.topK = topK
     choose = kernels.choices.first { experts <= $0.experts }?.kernel
   }
 
   /// Which kernel scores changes no bit.
   func queue(on gpu: GPU, rows: Int) throws(CUDAError) {
     guard let choose else { return }
+    let work = ExpertWork(rows: rows, topK: topK, experts: experts)
+    let op = argument.assumingMemoryBound(to: cu_route.self)
+    op.pointee.work_slots = Int32(work.slots)
+    op.pointee.work_count = Int32(work.count)
     let scoring = rows <= 2 ? kernels.route1 : isMany(rows) ? kernels.route8 : kernels.route4
     try gpu.launch(
       scoring.kernel, x: scoring.tiles(experts), y: scoring.tiles(rows), argument: argument)
