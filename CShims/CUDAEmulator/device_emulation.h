@@ -13,6 +13,7 @@
 #define SHARED static
 #define DYNAMIC_SHARED(type, name) type *name = (type *)emulation::dynamic_shared
 #define UNROLL
+#define UNROLL_4
 
 namespace emulation {
 
@@ -25,6 +26,7 @@ struct Position { int x, y, z; };
 struct Warp {
   uint32_t words[2][32];
   float a[2][16][16], b[2][8][16];
+  const uint16_t *rows[2][32];
 };
 
 /// 16 bytes on their way to shared memory; zeros if there is no source.
@@ -141,6 +143,7 @@ DEVICE void add_shared(int32_t *place, int32_t value) { *place += value; }
 
 struct alignas(16) Words4 { uint32_t x, y, z, w; };
 DEVICE Words4 load_once(const void *p) { return *(const Words4 *)p; }
+DEVICE int32_t load_now(const int32_t *p) { return *p; }
 
 DEVICE float float_of_half(uint32_t half) { return float_of(half << 16); }
 DEVICE uint16_t bf16_bits(float value) {
@@ -185,6 +188,26 @@ DEVICE void multiply_tile(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, ui
     const float *row = warp.a[turn][g + i / 2 * 8], *column = warp.b[turn][t + i % 2];
     for (int k = 0; k < 16; k++) c[i] += row[k] * column[k];
   }
+}
+
+/// What lane 4g + t gets of matrix i: elements 2t and 2t + 1 of row g, or of rows 2t and 2t + 1 the
+/// element g.
+DEVICE void load_matrices(uint32_t (&m)[4], const uint16_t *row, bool is_transposed) {
+  const int self = thread_index(), lane = self % 32, g = lane / 4, t = lane % 4 * 2;
+  const int turn = emulation::turns[self]++ & 1;
+  emulation::Warp &warp = emulation::warps[self / 32];
+  warp.rows[turn][lane] = row;
+  emulation::wait_for_warp();
+  for (int i = 0; i < 4; i++) {
+    const uint16_t *const *rows = warp.rows[turn] + 8 * i;
+    const uint16_t low = is_transposed ? rows[t][g] : rows[g][t];
+    const uint16_t high = is_transposed ? rows[t + 1][g] : rows[g][t + 1];
+    m[i] = low | (uint32_t)high << 16;
+  }
+}
+DEVICE void load_matrices(uint32_t (&m)[4], const uint16_t *row) { load_matrices(m, row, false); }
+DEVICE void load_matrices_transposed(uint32_t (&m)[4], const uint16_t *row) {
+  load_matrices(m, row, true);
 }
 
 DEVICE void begin_copy(void *shared, const void *source, bool is_there) {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // All kernels as one translation unit, for nvcc and for the emulation: one file of machine code.
-#include "cache.h"
+#include "attention_rows.h"
 #include "product.h"
 #include "slots.h"
 
 namespace attention_ {
 #include "attention.cu"
+#include "attention_merge.cu"
 }
 namespace choose_ {
 #include "choose.cu"
@@ -36,4 +37,7 @@ namespace route_ {
 }
 namespace rows_ {
 #include "rows.cu"
+}
+namespace store_ {
+#include "store.cu"
 }

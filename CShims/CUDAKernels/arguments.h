@@ -5,9 +5,8 @@
 #include <stdint.h>
 
 enum {
-  /// Threads of a block, but of attention and of what chooses experts.
+  /// Threads of a block, but of what chooses experts.
   cu_threads = 256,
-  cu_attention_threads = 128,
   /// Rows of a weight in a tile, and warps of a block that share its sum.
   cu_tile_rows = 16,
   cu_product_warps = 8,
@@ -21,13 +20,25 @@ enum {
   cu_few_tokens = 8,
   cu_many_warps_max = 10,
   cu_product_addends_max = 2,
-  /// Parts of a row's keys that are attended to apart, and keys of a part at least.
-  cu_split_count = 16,
-  cu_split_keys_min = 256,
-  /// Query heads and value columns of a block of attention, and columns of a key, at most.
-  cu_attention_heads_max = 8,
+  /// Keys that attention takes at once; of those, tiles of a group at least, and groups of a row's
+  /// keys at most.
+  cu_tile_keys = 64,
+  cu_group_tiles_min = 4,
+  cu_key_groups_max = 32,
+  /// Parts of a row's keys that are attended to apart, at most.
+  cu_key_parts_max = 64,
+  /// Query heads of a block, or heads times tokens.
+  cu_tile_heads = 16,
+  cu_window_heads = 64,
+  /// Value columns of a block of attention, of few and of many, and columns of a key, at most.
+  cu_value_width_few = 128,
   cu_value_width_max = 512,
   cu_key_width_max = 1024,
+  /// What a row of attention's shared memory has behind its columns, which are padded to so many:
+  /// eight rows then lie in different banks.
+  cu_bank_columns = 8,
+  cu_key_padding = 32,
+  cu_value_padding = 16,
   /// Experts of a layer, and groups of them, at most.
   cu_experts_max = 1024,
   cu_expert_groups_max = 32,
@@ -187,40 +198,63 @@ typedef struct cu_product {
   float *workspace;
 } cu_product;
 
-/// Keys and values of the step's rows, into the cache: two parts behind each other.
+/// What attention reads of the step's rows, as bfloat16: queries to rows of their own, keys and
+/// values into the cache. Each in two parts behind each other, of which the second may be empty.
 typedef struct cu_store {
   const cu_step *step;
-  cu_columns first, second;
+  cu_columns queries[2], keys[2];
+  /// `[rows, heads]`, `query_stride` elements each.
+  uint16_t *query_rows;
   uint16_t *cache;
   int64_t cache_stride;
+  int32_t query_stride;
+  /// Blocks that share a row.
+  int32_t spread;
+  /// Whether four neighbouring columns can be read and written at once.
+  int32_t is_aligned;
+  int32_t unused;
 } cu_store;
+
+/// Of which keys a block of attention gives one sum.
+typedef enum cu_key_parts {
+  /// Of a tile, or of a group where there are more than `cu_key_parts_max` tiles.
+  cu_key_parts_tiles = 0,
+  cu_key_parts_groups = 1,
+  cu_key_parts_all = 2,
+} cu_key_parts;
 
 typedef struct cu_attention {
   const cu_step *step;
-  /// A query is the columns of both; `second.width` may be 0.
-  cu_columns first, second;
+  /// `[rows, heads]`, `query_stride` elements each.
+  const uint16_t *queries;
   const uint16_t *cache;
   int64_t cache_stride;
-  /// `[row - first_row, head, split]`: sums of values `[value_width]`, largest score, denominator.
-  float *parts;
-  float *part_scores;
-  int32_t key_heads, heads_per_key;
-  int32_t key_width, value_width, value_offset;
-  int32_t first_row;
-  float scale;
-  int32_t unused;
-} cu_attention;
-
-typedef struct cu_merge {
-  const cu_step *step;
-  const float *parts;
-  const float *part_scores;
   cu_rows output;
   /// `[rows, heads]`, rows `log_stride` apart; null if nobody asks.
   float *log_sum_exp;
   int64_t log_stride;
-  int32_t heads, value_width, first_row, unused;
-} cu_merge;
+  /// `[row - first_row, head, part]`: sums of values, rows padded to `cu_value_padding` columns;
+  /// largest score and denominator.
+  float *part_sums;
+  float *part_scores;
+  int32_t key_heads, heads_per_key;
+  int32_t key_width, value_width;
+  /// Columns of a cached row before the values; 0: the values are the key's first columns.
+  int32_t value_offset;
+  int32_t first_row;
+  /// `cu_key_parts`, and room for how many parts of a row.
+  int32_t parts, part_room;
+  /// Blocks that share a row's parts.
+  int32_t spread;
+  /// Tokens of a window whose rows are attended to together where they can; 0: nowhere.
+  int32_t window;
+  /// Tiles of keys that there is shared memory for: 1 or 2.
+  int32_t stages;
+  /// Whether 16 bytes of queries and of the cache can be read at once.
+  int32_t is_aligned;
+  int32_t query_stride;
+  float scale;
+} cu_attention;
 
 /// An expert chosen for a row, and what its result is multiplied with.
 typedef struct cu_choice {

@@ -1,204 +1,230 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention over a paged cache, with grouped heads or over compressed keys (absorbed form).
-//   store    the step's keys and values into the cache, as bfloat16.
-//   attend   for each row, head and part of the keys: scores s = scale · q · k; their largest, m;
-//            l = Σ exp(s - m); o = Σ exp(s - m) · v.
-//   merge    M = largest m; output = Σ exp(m - M) · o / L, L = Σ exp(m - M) · l, over the parts in
-//            order; log-sum-exp = M + log(L), or -inf and an output of 0 where there is no key.
+//   store    (`store.cu`) queries as rows of bfloat16; keys and values into the cache.
+//   attend   for some rows, a key head and parts of the keys: scores s = scale · q · k; their
+//            largest, m; l = Σ exp(s - m); o = Σ exp(s - m) · v.
+//   merge    M = largest m; output = Σ exp(m - M) · o / L, L = Σ exp(m - M) · l, over the parts;
+//            log-sum-exp = M + log(L), or -inf and an output of 0 where there is no key.
 //
 // Shapes: queries [rows, heads, key width], in one part or two; cache [tokens, key and value rows],
 // of which head h uses key h / heads_per_key. Compressed keys are one key head of all query heads,
 // and the values are the keys' first columns.
 //
-// The same bits whatever else runs: parts are fixed by the number of a row's own keys (256 keys
-// each, or what makes 16 parts), keys are taken in tiles of 32 in order.
+// Layout. A block has 16 query rows, the heads of one token and key head, or a window of 64, heads
+// by tokens of one sequence; 64 keys and their values at a time in shared memory, the next on their
+// way. Scores: each of 8 warps takes 8 keys. Weights go through shared memory; sums of values: each
+// warp takes every eighth chunk of 16 columns, so that no sum goes from warp to warp.
 //
-// Ladder: the first version. Dot products are 32 bits without tensor cores, a warp for a key; each
-// part reads a key once for its score, and its value once more.
-#include "cache.h"
+// Numbers. Queries, keys, values and weights are bfloat16 where they meet in tensor cores; scores,
+// their exponentials' sums and the sums of values are 32 bits. `attention_order.h` has the order.
+//
+// The same bits whatever else runs: a row's keys are cut by their own number, and no other row
+// changes what a row gets; how a step is spread over blocks only moves where sums are folded.
+//
+// Ladder: 32 bits without tensor cores, parts of 256 keys; now tensor cores by `mma.sync`, parts
+// from 64 keys on, windows of tokens. Not yet: wgmma for windows, windows over compressed keys.
+#include "attention_rows.h"
 
 namespace {
 
-constexpr int tile_keys = 32;
-constexpr int heads_max = cu_attention_heads_max;
-constexpr int columns_of_thread = cu_value_width_max / cu_attention_threads;
-
-DEVICE float query(const cu_attention &op, int row, int head, int column) {
-  const bool is_first = column < op.first.width;
-  const cu_columns &part = is_first ? op.first : op.second;
-  return part.data[row * part.stride + (int64_t)head * part.group
-                   + (is_first ? column : column - op.first.width)];
-}
-
-/// Scores of a tile: a warp takes a key at a time, its lanes the key's columns.
-DEVICE void score(const cu_attention &op, const float *queries, int heads, int key_head, int count,
-                  const int64_t *rows, float (&scores)[heads_max][tile_keys]) {
-  const int lane = thread_index() % 32;
-  for (int t = thread_index() / 32; t < tile_keys; t += cu_attention_threads / 32) {
-    if (t >= count) continue;
-    const uint16_t *key = op.cache + rows[t] * op.cache_stride + key_head * op.key_width;
-    float sums[heads_max] = {};
-    for (int column = lane; column < op.key_width; column += 32) {
-      const float k = float_of_bf16(key[column]);
-      UNROLL for (int h = 0; h < heads_max; h++) {
-        if (h < heads) sums[h] += queries[h * op.key_width + column] * k;
-      }
-    }
-    UNROLL for (int h = 0; h < heads_max; h++) {
-      if (h >= heads) continue;
-      const float sum = sum_of_warp(sums[h]);
-      if (lane == 0) scores[h][t] = sum * op.scale;
-    }
-  }
-}
-
-/// What is known of each head's scores so far.
-struct Running {
-  float largest[heads_max], denominator[heads_max], correction[heads_max];
+template <int m> struct SharedState {
+  SharedScores<m> scores;
+  int row_keys[16 * m];
+  int64_t rows[2][cu_tile_keys];
 };
 
-/// Turns a tile's scores to weights: a warp takes a head at a time, its lanes the keys.
-DEVICE void weigh(int heads, int count, float (&scores)[heads_max][tile_keys], Running &running) {
-  const int lane = thread_index() % 32;
-  for (int h = thread_index() / 32; h < heads; h += cu_attention_threads / 32) {
-    const float score = lane < count ? scores[h][lane] : -INFINITE;
-    const float before = running.largest[h];
-    const float largest = fmaxf(before, largest_of_warp(score));
-    const float weight = expf(score - largest);
-    const float sum = sum_of_warp(weight);
-    scores[h][lane] = weight;
-    sync_warp();
-    if (lane == 0) {
-      const float correction = expf(before - largest);
-      running.correction[h] = correction;
-      running.denominator[h] = running.denominator[h] * correction + sum;
-      running.largest[h] = largest;
+/// Tiles that a block takes: those of its parts, one part in `spread`. A part is a power of two.
+struct Walk {
+  int tile, end, part, spread;
+
+  DEVICE_MEMBER bool is_done() const { return tile >= end; }
+  DEVICE_MEMBER bool ends(int size) const {
+    return ((tile + 1) & (size - 1)) == 0 || tile + 1 == end;
+  }
+  DEVICE_MEMBER void next() {
+    tile++;
+    if ((tile & (part - 1)) == 0) tile += (spread - 1) * part;
+  }
+};
+
+/// What a thread knows of one row's scores so far.
+struct RowScores {
+  Scores group, total;
+};
+
+template <int m, int chunks> struct Attend {
+  const cu_attention &op;
+  const QueryRows &rows;
+  SharedState<m> &shared;
+  const TilePlaces places;
+  const cu_step &step;
+  const int32_t *blocks;
+  /// Of the last token, which sees the most.
+  const int keys;
+
+  /// The cache's row of a tile's key, or 0.
+  DEVICE_MEMBER int64_t find_row(int tile) const {
+    const int key = tile * cu_tile_keys + thread_index() % cu_tile_keys;
+    return key < keys ? cache_row(&step, blocks, key) : 0;
+  }
+
+  /// Finds the rows of the first two tiles, and begins to copy the queries.
+  DEVICE_MEMBER void begin(Walk walk) {
+    const int part = thread_index() / cu_tile_keys, index = thread_index() % cu_tile_keys;
+    if (part == 1) walk.next();
+    const int64_t row = part < 2 ? find_row(walk.tile) : 0;
+    wait_for_previous();
+    fetch_queries<m>(op, places, rows);
+    if (part < 2) shared.rows[part][index] = row;
+    if (part != 2 || index >= 16 * m) return;
+    const bool is_there = index < rows.count();
+    shared.row_keys[index] = is_there ? held_keys(&step, step.positions[rows.row(index)]) : 0;
+  }
+
+  /// Begins to copy the next tile, if there is one, to where there is room.
+  DEVICE_MEMBER void fetch(Walk &ahead, int stage) {
+    if (!ahead.is_done()) {
+      fetch_tile(op, places, rows.key_head, stage, shared.rows[stage],
+                 keys - ahead.tile * cu_tile_keys);
+      ahead.next();
     }
+    end_copies();
+  }
+
+  /// A thread for each row: what becomes of its sums with those of one more tile.
+  DEVICE_MEMBER void add_scores(const Walk &walk, int group_size, RowScores &mine) {
+    const int row = thread_index();
+    if (row >= 16 * m) return;
+    Scores tile = {WarpTile<m>::largest_of_row(shared.scores, row), 0};
+    UNROLL for (int i = 0; i < cu_tile_keys / 8; i++) tile.sum += shared.scores.sums[row][i];
+    shared.scores.to_group[row] = fold(mine.group, tile);
+    if (!walk.ends(group_size)) return;
+    shared.scores.to_total[row] = fold(mine.total, mine.group);
+    shared.scores.totals[row] = mine.total;
+    mine.group = Scores();
+    if (op.parts != cu_key_parts_all && walk.ends(walk.part)) mine.total = Scores();
+  }
+
+  /// A tile's sums. `next_row` is of the tile that will come to its place.
+  DEVICE_MEMBER void attend(const Walk &walk, int group_size, int stage, int64_t next_row,
+                            RowScores &mine, Sums<m, chunks> &sums) {
+    constexpr float log2_e = 1.44269504088896341f;
+    const int first = walk.tile * cu_tile_keys;
+    WarpTile<m> tile;
+    tile.score(places, places.keys(stage));
+    tile.mask(op.scale * log2_e, first, shared.row_keys, shared.scores);
+    sync_block();
+    tile.weigh(places.weights, shared.scores);
+    if (thread_index() < cu_tile_keys) shared.rows[stage][thread_index()] = next_row;
+    sync_block();
+    add_scores(walk, group_size, mine);
+    mix<m, chunks>(places, places.values(stage), op.value_width, sums.values);
+  }
+
+  DEVICE_MEMBER void run(Walk walk) {
+    Walk ahead = walk;
+    begin(walk);
+    sync_block();
+    for (int stage = 0; stage < op.stages; stage++) fetch(ahead, stage);
+    const int group_size = walk.part == 1 ? 1 : tiles_of_group(keys);
+    Sums<m, chunks> group, total;
+    RowScores mine;
+    for (int stage = 0, count = 0; !walk.is_done(); walk.next(), count++) {
+      const int64_t next_row = thread_index() < cu_tile_keys ? find_row(ahead.tile) : 0;
+      if (op.stages == 1) wait_for_copies<0>(); else wait_for_copies<1>();
+      // A warp has copied its keys itself, and queries are there since the first tile.
+      if (m > 1 || count == 0) sync_block(); else sync_warp();
+      Sums<m, chunks> sums;
+      attend(walk, group_size, stage, next_row, mine, sums);
+      sync_block();
+      fetch(ahead, stage);
+      stage = op.stages - 1 - stage;
+      group.add(sums, shared.scores.to_group);
+      if (!walk.ends(group_size)) continue;
+      total.add(group, shared.scores.to_total);
+      group = Sums<m, chunks>();
+      if (op.parts == cu_key_parts_all || !walk.ends(walk.part)) continue;
+      total.store(op, rows, walk.tile / walk.part, shared.scores.totals);
+      total = Sums<m, chunks>();
+    }
+    if (op.parts == cu_key_parts_all) total.store(op, rows, 0, shared.scores.totals);
+  }
+};
+
+/// What rows get that see no key.
+DEVICE void store_nothing(const cu_attention &op, const QueryRows &rows) {
+  for (int i = thread_index() / 32; i < rows.count(); i += cu_threads / 32) {
+    const int row = rows.row(i), head = rows.head(i), lane = thread_index() % 32;
+    for (int column = 2 * lane; column < op.value_width; column += 64) {
+      store_output(op, row, head, column, 0, 0);
+    }
+    if (lane == 0) store_log(op, row, head, Scores());
   }
 }
 
-DEVICE void mix(const cu_attention &op, int heads, int key_head, int count, const int64_t *rows,
-                const float (&weights)[heads_max][tile_keys], const Running &running,
-                float (&sums)[heads_max][columns_of_thread]) {
-  UNROLL for (int h = 0; h < heads_max; h++) {
-    const float correction = h < heads ? running.correction[h] : 0;
-    UNROLL for (int j = 0; j < columns_of_thread; j++) sums[h][j] *= correction;
+template <int m, int chunks>
+DEVICE void attend(const cu_attention &op, const cu_step &step, const QueryRows &rows,
+                   SharedState<m> &shared, void *memory) {
+  const int last = rows.first_row + rows.tokens - 1, index = block_x() % op.spread;
+  const int position = load_now(step.positions + last), first = load_now(step.row_blocks + last);
+  const int keys = held_keys(&step, position);
+  const int part = tiles_of_part(op.parts, keys);
+  const Walk walk = {index * part, tiles_of(keys), part, op.spread};
+  if (walk.is_done()) {
+    wait_for_previous();
+    if (op.parts == cu_key_parts_all) store_nothing(op, rows);
+    return;
   }
-  for (int t = 0; t < count; t++) {
-    const uint16_t *value =
-      op.cache + rows[t] * op.cache_stride + op.value_offset + key_head * op.value_width;
-    UNROLL for (int j = 0; j < columns_of_thread; j++) {
-      const int column = thread_index() + j * cu_attention_threads;
-      if (column >= op.value_width) continue;
-      const float v = float_of_bf16(value[column]);
-      UNROLL for (int h = 0; h < heads_max; h++) sums[h][j] += weights[h][t] * v;
-    }
-  }
+  const int32_t *blocks = step.blocks + first;
+  Attend<m, chunks>{op, rows, shared, TilePlaces(op, memory, 16 * m), step, blocks, keys}.run(walk);
 }
 
-DEVICE void store_columns(const cu_columns &columns, int row, uint16_t *cached) {
-  for (int i = thread_index(); i < columns.width * columns.count; i += cu_threads) {
-    const int group = i / columns.width, column = i % columns.width;
-    cached[i] = bf16_bits(
-      columns.data[row * columns.stride + (int64_t)group * columns.group + column]);
+/// Whether the window that begins with a row is taken at once: a whole one of one sequence, whose
+/// rows' keys are cut alike.
+DEVICE bool is_window(const cu_attention &op, const cu_step &step, int first) {
+  const int last = first + op.window - 1;
+  if (last >= step.counts[0] || step.row_blocks[first] != step.row_blocks[last]) return false;
+  return tiles_of_group(held_keys(&step, step.positions[first]))
+    == tiles_of_group(held_keys(&step, step.positions[last]));
+}
+
+/// Heads of one token, if its window is not taken at once.
+template <int chunks>
+DEVICE void attend_to_token(const cu_attention &op, SharedState<1> &shared, void *memory) {
+  const int row = op.first_row + block_z(), skipped = block_x() / op.spread * cu_tile_heads;
+  const cu_step step = *op.step;
+  const bool is_there = row < step.counts[0];
+  if (!is_there || (op.window > 0 && is_window(op, step, row - block_z() % op.window))) {
+    return wait_for_previous();
   }
+  const int left = op.heads_per_key - skipped, first = block_y() * op.heads_per_key + skipped;
+  const QueryRows rows = {row, 1, block_y(), first, left < cu_tile_heads ? left : cu_tile_heads};
+  attend<1, chunks>(op, step, rows, shared, memory);
 }
 
 }  // namespace
 
-// Grid: rows.
-KERNEL(store, cu_store, cu_threads) {
-  const int row = block_x();
-  if (row >= op.step->counts[0]) return;
-  const int position = op.step->positions[row], block = position / op.step->block_tokens;
-  if (block % op.step->slice_count != op.step->slice_index) return;
-  const int key = held_keys(op.step, position) - 1;
-  const int64_t place =
-    cache_row(op.step, op.step->blocks + op.step->row_blocks[row], key) * op.cache_stride;
-  store_columns(op.first, row, op.cache + place);
-  store_columns(op.second, row, op.cache + place + op.first.width * op.first.count);
+// Grid: blocks of `spread` times parts of 16 heads; key heads; rows from `first_row` on. Shared
+// memory: see `TilePlaces`.
+EARLY_KERNEL(attend_128, cu_attention, cu_threads) {
+  DYNAMIC_SHARED(Words4, memory);
+  SHARED SharedState<1> shared;
+  attend_to_token<1>(op, shared, memory);
 }
 
-// Grid: parts of the keys times parts of 8 query heads; key heads; rows from `first_row` on.
-// Shared memory: 8 queries.
-KERNEL(attend, cu_attention, cu_attention_threads) {
-  DYNAMIC_SHARED(float, queries);
-  SHARED float scores[heads_max][tile_keys];
-  SHARED Running running;
-  SHARED int64_t rows[tile_keys];
-  const int row = op.first_row + block_z(), key_head = block_y();
-  const int split = block_x() % cu_split_count;
-  if (row >= op.step->counts[0]) return;
-  const int keys = held_keys(op.step, op.step->positions[row]);
-  const int size = keys_of_split(keys);
-  const int end = keys < (split + 1) * size ? keys : (split + 1) * size;
-  if (split * size >= end) return;
-  const int skipped = block_x() / cu_split_count * heads_max;
-  const int first_head = key_head * op.heads_per_key + skipped;
-  const int heads = op.heads_per_key - skipped < heads_max ? op.heads_per_key - skipped : heads_max;
-  for (int i = thread_index(); i < heads * op.key_width; i += cu_attention_threads) {
-    queries[i] = query(op, row, first_head + i / op.key_width, i % op.key_width);
-  }
-  for (int i = thread_index(); i < heads_max * tile_keys; i += cu_attention_threads) {
-    scores[i / tile_keys][i % tile_keys] = 0;
-  }
-  if (thread_index() < heads_max) {
-    running.largest[thread_index()] = -INFINITE;
-    running.denominator[thread_index()] = 0;
-  }
-  const int32_t *blocks = op.step->blocks + op.step->row_blocks[row];
-  float sums[heads_max][columns_of_thread] = {};
-  for (int first = split * size; first < end; first += tile_keys) {
-    const int count = end - first < tile_keys ? end - first : tile_keys;
-    if (thread_index() < count) {
-      rows[thread_index()] = cache_row(op.step, blocks, first + thread_index());
-    }
-    sync_block();
-    score(op, queries, heads, key_head, count, rows, scores);
-    sync_block();
-    weigh(heads, count, scores, running);
-    sync_block();
-    mix(op, heads, key_head, count, rows, scores, running, sums);
-    sync_block();
-  }
-  const int all_heads = op.key_heads * op.heads_per_key;
-  UNROLL for (int h = 0; h < heads_max; h++) {
-    if (h >= heads) continue;
-    const int64_t part =
-      ((int64_t)block_z() * all_heads + first_head + h) * cu_split_count + split;
-    UNROLL for (int j = 0; j < columns_of_thread; j++) {
-      const int column = thread_index() + j * cu_attention_threads;
-      if (column < op.value_width) op.parts[part * op.value_width + column] = sums[h][j];
-    }
-    if (thread_index() == 0) {
-      op.part_scores[part * 2] = running.largest[h];
-      op.part_scores[part * 2 + 1] = running.denominator[h];
-    }
-  }
+EARLY_KERNEL(attend_512, cu_attention, cu_threads) {
+  DYNAMIC_SHARED(Words4, memory);
+  SHARED SharedState<1> shared;
+  attend_to_token<4>(op, shared, memory);
 }
 
-// Grid: heads; rows from `first_row` on.
-KERNEL(merge, cu_merge, cu_attention_threads) {
-  const int row = op.first_row + block_y(), head = block_x();
-  if (row >= op.step->counts[0]) return;
-  const int keys = held_keys(op.step, op.step->positions[row]);
-  const int size = keys_of_split(keys), splits = (keys + size - 1) / size;
-  const int64_t first = ((int64_t)block_y() * op.heads + head) * cu_split_count;
-  const float *scores = op.part_scores + first * 2;
-  float largest = -INFINITE, denominator = 0;
-  for (int i = 0; i < splits; i++) largest = fmaxf(largest, scores[2 * i]);
-  for (int i = 0; i < splits; i++) {
-    denominator += expf(scores[2 * i] - largest) * scores[2 * i + 1];
-  }
-  for (int column = thread_index(); column < op.value_width; column += cu_attention_threads) {
-    float sum = 0;
-    for (int i = 0; i < splits; i++) {
-      sum += expf(scores[2 * i] - largest) * op.parts[(first + i) * op.value_width + column];
-    }
-    put(op.output, row, head * op.value_width + column, splits > 0 ? sum / denominator : 0.f);
-  }
-  if (op.log_sum_exp && thread_index() == 0) {
-    op.log_sum_exp[row * op.log_stride + head] =
-      splits > 0 ? largest + logf(denominator) : -INFINITE;
-  }
+// Grid: 1; key heads; windows from `first_row` on.
+EARLY_KERNEL(attend_window_128, cu_attention, cu_threads) {
+  DYNAMIC_SHARED(Words4, memory);
+  SHARED SharedState<4> shared;
+  const int first = op.first_row + block_z() * op.window, heads = op.heads_per_key;
+  const cu_step step = *op.step;
+  if (!is_window(op, step, first)) return wait_for_previous();
+  const QueryRows rows = {first, op.window, block_y(), block_y() * heads, heads};
+  attend<4, 1>(op, step, rows, shared, memory);
 }

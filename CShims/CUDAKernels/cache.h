@@ -7,6 +7,7 @@
 
 /// Keys up to a position that this device holds.
 DEVICE int held_keys(const cu_step *step, int position) {
+  if (step->slice_count == 1) return position + 1;
   const int block = position / step->block_tokens;
   const int before = (block - step->slice_index + step->slice_count - 1) / step->slice_count;
   const bool holds_last = block % step->slice_count == step->slice_index;
@@ -18,11 +19,4 @@ DEVICE int held_keys(const cu_step *step, int position) {
 DEVICE int64_t cache_row(const cu_step *step, const int32_t *blocks, int key) {
   const int block = key / step->block_tokens * step->slice_count + step->slice_index;
   return (int64_t)blocks[block] * step->block_tokens + key % step->block_tokens;
-}
-
-/// Keys of a part: as many whatever else runs, since only the number of keys decides.
-DEVICE int keys_of_split(int keys) {
-  int size = cu_split_keys_min;
-  while (size * cu_split_count < keys) size *= 2;
-  return size;
 }

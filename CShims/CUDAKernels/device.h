@@ -29,6 +29,7 @@
 #define SHARED __shared__
 #define DYNAMIC_SHARED(type, name) extern __shared__ type name[]
 #define UNROLL _Pragma("unroll")
+#define UNROLL_4 _Pragma("unroll 4")
 
 DEVICE int thread_index() { return threadIdx.x; }
 DEVICE int block_x() { return blockIdx.x; }
@@ -80,6 +81,13 @@ DEVICE Words4 load_once(const void *p) {
   return v;
 }
 
+/// A word that is asked for here, and not where it is used first.
+DEVICE int32_t load_now(const int32_t *p) {
+  int32_t v;
+  asm volatile("ld.global.b32 %0, [%1];" : "=r"(v) : "l"(p));
+  return v;
+}
+
 /// Two floats as bfloat16, to nearest even; `low` in the low half.
 DEVICE uint32_t bf16_pair(float low, float high) {
   uint32_t pair;
@@ -108,6 +116,20 @@ DEVICE void multiply_tile(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, ui
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+/// Four 8×8 matrices of bfloat16 in shared memory, of which lane 8i + r gives row r of matrix i.
+/// Lane 4g + t gets of each: columns 2t and 2t + 1 of row g; transposed, rows 2t and 2t + 1 of
+/// column g.
+DEVICE void load_matrices(uint32_t (&m)[4], const uint16_t *row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
+               : "r"((uint32_t)__cvta_generic_to_shared(row)) : "memory");
+}
+DEVICE void load_matrices_transposed(uint32_t (&m)[4], const uint16_t *row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
+               : "r"((uint32_t)__cvta_generic_to_shared(row)) : "memory");
+}
+
 /// Begins a copy of 16 bytes to shared memory, of zeros where there is no source.
 DEVICE void begin_copy(void *shared, const void *source, bool is_there) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
@@ -127,6 +149,7 @@ template <int pending> DEVICE void wait_for_copies() {
 
 #define INFINITE __builtin_huge_valf()
 
+struct alignas(8) Float2 { float x, y; };
 struct alignas(16) Float4 { float x, y, z, w; };
 struct alignas(8) Words2 { uint32_t x, y; };
 

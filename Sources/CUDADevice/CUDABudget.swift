@@ -31,7 +31,7 @@ package struct CUDABudget: Hashable, Sendable {
     let groups = Fusion.all(of: program).map(\.operations)
     _ = ValuePlaces(program, fused: groups, capacity: capacity, arena: &arena)
     _ = scratch.products(program, &arena)
-    _ = scratch.attention(program, rows: capacity.rowCountMax, &arena)
+    _ = scratch.attention(program, capacity, &arena)
     _ = scratch.experts(program, rows: capacity.rowCountMax, &arena)
     bufferBytes = arena.used
   }

@@ -42,7 +42,7 @@ extension CUDADevice {
     do throws(CUDAError) {
       let path: String
       if let given = configuration.kernelPath { path = given } else { path = try KernelFile.path() }
-      let kernels = try KernelSet(gpu, path: path, keyWidth: 0)
+      let kernels = try KernelSet(gpu, path: path, AttentionShape())
       let (read, copied) = try bandwidths(kernels)
       return Limits(
         bytesPerSecond: read, copiedBytesPerSecond: copied, flopsPerSecond: try matrixRate(kernels))

@@ -77,7 +77,7 @@ package final class CUDADevice: Device {
   ) throws(CUDAError) -> Loaded {
     let path: String
     if let given = configuration.kernelPath { path = given } else { path = try KernelFile.path() }
-    let kernels = try KernelSet(gpu, path: path, keyWidth: Self.keyWidth(of: program))
+    let kernels = try KernelSet(gpu, path: path, AttentionShape(program))
     let loader = WeightLoader(
       gpu, kernels: kernels, source: weights, precision: configuration.precision)
     func lowering(_ arena: DeviceArena) -> Lowering {
@@ -115,16 +115,6 @@ package final class CUDADevice: Device {
           + "\(ByteCount.text(layout.used)): \(parts.joined(separator: ", ")). A smaller "
           + "--kv-memory or --max-batch, --precision fp8 or w4, or --stages over several GPUs "
           + "needs less")
-    }
-  }
-
-  private static func keyWidth(of program: Program) -> Int {
-    program.operations.reduce(0) { widest, operation in
-      switch operation {
-      case .attention(let op): max(widest, op.keys.width)
-      case .latentAttention(let op): max(widest, op.latent.width + op.ropeKey.width)
-      default: widest
-      }
     }
   }
 

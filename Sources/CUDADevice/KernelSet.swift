@@ -5,7 +5,8 @@ internal import CUDAKernels
 
 /// The kernels of `CShims/CUDAKernels`, by the names they have there.
 struct KernelSet {
-  let embed, rmsNorm, ropeAngles, rope, store, attend, merge: GPU.Kernel
+  let embed, rmsNorm, ropeAngles, rope: GPU.Kernel
+  let attention: AttentionKernels
   let route1, route4, route8: RouteTile
   /// The choice, by how many experts there are at most.
   let choices: [(experts: Int, kernel: GPU.Kernel)]
@@ -21,8 +22,8 @@ struct KernelSet {
     (cu_format_bf16, "bf16"), (cu_format_fp8, "fp8"), (cu_format_w8, "w8"), (cu_format_w4, "w4"),
   ]
 
-  /// Loads the kernels' file. `keyWidth` is that of the widest key.
-  init(_ gpu: GPU, path: String, keyWidth: Int) throws(CUDAError) {
+  /// Loads the kernels' file.
+  init(_ gpu: GPU, path: String, _ shape: AttentionShape) throws(CUDAError) {
     let bytes = try KernelFile.read(path)
     let loaded = bytes.withUnsafeBytes { image in
       Result { () throws(CUDAError) in try gpu.load(image, from: path) }
@@ -36,12 +37,7 @@ struct KernelSet {
     rmsNorm = try kernel("rms_norm")
     ropeAngles = try kernel("rope_angles")
     rope = try kernel("rope")
-    store = try kernel("store")
-    let attentionThreads = cu_attention_threads
-    attend = try gpu.kernel(
-      "attend", of: module, threads: attentionThreads,
-      sharedBytes: cu_attention_heads_max * keyWidth * 4)
-    merge = try gpu.kernel("merge", of: module, threads: attentionThreads)
+    attention = try AttentionKernels(gpu, module, shape)
     route1 = RouteTile(side: 1, kernel: try kernel("route_1"))
     route4 = RouteTile(side: 4, kernel: try kernel("route_4"))
     route8 = RouteTile(side: 8, kernel: try kernel("route_8"))
@@ -76,4 +72,32 @@ struct KernelSet {
   }
 
   func product(_ format: cu_format) -> ProductKernels { products[Int(format.rawValue)] }
+}
+
+/// Those of attention, which take more shared memory than they declare.
+struct AttentionKernels {
+  let store, merge: GPU.Kernel
+  /// For values of up to `cu_value_width_few` columns and for wider ones; nil without room.
+  let attendToFew, attendToMany, attendWindow: GPU.Kernel?
+  /// Tiles of keys in shared memory; 0: there is no room for one.
+  let stages: Int
+
+  init(_ gpu: GPU, _ module: GPU.Module, _ shape: AttentionShape) throws(CUDAError) {
+    let threads = cu_threads
+    let most = gpu.properties.sharedBytesMax
+    let stages = shape.stages(sharedBytesMax: most)
+    func attend(_ name: String, queryRows: Int) throws(CUDAError) -> GPU.Kernel {
+      try gpu.kernel(
+        name, of: module, threads: threads,
+        sharedBytes: shape.bytes(queryRows: queryRows, stages: stages))
+    }
+    store = try gpu.kernel("store", of: module, threads: threads)
+    merge = try gpu.kernel("merge", of: module, threads: threads)
+    let hasRoom = stages > 0
+    attendToFew = hasRoom ? try attend("attend_128", queryRows: cu_tile_heads) : nil
+    attendToMany = hasRoom ? try attend("attend_512", queryRows: cu_tile_heads) : nil
+    let fitsWindow = hasRoom && shape.fitsWindow(stages: stages, sharedBytesMax: most)
+    attendWindow = fitsWindow ? try attend("attend_window_128", queryRows: cu_window_heads) : nil
+    self.stages = stages
+  }
 }

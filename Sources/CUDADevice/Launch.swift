@@ -37,31 +37,6 @@ enum Launch {
   }
 }
 
-/// Attention of a step's rows, so many at once as there is memory for the parts of their keys.
-struct AttentionLaunch {
-  var attend: GPU.Kernel
-  var attendArgument: Launch.Argument
-  var merge: GPU.Kernel
-  var mergeArgument: Launch.Argument
-  var heads: Int
-  var keyHeads: Int
-  var rowsAtOnce: Int
-
-  func queue(on gpu: GPU, _ counts: Launch.Counts) throws(CUDAError) {
-    let headsAtOnce = cu_attention_heads_max
-    let headParts = (heads / keyHeads + headsAtOnce - 1) / headsAtOnce
-    for first in stride(from: 0, to: counts.tokens, by: rowsAtOnce) {
-      let rows = min(rowsAtOnce, counts.tokens - first)
-      attendArgument.assumingMemoryBound(to: cu_attention.self).pointee.first_row = Int32(first)
-      mergeArgument.assumingMemoryBound(to: cu_merge.self).pointee.first_row = Int32(first)
-      try gpu.launch(
-        attend, x: cu_split_count * headParts, y: keyHeads, z: rows,
-        argument: attendArgument)
-      try gpu.launch(merge, x: heads, y: rows, argument: mergeArgument)
-    }
-  }
-}
-
 /// Launches behind each other, and where each operation's begin. Owns their arguments.
 final class LaunchList {
   private(set) var launches: [Launch] = []

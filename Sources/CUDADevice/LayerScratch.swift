@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import CUDAKernels
+internal import Device
 internal import Program
 
 /// Memory between the kernels of one operation, shared by all layers. Allocated at first use, large
@@ -18,15 +19,20 @@ struct LayerScratch {
     var scores, masks: UInt64
   }
 
-  /// Of attention: what each part of the keys gives.
+  /// Of attention.
   struct Attention {
+    /// `[rows, heads]`, of bfloat16.
+    var queries: UInt64
+    /// What each part of the keys gives.
     var sums, scores: UInt64
-    /// Rows that there is room for.
-    var rows: Int
+    /// Parts of a row's keys, of all rows together, that there is room for.
+    var parts: Int
   }
 
   /// Bytes of the parts of attention, unless one row needs more.
-  private static let attentionBytes = 64 << 20
+  private static let attentionBytes = 96 << 20
+  /// Rows that have parts for all that a row may have; see `AttentionLaunch`.
+  private static let cutRows = 64
 
   private var experts: Experts?
   private var attention: Attention?
@@ -79,29 +85,37 @@ struct LayerScratch {
   }
 
   mutating func attention(
-    _ program: Program, rows: Int, _ arena: inout DeviceArena
+    _ program: Program, _ capacity: DeviceCapacity, _ arena: inout DeviceArena
   ) -> Attention {
     if let attention { return attention }
-    var (heads, floats) = (0, 0)
+    var (heads, floats, queries) = (0, 0, 0)
+    func count(_ count: Int, keyWidth: Int, valueWidth: Int) {
+      heads = max(heads, count)
+      floats = max(floats, count * AttentionShape.padded(valueWidth, cu_value_padding))
+      queries = max(queries, count * Self.queryStride(keyWidth))
+    }
     for operation in program.operations {
       switch operation {
       case .attention(let op):
-        heads = max(heads, op.queries.count)
-        floats = max(floats, op.queries.count * op.values.width)
+        count(op.queries.count, keyWidth: op.keys.width, valueWidth: op.values.width)
       case .latentAttention(let op):
-        heads = max(heads, op.latentQueries.count)
-        floats = max(floats, op.latentQueries.count * op.latent.width)
+        count(
+          op.latentQueries.count, keyWidth: op.latent.width + op.ropeKey.width,
+          valueWidth: op.latent.width)
       default: continue
       }
     }
-    let splits = cu_split_count
-    let rowBytes: Int = splits * (floats + 2 * heads) * 4
-    // A launch has no more rows than a grid has layers.
-    let fitting = min(rows, 65_535, max(1, Self.attentionBytes / max(1, rowBytes)))
+    let rows = capacity.rowCountMax
+    let fitting = Self.attentionBytes / max(1, (floats + 2 * heads) * 4)
+    let parts = max(cu_key_parts_max, min(fitting, min(rows, Self.cutRows) * cu_key_groups_max))
     let made = Attention(
-      sums: arena.allocate(fitting * splits * floats * 4, for: .buffers),
-      scores: arena.allocate(fitting * splits * heads * 8, for: .buffers), rows: fitting)
+      queries: arena.allocate(rows * queries * 2, for: .buffers),
+      sums: arena.allocate(parts * floats * 4, for: .buffers),
+      scores: arena.allocate(parts * heads * 8, for: .buffers), parts: parts)
     attention = made
     return made
   }
+
+  /// Elements from one query to the next, rows of 16 bytes.
+  static func queryStride(_ keyWidth: Int) -> Int { AttentionShape.padded(keyWidth, 8) }
 }

@@ -9,38 +9,54 @@ internal import Support
 /// Attention over the cache: store, attend to parts of the keys, merge.
 extension Lowering {
   mutating func attention(_ op: Attention) throws(CUDAError) {
-    store(op.keys, op.values, in: op.cache)
     var argument = cu_attention()
-    argument.first = columns(op.queries)
-    argument.second = argument.first
-    argument.second.width = 0
     argument.key_heads = Int32(op.keys.count)
     argument.heads_per_key = Int32(op.queries.count / op.keys.count)
     argument.key_width = Int32(op.keys.width)
     argument.value_width = Int32(op.values.width)
     argument.value_offset = Int32(op.keys.count * op.keys.width)
     argument.scale = op.scale
+    store([op.queries], [op.keys, op.values], in: op.cache, argument)
     try attend(argument, op.cache, output: op.output, logSumExp: op.logSumExp)
   }
 
   mutating func latentAttention(_ op: LatentAttention) throws(CUDAError) {
-    store(op.latent, op.ropeKey, in: op.cache)
     var argument = cu_attention()
-    argument.first = columns(op.latentQueries)
-    argument.second = columns(op.ropeQueries)
     argument.key_heads = 1
     argument.heads_per_key = Int32(op.latentQueries.count)
     argument.key_width = Int32(op.latent.width + op.ropeKey.width)
     argument.value_width = Int32(op.latent.width)
     argument.scale = op.scale
+    store([op.latentQueries, op.ropeQueries], [op.latent, op.ropeKey], in: op.cache, argument)
     try attend(argument, op.cache, output: op.output, logSumExp: op.logSumExp)
   }
 
-  private func store(_ first: Columns, _ second: Columns, in id: CacheID) {
-    let argument = cu_store(
-      step: stepPointer, first: columns(first), second: columns(second), cache: pointer(cache(id)),
-      cache_stride: Int64(program[id].width))
-    list.append(.rows(kernels.store, list.keep(argument), .tokens))
+  private mutating func store(
+    _ queries: [Columns], _ keys: [Columns], in id: CacheID, _ op: cu_attention
+  ) {
+    let parts = (queries + keys).map { columns($0) }
+    // Four columns to a thread.
+    let chunks = parts.reduce(0) { $0 + Int(($1.width + 3) / 4 * $1.count) }
+    let spread = (chunks + cu_threads - 1) / cu_threads
+    var argument = cu_store()
+    argument.step = stepPointer
+    argument.queries.0 = parts[0]
+    if queries.count > 1 { argument.queries.1 = parts[1] }
+    argument.keys = (parts[queries.count], parts[queries.count + 1])
+    argument.query_rows = pointer(scratch.attention(program, capacity, &arena).queries)
+    argument.query_stride = Int32(LayerScratch.queryStride(Int(op.key_width)))
+    argument.cache = pointer(cache(id))
+    argument.cache_stride = Int64(program[id].width)
+    argument.spread = Int32(spread)
+    argument.is_aligned =
+      parts.allSatisfy(Self.areByFours) && program[id].width % 4 == 0 ? 1 : 0
+    list.append(.rows(kernels.attention.store, list.keep(argument), .tokens, repeated: spread))
+  }
+
+  /// Whether four neighbours of any group can be read at once.
+  private static func areByFours(_ columns: cu_columns) -> Bool {
+    columns.width % 4 == 0 && columns.group % 4 == 0 && columns.stride % 4 == 0
+      && UInt(bitPattern: columns.data) % 16 == 0
   }
 
   private mutating func attend(
@@ -48,31 +64,35 @@ extension Lowering {
   ) throws(CUDAError) {
     try Self.require(template.key_width, "keys", atMost: cu_key_width_max)
     try Self.require(template.value_width, "values", atMost: cu_value_width_max)
-    let heads = Int(template.key_heads * template.heads_per_key)
-    let parts = scratch.attention(program, rows: capacity.rowCountMax, &arena)
+    let isFew = Int(template.value_width) <= cu_value_width_few
+    let set = kernels.attention
+    guard let attend = isFew ? set.attendToFew : set.attendToMany else {
+      throw CUDAError(
+        .unimplemented, "the model's keys and values take more shared memory than the GPU has")
+    }
+    let scratch = scratch.attention(program, capacity, &arena)
     var argument = template
     argument.step = stepPointer
+    argument.queries = UnsafePointer(pointer(scratch.queries))
+    argument.query_stride = Int32(LayerScratch.queryStride(Int(template.key_width)))
     argument.cache = UnsafePointer(pointer(cache(id)))
     argument.cache_stride = Int64(program[id].width)
-    argument.parts = pointer(parts.sums)
-    argument.part_scores = pointer(parts.scores)
-    var merge = cu_merge()
-    merge.step = stepPointer
-    merge.parts = UnsafePointer(pointer(parts.sums))
-    merge.part_scores = UnsafePointer(pointer(parts.scores))
-    merge.output = rows(output)
+    argument.output = rows(output)
     if let logSumExp {
-      merge.log_sum_exp = floats(logSumExp)
-      merge.log_stride = stride(logSumExp)
+      argument.log_sum_exp = floats(logSumExp)
+      argument.log_stride = stride(logSumExp)
     }
-    merge.heads = Int32(heads)
-    merge.value_width = template.value_width
+    argument.part_sums = pointer(scratch.sums)
+    argument.part_scores = pointer(scratch.scores)
+    argument.stages = Int32(set.stages)
+    let widths = [Int(template.key_width), Int(template.value_width), program[id].width]
+    argument.is_aligned = widths.allSatisfy { $0 % 8 == 0 } ? 1 : 0
+    let hasWindow = isFew && Int(template.heads_per_key) <= cu_window_heads / 2
     list.append(
       .attention(
         AttentionLaunch(
-          attend: kernels.attend, attendArgument: list.keep(argument), merge: kernels.merge,
-          mergeArgument: list.keep(merge), heads: heads, keyHeads: Int(template.key_heads),
-          rowsAtOnce: parts.rows)))
+          attend: attend, attendWindow: hasWindow ? set.attendWindow : nil, merge: set.merge,
+          argument: list.keep(argument), partRoom: scratch.parts)))
   }
 
   private static func require(

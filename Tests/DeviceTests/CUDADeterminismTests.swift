@@ -90,6 +90,25 @@ import Testing
     }
   }
 
+  /// Few rows over parts of the keys, more over larger parts, windows of tokens.
+  @Test(arguments: OperationCase.longAttention)
+  func `how keys are spread over blocks changes no bit`(operation: OperationCase) throws {
+    let weights = RandomWeights(type: .bfloat16)
+    func results(chunk: Int) throws -> [[Float]] {
+      try DeviceDriver(operation.program, weights, on: [try EmulatedGPU.device()])
+        .results(of: operation.sequences, chunk: chunk)
+    }
+    let expected = try DeviceDriver(operation.program, weights, on: [ReferenceDevice()])
+      .results(of: operation.sequences, chunk: 120)
+    let whole = try results(chunk: 120)
+    #expect(OperationCase.largestDifference(whole, expected) < 1e-2)
+    for chunk in [2, 9] {
+      let other = try results(chunk: chunk)
+      #expect(bitsEqual(other.flatMap { $0 }, whole.flatMap { $0 }), "chunks of \(chunk)")
+    }
+  }
+
+  /// Weights are rounded to 8 bits beside the largest of a tile, and slices have other tiles.
   @Test(arguments: OperationCase.all.filter(\.hasAttention), [2, 8])
   func `slices of the keys merge to the whole`(operation: OperationCase, count: Int) throws {
     let weights = RandomWeights(type: .bfloat16)
@@ -98,7 +117,7 @@ import Testing
     let devices = try (0..<count).map { try EmulatedGPU.device(gpu: $0 % 2) }
     let sliced = try DeviceDriver(operation.program.withLogSumExp(), weights, on: devices)
       .results(of: operation.sequences, chunk: 5)
-    #expect(OperationCase.largestDifference(sliced, whole) < 2e-5)
+    #expect(OperationCase.largestDifference(sliced, whole) < 2e-3)
   }
 }
 

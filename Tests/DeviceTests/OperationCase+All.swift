@@ -50,27 +50,43 @@ extension OperationCase {
     (name: "as many keys as queries", heads: 3, keys: 3, width: 16, values: 16),
     (name: "heads of 64", heads: 4, keys: 1, width: 64, values: 64),
   ].map { shape in
-    OperationCase("attention, \(shape.name)", width: 24, lengths: [1, 13, 6, 50]) { b, x in
-      let q = b.linear(x, Weight("q", [shape.heads * shape.width, 24]))
-      let k = b.linear(x, Weight("k", [shape.keys * shape.width, 24]))
-      let v = b.linear(x, Weight("v", [shape.keys * shape.values, 24]))
-      let keys = Columns(k, width: shape.width, count: shape.keys, stride: shape.width)
-      b.rope(keys, ropeTable(shape.width), layout: .halves)
-      return b.attention(
-        queries: Columns(q, width: shape.width, count: shape.heads, stride: shape.width),
-        keys: keys,
-        values: Columns(v, width: shape.values, count: shape.keys, stride: shape.values),
-        scale: 3 / Float(shape.width).squareRoot())
-    }
+    attention(
+      shape.name, heads: shape.heads, keys: shape.keys, width: shape.width, values: shape.values)
   }
 
   private static let latentAttention: [OperationCase] = [
     (heads: 1, latent: 9, rope: 4), (heads: 5, latent: 33, rope: 6),
     (heads: 4, latent: 64, rope: 16),
-  ].map { heads, latent, rope in
-    OperationCase(
-      "latent attention, \(heads) heads over \(latent)", width: 24, lengths: [1, 13, 6, 50]
-    ) { b, x in
+  ].map { latentAttention(heads: $0.heads, latent: $0.latent, rope: $0.rope) }
+
+  /// Over several hundred keys.
+  static let longAttention: [OperationCase] = [
+    attention("many keys", heads: 6, keys: 2, width: 16, values: 24, lengths: [300, 70]),
+    latentAttention(heads: 18, latent: 136, rope: 8, lengths: [290, 60]),
+  ]
+
+  private static func attention(
+    _ name: String, heads: Int, keys keyHeads: Int, width: Int, values: Int,
+    lengths: [Int] = [1, 13, 6, 50]
+  ) -> OperationCase {
+    OperationCase("attention, \(name)", width: 24, lengths: lengths) { b, x in
+      let q = b.linear(x, Weight("q", [heads * width, 24]))
+      let k = b.linear(x, Weight("k", [keyHeads * width, 24]))
+      let v = b.linear(x, Weight("v", [keyHeads * values, 24]))
+      let keys = Columns(k, width: width, count: keyHeads, stride: width)
+      b.rope(keys, ropeTable(width), layout: .halves)
+      return b.attention(
+        queries: Columns(q, width: width, count: heads, stride: width), keys: keys,
+        values: Columns(v, width: values, count: keyHeads, stride: values),
+        scale: 3 / Float(width).squareRoot())
+    }
+  }
+
+  private static func latentAttention(
+    heads: Int, latent: Int, rope: Int, lengths: [Int] = [1, 13, 6, 50]
+  ) -> OperationCase {
+    OperationCase("latent attention, \(heads) heads over \(latent)", width: 24, lengths: lengths) {
+      b, x in
       let q = b.linear(x, Weight("q", [heads * (latent + rope), 24]))
       let compressed = b.linear(x, Weight("kv", [latent + rope, 24]))
       let normed = b.rmsNorm(

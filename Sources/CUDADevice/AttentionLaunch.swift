@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CUDADriver
+internal import CUDAKernels
+
+/// Attention of a step's rows. How they are spread over blocks changes no bit; see
+/// `attention_order.h`.
+struct AttentionLaunch {
+  var attend: GPU.Kernel
+  /// nil: no tokens are attended to together.
+  var attendWindow: GPU.Kernel?
+  var merge: GPU.Kernel
+  /// `cu_attention`
+  var argument: Launch.Argument
+  /// Room for sums of parts of one row's keys.
+  var partRoom: Int
+
+  /// Up to so many rows, the keys of each are cut in parts; more fill a GPU with whole rows.
+  private static let cutRowsMax = 64
+  /// Up to so many blocks side by side, a part is a tile.
+  private static let tileBlocksMax = 16
+  /// Blocks of a launch, for which keys are cut.
+  private static let blocks = 512
+  /// A grid has no more layers.
+  private static let rowsMax = 32_768
+
+  func queue(on gpu: GPU, _ counts: Launch.Counts) throws(CUDAError) {
+    let op = argument.assumingMemoryBound(to: cu_attention.self)
+    var rowsAtOnce = Self.rowsMax
+    if counts.tokens <= Self.cutRowsMax {
+      cut(&op.pointee, rows: counts.tokens)
+      rowsAtOnce = partRoom / Int(op.pointee.part_room)
+    } else {
+      op.pointee.parts = Int32(cu_key_parts_all.rawValue)
+      op.pointee.spread = 1
+      op.pointee.window = attendWindow == nil ? 0 : Int32(windowTokens)
+    }
+    for first in stride(from: 0, to: counts.tokens, by: rowsAtOnce) {
+      op.pointee.first_row = Int32(first)
+      try queue(op.pointee, rows: min(rowsAtOnce, counts.tokens - first), on: gpu)
+    }
+  }
+
+  private func queue(_ op: cu_attention, rows: Int, on gpu: GPU) throws(CUDAError) {
+    if let attendWindow, op.window > 0 {
+      try gpu.launch(
+        attendWindow, x: 1, y: Int(op.key_heads), z: rows / Int(op.window), argument: argument)
+    }
+    try gpu.launch(
+      attend, x: Int(op.spread) * headTiles, y: Int(op.key_heads), z: rows, argument: argument)
+    if op.parts == Int32(cu_key_parts_all.rawValue) { return }
+    let width = AttentionShape.padded(Int(op.value_width), cu_value_padding)
+    let pairs = Int(op.key_heads * op.heads_per_key) * width / 2
+    try gpu.launch(
+      merge, x: (pairs + cu_threads - 1) / cu_threads, y: rows, argument: argument)
+  }
+
+  /// Small parts for few rows, larger ones for more.
+  private func cut(_ op: inout cu_attention, rows: Int) {
+    let sideBySide = rows * Int(op.key_heads) * headTiles
+    let isTiles = sideBySide <= Self.tileBlocksMax
+    let room = isTiles ? cu_key_parts_max : cu_key_groups_max
+    op.parts = Int32((isTiles ? cu_key_parts_tiles : cu_key_parts_groups).rawValue)
+    op.part_room = Int32(room)
+    op.spread = Int32(max(1, min(room, Self.blocks / max(1, sideBySide))))
+    op.window = 0
+  }
+
+  private var headsPerKey: Int {
+    Int(argument.assumingMemoryBound(to: cu_attention.self).pointee.heads_per_key)
+  }
+
+  /// Tiles of the query heads that share a key head.
+  private var headTiles: Int { (headsPerKey + cu_tile_heads - 1) / cu_tile_heads }
+
+  private var windowTokens: Int { cu_window_heads / headsPerKey }
+}
