@@ -2,6 +2,7 @@
 // All kernels as one translation unit, for nvcc and for the emulation: one file of machine code.
 #include "attention_rows.h"
 #include "product.h"
+#include "rope.h"
 #include "slots.h"
 
 namespace attention_ {

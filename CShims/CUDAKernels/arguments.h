@@ -139,12 +139,17 @@ typedef struct cu_angles {
   float magnitude;
 } cu_angles;
 
-typedef struct cu_rope {
-  const cu_step *step;
-  cu_columns columns;
+/// How columns are turned by their rows' positions (`rope.h`); without angles they are not.
+typedef struct cu_turn {
   const float *angles;
   int32_t interleaved;
   int32_t unused;
+} cu_turn;
+
+typedef struct cu_rope {
+  const cu_step *step;
+  cu_columns columns;
+  cu_turn turn;
 } cu_rope;
 
 /// What a block of a product with experts does: `count` slots of one expert, from `order[first]` on.
@@ -203,6 +208,7 @@ typedef struct cu_product {
 typedef struct cu_store {
   const cu_step *step;
   cu_columns queries[2], keys[2];
+  cu_turn query_turns[2], key_turns[2];
   /// `[rows, heads]`, `query_stride` elements each.
   uint16_t *query_rows;
   uint16_t *cache;

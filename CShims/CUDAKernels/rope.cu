@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rotary position embedding, in place: the pair (a, b) becomes (a·cos - b·sin, b·cos + a·sin), the
-// angle being position · inverse frequency. Pair i is columns 2i and 2i + 1 (interleaved) or i and
-// i + width / 2. The angles of a step are computed once, for all layers.
-#include "device.h"
+// Rotary position embedding by itself, in place; see `rope.h`. The angles of a step are computed
+// once, for all layers.
+#include "rope.h"
 
 // Grid: rows.
 KERNEL(rope_angles, cu_angles, cu_threads) {
@@ -23,11 +22,11 @@ KERNEL(rope, cu_rope, cu_threads) {
   for (int index = thread_index(); index < pairs * op.columns.count; index += cu_threads) {
     const int group = index / pairs, pair = index % pairs;
     float *x = op.columns.data + row * op.columns.stride + (int64_t)group * op.columns.group;
-    const float *angle = op.angles + ((int64_t)row * pairs + pair) * 2;
-    float *first = x + (op.interleaved ? 2 * pair : pair);
-    float *second = op.interleaved ? first + 1 : first + pairs;
+    const Float2 angle = angle_of(op.turn, row, pair, pairs);
+    float *first = x + (op.turn.interleaved ? 2 * pair : pair);
+    float *second = op.turn.interleaved ? first + 1 : first + pairs;
     const float a = *first, b = *second;
-    *first = a * angle[0] - b * angle[1];
-    *second = b * angle[0] + a * angle[1];
+    *first = turned_first(a, b, angle);
+    *second = turned_second(a, b, angle);
   }
 }

@@ -2,8 +2,10 @@
 // What attention reads of the step's rows, as bfloat16: queries [rows, heads, key width], rows
 // padded to 16 bytes; keys and values behind each other in the token's row of the cache.
 //
-// A thread takes four neighbouring columns.
+// Where rotary embeddings stand directly before an attention, they are made here on the way. A
+// thread takes four neighbouring columns.
 #include "cache.h"
+#include "rope.h"
 
 namespace {
 
@@ -13,19 +15,23 @@ DEVICE int chunks_of(const cu_columns &columns) {
   return chunks_of_group(columns) * columns.count;
 }
 
-DEVICE void narrow(bool is_aligned, const cu_columns &columns, int row, int chunk, uint16_t *to,
-                   int group_stride) {
-  const int group = chunk / chunks_of_group(columns);
-  const int column = chunk % chunks_of_group(columns) * 4;
-  const float *from =
-    columns.data + row * columns.stride + (int64_t)group * columns.group + column;
-  uint16_t *place = to + group * group_stride + column;
+DEVICE void narrow(bool is_aligned, const cu_columns &columns, const cu_turn &turn, int row,
+                   int chunk, uint16_t *to, int group_stride) {
+  const int index = chunk / chunks_of_group(columns);
+  const int first = chunk % chunks_of_group(columns) * 4, width = columns.width;
+  const float *group = columns.data + row * columns.stride + (int64_t)index * columns.group;
+  uint16_t *place = to + index * group_stride + first;
+  float x[4];
+  UNROLL for (int i = 0; i < 4; i++) {
+    x[i] = first + i < width ? turned_column(turn, row, group, first + i, width) : 0;
+  }
   if (is_aligned) {
-    const Float4 x = *(const Float4 *)from;
-    *(Words2 *)place = {bf16_pair(x.x, x.y), bf16_pair(x.z, x.w)};
+    *(Words2 *)place = {bf16_pair(x[0], x[1]), bf16_pair(x[2], x[3])};
     return;
   }
-  for (int i = 0; i < 4 && column + i < columns.width; i++) place[i] = bf16_bits(from[i]);
+  UNROLL for (int i = 0; i < 4; i++) {
+    if (first + i < width) place[i] = bf16_bits(x[i]);
+  }
 }
 
 /// Where the cache has what a row adds to it, or null if it is not held here.
@@ -50,15 +56,17 @@ EARLY_KERNEL(store, cu_store, cu_threads) {
   UNROLL for (int i = 0; i < 2; i++) {
     const int count = chunks_of(op.queries[i]);
     if (chunk >= 0 && chunk < count) {
-      narrow(op.is_aligned, op.queries[i], row, chunk, query_row + i * op.queries[0].width,
-             op.query_stride);
+      narrow(op.is_aligned, op.queries[i], op.query_turns[i], row, chunk,
+             query_row + i * op.queries[0].width, op.query_stride);
     }
     chunk -= count;
   }
   if (!cached) return;
   UNROLL for (int i = 0; i < 2; i++) {
     const int count = chunks_of(op.keys[i]), width = op.keys[i].width;
-    if (chunk >= 0 && chunk < count) narrow(op.is_aligned, op.keys[i], row, chunk, cached, width);
+    if (chunk >= 0 && chunk < count) {
+      narrow(op.is_aligned, op.keys[i], op.key_turns[i], row, chunk, cached, width);
+    }
     chunk -= count;
     cached += width * op.keys[i].count;
   }

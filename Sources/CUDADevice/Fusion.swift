@@ -14,6 +14,8 @@ struct Fusion {
     case gated
     /// A linear, and what is added to its output.
     case added
+    /// Rotary embeddings, and the attention that they are for.
+    case turned
   }
 
   var kind: Kind
@@ -35,7 +37,8 @@ struct Fusion {
     var index = 0
     while index < program.operations.count {
       let found =
-        gated(program, index, readers) ?? added(program, index, readers) ?? joined(program, index)
+        gated(program, index, readers) ?? added(program, index, readers)
+        ?? joined(program, index) ?? turned(program, index)
       if let found { fusions.append(found) }
       index = found?.operations.upperBound ?? index + 1
     }
@@ -84,12 +87,39 @@ struct Fusion {
     }
     return end == index + 1 ? nil : Fusion(kind: .joined, operations: index..<end)
   }
+
+  /// Nobody else may read what is turned in place, since it is turned on its way only.
+  private static func turned(_ program: Program, _ index: Int) -> Fusion? {
+    var turns: [Columns] = []
+    while case .rope(let op)? = operation(program, index + turns.count) {
+      turns.append(op.columns)
+    }
+    let end = index + turns.count
+    let readable: [Columns]
+    switch operation(program, end) {
+    case .attention(let op): readable = [op.queries, op.keys]
+    case .latentAttention(let op): readable = [op.ropeQueries, op.ropeKey]
+    default: return nil
+    }
+    let later = program.operations[(end + 1)...]
+    guard !turns.isEmpty, Set(turns).count == turns.count,
+      turns.allSatisfy({ columns in
+        readable.contains(columns) && !later.contains { $0.reads.contains(columns.value) }
+      })
+    else { return nil }
+    return Fusion(kind: .turned, operations: index..<end + 1)
+  }
+
+  private static func operation(_ program: Program, _ index: Int) -> Operation? {
+    index < program.operations.count ? program.operations[index] : nil
+  }
 }
 
 extension Lowering {
   /// Makes one launch of a fusion's operations, which are lowered already; none where their
   /// matrices are kept in different formats.
   func fuse(_ fusion: Fusion) {
+    if case .turned = fusion.kind { return fuseTurns(fusion.operations) }
     let members = fusion.operations.compactMap { products[$0] }
     guard let layout = members.first?.layout, var argument = members.first?.argument,
       members.allSatisfy({ $0.layout.format == layout.format }),
@@ -104,8 +134,9 @@ extension Lowering {
         argument.parts.0.output = rows(op.output)
       }
     case .added: append(fusion.operations.dropFirst(), behind: first.output, to: &argument)
+    case .turned: return
     }
-    list.fuse(fusion.operations, launch(argument, layout, space(of: first.output)))
+    list.fuse(fusion.operations, [launch(argument, layout, space(of: first.output))])
   }
 
   private func joinParts(_ parts: [cu_product_part], to argument: inout cu_product) {

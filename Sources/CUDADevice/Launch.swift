@@ -43,7 +43,7 @@ final class LaunchList {
   private var starts: [Int] = []
   private var arguments: [UnsafeMutableRawPointer] = []
   /// Launches that stand for some operations, by the first of them.
-  private var fused: [Int: (end: Int, launch: Launch)] = [:]
+  private var fused: [Int: (end: Int, launches: [Launch])] = [:]
 
   deinit { for argument in arguments { argument.deallocate() } }
 
@@ -61,9 +61,9 @@ final class LaunchList {
     return place
   }
 
-  /// One launch in place of those of some operations, where all of them run.
-  func fuse(_ operations: Range<Int>, _ launch: Launch) {
-    fused[operations.lowerBound] = (operations.upperBound, launch)
+  /// Some launches in place of those of some operations, where all of these run.
+  func fuse(_ operations: Range<Int>, _ launches: [Launch]) {
+    fused[operations.lowerBound] = (operations.upperBound, launches)
   }
 
   /// Queues what some operations need.
@@ -72,8 +72,8 @@ final class LaunchList {
   ) throws(CUDAError) {
     var index = operations.lowerBound
     while index < operations.upperBound {
-      if let (end, launch) = fused[index], end <= operations.upperBound {
-        try launch.queue(on: gpu, counts)
+      if let (end, launches) = fused[index], end <= operations.upperBound {
+        for launch in launches { try launch.queue(on: gpu, counts) }
         index = end
       } else {
         for launch in launches[starts[index]..<starts[index + 1]] {

@@ -8,7 +8,7 @@ internal import Support
 
 /// Attention over the cache: store, attend to parts of the keys, merge.
 extension Lowering {
-  mutating func attention(_ op: Attention) throws(CUDAError) {
+  mutating func attention(_ op: Attention, at index: Int) throws(CUDAError) {
     var argument = cu_attention()
     argument.key_heads = Int32(op.keys.count)
     argument.heads_per_key = Int32(op.queries.count / op.keys.count)
@@ -16,24 +16,58 @@ extension Lowering {
     argument.value_width = Int32(op.values.width)
     argument.value_offset = Int32(op.keys.count * op.keys.width)
     argument.scale = op.scale
-    store([op.queries], [op.keys, op.values], in: op.cache, argument)
-    try attend(argument, op.cache, output: op.output, logSumExp: op.logSumExp)
+    let store = store([op.queries], [op.keys, op.values], in: op.cache, argument)
+    let attend = try attend(argument, op.cache, output: op.output, logSumExp: op.logSumExp)
+    append(store, attend, at: index)
   }
 
-  mutating func latentAttention(_ op: LatentAttention) throws(CUDAError) {
+  mutating func latentAttention(_ op: LatentAttention, at index: Int) throws(CUDAError) {
     var argument = cu_attention()
     argument.key_heads = 1
     argument.heads_per_key = Int32(op.latentQueries.count)
     argument.key_width = Int32(op.latent.width + op.ropeKey.width)
     argument.value_width = Int32(op.latent.width)
     argument.scale = op.scale
-    store([op.latentQueries, op.ropeQueries], [op.latent, op.ropeKey], in: op.cache, argument)
-    try attend(argument, op.cache, output: op.output, logSumExp: op.logSumExp)
+    let store = store(
+      [op.latentQueries, op.ropeQueries], [op.latent, op.ropeKey], in: op.cache, argument)
+    let attend = try attend(argument, op.cache, output: op.output, logSumExp: op.logSumExp)
+    append(store, attend, at: index)
+  }
+
+  private mutating func append(_ store: cu_store, _ attend: AttentionLaunch, at index: Int) {
+    attentions[index] = (store, attend)
+    list.append(launch(store))
+    list.append(.attention(attend))
+  }
+
+  private func launch(_ store: cu_store) -> Launch {
+    .rows(kernels.attention.store, list.keep(store), .tokens, repeated: Int(store.spread))
+  }
+
+  /// An attention whose queries and keys are turned where they are stored.
+  func fuseTurns(_ operations: Range<Int>) {
+    let last = operations.upperBound - 1
+    guard let attention = attentions[last] else { return }
+    var store = attention.store
+    for case .rope(let op) in program.operations[operations] {
+      guard let angles = knownAngles(op.table) else { return }
+      let turn = turn(op, angles: angles)
+      switch program.operations[last] {
+      case .attention(let reader):
+        if reader.queries == op.columns { store.query_turns.0 = turn }
+        if reader.keys == op.columns { store.key_turns.0 = turn }
+      case .latentAttention(let reader):
+        if reader.ropeQueries == op.columns { store.query_turns.1 = turn }
+        if reader.ropeKey == op.columns { store.key_turns.1 = turn }
+      default: return
+      }
+    }
+    list.fuse(operations, [launch(store), .attention(attention.attend)])
   }
 
   private mutating func store(
     _ queries: [Columns], _ keys: [Columns], in id: CacheID, _ op: cu_attention
-  ) {
+  ) -> cu_store {
     let parts = (queries + keys).map { columns($0) }
     // Four columns to a thread.
     let chunks = parts.reduce(0) { $0 + Int(($1.width + 3) / 4 * $1.count) }
@@ -50,7 +84,7 @@ extension Lowering {
     argument.spread = Int32(spread)
     argument.is_aligned =
       parts.allSatisfy(Self.areByFours) && program[id].width % 4 == 0 ? 1 : 0
-    list.append(.rows(kernels.attention.store, list.keep(argument), .tokens, repeated: spread))
+    return argument
   }
 
   /// Whether four neighbours of any group can be read at once.
@@ -61,7 +95,7 @@ extension Lowering {
 
   private mutating func attend(
     _ template: cu_attention, _ id: CacheID, output: ValueID, logSumExp: ValueID?
-  ) throws(CUDAError) {
+  ) throws(CUDAError) -> AttentionLaunch {
     try Self.require(template.key_width, "keys", atMost: cu_key_width_max)
     try Self.require(template.value_width, "values", atMost: cu_value_width_max)
     let isFew = Int(template.value_width) <= cu_value_width_few
@@ -88,11 +122,9 @@ extension Lowering {
     let widths = [Int(template.key_width), Int(template.value_width), program[id].width]
     argument.is_aligned = widths.allSatisfy { $0 % 8 == 0 } ? 1 : 0
     let hasWindow = isFew && Int(template.heads_per_key) <= cu_window_heads / 2
-    list.append(
-      .attention(
-        AttentionLaunch(
-          attend: attend, attendWindow: hasWindow ? set.attendWindow : nil, merge: set.merge,
-          argument: list.keep(argument), partRoom: scratch.parts)))
+    return AttentionLaunch(
+      attend: attend, attendWindow: hasWindow ? set.attendWindow : nil, merge: set.merge,
+      argument: list.keep(argument), partRoom: scratch.parts)
   }
 
   private static func require(

@@ -100,14 +100,19 @@ extension Lowering {
   mutating func rope(_ op: Rope) throws(CUDAError) {
     let argument = cu_rope(
       step: stepPointer, columns: columns(op.columns),
-      angles: UnsafePointer(pointer(try angles(op.table))),
-      interleaved: op.layout == .interleaved ? 1 : 0, unused: 0)
+      turn: turn(op, angles: try angles(op.table)))
     list.append(.rows(kernels.rope, list.keep(argument), .tokens))
     guard values.narrow(op.columns.value) != nil, productsRead(op.columns) else { return }
     let copy = cu_narrow_rows(
       step: stepPointer, rows: rows(op.columns.value),
       width: Int32(program[op.columns.value].width), space: 0)
     list.append(.rows(kernels.narrowRows, list.keep(copy), .tokens))
+  }
+
+  func turn(_ op: Rope, angles: UInt64) -> cu_turn {
+    cu_turn(
+      angles: UnsafePointer(pointer(angles)), interleaved: op.layout == .interleaved ? 1 : 0,
+      unused: 0)
   }
 
   /// Whether some product reads any of the columns.

@@ -20,6 +20,8 @@ struct Lowering {
   let fusions: [Fusion]
   /// The products of linears, by operation.
   var products: [Int: (argument: cu_product, layout: MatrixLayout)] = [:]
+  /// What each attention is, by its operation.
+  var attentions: [Int: (store: cu_store, attend: AttentionLaunch)] = [:]
   /// What a step begins with: the angles of its positions.
   private(set) var beginning: [Launch] = []
   private var angles: [RopeTable: UInt64] = [:]
@@ -68,8 +70,8 @@ struct Lowering {
     case .linear(let op): try linear(op, at: index)
     case .headwiseLinear(let op): try headwiseLinear(op)
     case .rope(let op): try rope(op)
-    case .attention(let op): try attention(op)
-    case .latentAttention(let op): try latentAttention(op)
+    case .attention(let op): try attention(op, at: index)
+    case .latentAttention(let op): try latentAttention(op, at: index)
     case .route(let op): try route(op)
     case .experts(let op): try experts(op)
     case .swiglu(let op): swiglu(op)
@@ -122,6 +124,8 @@ struct Lowering {
   }
 
   func stride(_ value: ValueID) -> Int64 { Int64(values.stride(value)) }
+
+  func knownAngles(_ table: RopeTable) -> UInt64? { angles[table] }
 
   /// The angles of a table, computed once a step.
   mutating func angles(_ table: RopeTable) throws(CUDAError) -> UInt64 {

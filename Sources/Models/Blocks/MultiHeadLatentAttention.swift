@@ -62,8 +62,6 @@ struct MultiHeadLatentAttention {
       Columns(compressed, width: latentWidth),
       Weight("\(prefix)kv_a_layernorm.weight", [latentWidth]), epsilon: Self.latentEpsilon)
     let ropeKey = Columns(compressed, offset: latentWidth, width: ropeWidth)
-    b.rope(ropeQueries, rope, layout: ropeLayout)
-    b.rope(ropeKey, rope, layout: ropeLayout)
 
     // Each head of kv_b_proj is the rows that make keys, then those that make values.
     let rowsPerHead = plainWidth + valueWidth
@@ -71,6 +69,8 @@ struct MultiHeadLatentAttention {
     let latentQueries = b.headwiseLinear(
       plainQueries, expansion, rowsPerHead: rowsPerHead, rows: 0..<plainWidth,
       direction: .rowsToColumns)
+    b.rope(ropeQueries, rope, layout: ropeLayout)
+    b.rope(ropeKey, rope, layout: ropeLayout)
     let attended = b.latentAttention(
       latentQueries: heads(of: latentQueries), ropeQueries: ropeQueries,
       latent: b.all(of: latent), ropeKey: ropeKey, scale: scale)
