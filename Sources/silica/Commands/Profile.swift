@@ -37,42 +37,58 @@ enum Profile: Subcommand {
       silica profile --model shape:qwen-7b --precision fp8 --batch 1,32 --prefill 1024
     """
 
-  static func run(_ arguments: Arguments) throws {
-    let isTable = try arguments.choice("--format", of: ["table", "json"]) ?? "table" == "table"
-    let batches = try arguments.integers("--batch", in: 1...4_096) ?? [1, 4, 32]
-    let tables = try arguments.integers("--tables", in: 1...4_096) ?? batches
-    let prompts = try arguments.integers("--prefill", in: 1...65_535) ?? []
-    let context = try arguments.integer("--context", in: 1...1_000_000) ?? 1_024
-    let effort = CUDADevice.Effort(
-      repeats: try arguments.integer("--repeats", in: 1...10_000) ?? 15,
-      seconds: Double(try arguments.integer("--seconds", in: 1...3_600) ?? 10))
-    let subject = try ProfiledModel(
-      arguments.required("--model"), gpu: gpu(arguments), precision: precision(arguments))
-    let path = arguments.string("--json")
-    func show(_ report: some ProfileReport) throws {
+  /// What is to be measured, and where the figures go.
+  private struct Request {
+    let batches, tables, prompts: [Int]
+    let context: Int
+    let effort: CUDADevice.Effort
+    let isTable: Bool
+    let path: String?
+
+    init(_ arguments: Arguments) throws(UsageError) {
+      isTable = try arguments.choice("--format", of: ["table", "json"]) ?? "table" == "table"
+      batches = try arguments.integers("--batch", in: 1...4_096) ?? [1, 4, 32]
+      tables = try arguments.integers("--tables", in: 1...4_096) ?? batches
+      prompts = try arguments.integers("--prefill", in: 1...65_535) ?? []
+      context = try arguments.integer("--context", in: 1...1_000_000) ?? 1_024
+      effort = CUDADevice.Effort(
+        repeats: try arguments.integer("--repeats", in: 1...10_000) ?? 15,
+        seconds: Double(try arguments.integer("--seconds", in: 1...3_600) ?? 10))
+      path = arguments.string("--json")
+    }
+
+    func show(_ report: some ProfileReport) throws(CommandError) {
       let line = report.json.description + "\n"
       Console.out(isTable ? report.text : line)
       if let path { try append(line, to: path) }
     }
+  }
+
+  static func run(_ arguments: Arguments) throws {
+    let request = try Request(arguments)
+    let subject = try ProfiledModel(
+      arguments.required("--model"), gpu: gpu(arguments), precision: precision(arguments))
     let limits = try subject.limits()
-    try show(limits)
+    try request.show(limits)
     progress("\(subject.title): loading")
     let run = try subject.loaded(
-      batch: batches.max() ?? 1, context: context, prompt: prompts.max() ?? 1, limits)
+      batch: request.batches.max() ?? 1, context: request.context,
+      prompt: request.prompts.max() ?? 1, limits)
     progress("\(subject.title): loaded in \(rounded(run.loadSeconds)) s")
-    for batch in batches {
-      try show(run.decode(batch: batch, hasTable: tables.contains(batch), effort))
+    for batch in request.batches {
+      let hasTable = request.tables.contains(batch)
+      try request.show(run.decode(batch: batch, hasTable: hasTable, request.effort))
       progress("\(subject.title): batch \(batch)")
     }
-    for prompt in prompts {
-      try show(run.prefill(tokens: prompt, effort))
+    for prompt in request.prompts {
+      try request.show(run.prefill(tokens: prompt, request.effort))
       progress("\(subject.title): prefill of \(prompt)")
     }
   }
 
   private static func progress(_ text: String) { Console.error("profile: \(text)\n") }
 
-  private static func append(_ line: String, to path: String) throws {
+  private static func append(_ line: String, to path: String) throws(CommandError) {
     guard let file = fopen(path, "a") else {
       throw CommandError("cannot write \(path): \(String(cString: strerror(errno)))")
     }
