@@ -13,19 +13,37 @@ template <> struct Codes<cu_format_bf16> {
   }
 };
 
+/// Of codes of 8 bits, a fragment takes two words: 4 columns of row g, 4 of row g + 8.
+DEVICE void words_of_fragment(const Words4 &words, int index, uint32_t (&two)[2]) {
+  two[0] = index == 0 ? words.x : words.z, two[1] = index == 0 ? words.y : words.w;
+}
+
 template <> struct Codes<cu_format_fp8> {
   static constexpr int fragments = 2;
-  /// Sign, exponent and mantissa moved to their places in bfloat16; times 2^120, the difference of
-  /// the exponents' biases, exact for subnormal codes too.
-  DEVICE uint32_t pair(uint32_t four, uint32_t selector) {
-    const uint32_t high = permute(four, 0, selector);
-    const uint32_t moved = (high & 0x80008000u) | ((high >> 4) & 0x07f007f0u);
+  /// Times 2^120, the difference of the exponents' biases: exact for subnormal codes too.
+  DEVICE uint32_t value(uint32_t moved) {
     return bf16_multiply_add(moved, 0x7b807b80u, 0x80008000u);
   }
+  /// Of a word, columns 0 and 1 are where bfloat16 needs their bits, one in each half, and 2 and 3
+  /// where those leave room. Of 0 and 1: sign in bit 15, exponent and mantissa in bits 4 to 10. Of
+  /// 2 and 3: sign in bit 11, the exponent's upper three bits in 12 to 14, what is left in 0 to 3.
   DEVICE void fragment(const Words4 &words, int index, uint32_t (&a)[4]) {
-    const uint32_t low = index == 0 ? words.x : words.z, high = index == 0 ? words.y : words.w;
-    a[0] = pair(low, 0x1404), a[1] = pair(high, 0x1404);
-    a[2] = pair(low, 0x3424), a[3] = pair(high, 0x3424);
+    uint32_t two[2];
+    words_of_fragment(words, index, two);
+    UNROLL for (int i = 0; i < 2; i++) {
+      a[i] = value(two[i] & 0x87f087f0u);
+      a[2 + i] = value(((two[i] << 4) & 0x80f080f0u) | ((two[i] >> 4) & 0x07000700u));
+    }
+  }
+  /// As `fragment` finds them, of four neighbouring columns.
+  DEVICE uint32_t word(const uint8_t (&codes)[4]) {
+    uint32_t word = 0;
+    for (int i = 0; i < 2; i++) {
+      const uint32_t a = codes[i], b = codes[2 + i];
+      word |= ((a & 0x80) << 8 | (a & 0x7f) << 4 | (b & 0x80) << 4 | (b & 0x70) << 8 | (b & 0x0f))
+        << (16 * i);
+    }
+    return word;
   }
 };
 
@@ -38,10 +56,19 @@ template <> struct Codes<cu_format_w8> {
     const uint32_t sign = (bytes & 0x00800080u) | 0x43004300u;
     return bf16_multiply_add(sign, 0xbf80bf80u, low);
   }
+  /// Of a word, a byte a column.
   DEVICE void fragment(const Words4 &words, int index, uint32_t (&a)[4]) {
-    const uint32_t low = index == 0 ? words.x : words.z, high = index == 0 ? words.y : words.w;
-    a[0] = pair(low, 0x4140), a[1] = pair(high, 0x4140);
-    a[2] = pair(low, 0x4342), a[3] = pair(high, 0x4342);
+    uint32_t two[2];
+    words_of_fragment(words, index, two);
+    UNROLL for (int i = 0; i < 2; i++) {
+      a[i] = pair(two[i], 0x4140);
+      a[2 + i] = pair(two[i], 0x4342);
+    }
+  }
+  DEVICE uint32_t word(const uint8_t (&codes)[4]) {
+    uint32_t word = 0;
+    for (int i = 0; i < 4; i++) word |= (uint32_t)codes[i] << (8 * i);
+    return word;
   }
 };
 

@@ -8,7 +8,7 @@
 //   w8    scale = bfloat16(largest magnitude of the group / 127), code = nearest in -127 ... 127.
 //   w4    scale = bfloat16(value of largest magnitude / -8), code = nearest in -8 ... 7.
 // Rows and columns beyond the weight's are zeros.
-#include "device.h"
+#include "codes.h"
 
 namespace {
 
@@ -27,12 +27,13 @@ DEVICE uint8_t e4m3(float x) {
   return (uint8_t)(sign | ((rounded >> 20) - (120 << 3)));
 }
 
-/// Where a code of 8 bits lies; see `product.h`.
-DEVICE int64_t place8(int row, int column, int units_of_tile) {
+/// Where four neighbouring codes of 8 bits lie; see `product.h`.
+DEVICE uint32_t &word8(const cu_pack &op, int row, int column) {
   const int within = row % cu_tile_rows;
   const int lane = within % 8 * 4 + column % 16 / 4;
-  const int64_t unit = (int64_t)(row / cu_tile_rows) * units_of_tile + column / 32;
-  return unit * 512 + lane * 16 + column % 32 / 16 * 8 + within / 8 * 4 + column % 4;
+  const int64_t unit =
+    (int64_t)(row / cu_tile_rows) * (op.padded_columns / 32) + column / 32;
+  return ((uint32_t *)op.codes)[unit * 128 + lane * 4 + column % 32 / 16 * 2 + within / 8];
 }
 
 DEVICE void pack_bf16(const cu_pack &op, int row, int local, int span) {
@@ -53,9 +54,13 @@ DEVICE float block_scale(const cu_pack &op, int row, int column) {
 DEVICE void pack_fp8(const cu_pack &op, int row, int local, int span) {
   const bool exists = local < op.rows && span * cu_span < op.columns;
   const float scale = exists ? block_scale(op, row, span * cu_span) : 0.f;
-  for (int column = span * cu_span; column < (span + 1) * cu_span; column++) {
-    const float x = element(op, local, column);
-    op.codes[place8(row, column, op.padded_columns / 32)] = e4m3(scale == 0 ? 0.f : x / scale);
+  for (int column = span * cu_span; column < (span + 1) * cu_span; column += 4) {
+    uint8_t codes[4];
+    UNROLL for (int i = 0; i < 4; i++) {
+      const float x = element(op, local, column + i);
+      codes[i] = e4m3(scale == 0 ? 0.f : x / scale);
+    }
+    word8(op, row, column) = Codes<cu_format_fp8>::word(codes);
   }
   if (row % cu_tile_rows == 0) {
     const int spans = op.padded_columns / cu_span;
@@ -85,9 +90,12 @@ DEVICE int code(float x, uint16_t scale, float low, float high) {
 
 DEVICE void pack_w8(const cu_pack &op, int row, int local, int span) {
   const uint16_t scale = group_scale(op, row, local, span, 127);
-  for (int column = span * cu_span; column < (span + 1) * cu_span; column++) {
-    op.codes[place8(row, column, op.padded_columns / 32)] =
-      (uint8_t)code(element(op, local, column), scale, -127, 127);
+  for (int column = span * cu_span; column < (span + 1) * cu_span; column += 4) {
+    uint8_t codes[4];
+    UNROLL for (int i = 0; i < 4; i++) {
+      codes[i] = (uint8_t)code(element(op, local, column + i), scale, -127, 127);
+    }
+    word8(op, row, column) = Codes<cu_format_w8>::word(codes);
   }
 }
 
