@@ -3,8 +3,8 @@
 // when somebody waits for it, and not before, so that a missing wait shows.
 //
 // By the environment: SILICA_EMULATED_GPUS (2), SILICA_EMULATED_MEMORY (bytes of each, 1 GiB),
-// SILICA_EMULATED_DRIVER (13000), SILICA_EMULATED_CAPABILITY (80), SILICA_EMULATED_FAULT (the
-// launch of that number fails, and every call after it).
+// SILICA_EMULATED_DRIVER (13000), SILICA_EMULATED_CAPABILITY (90, but 80 of every other GPU),
+// SILICA_EMULATED_FAULT (the launch of that number fails, and every call after it).
 #include "fibers.h"
 
 #include <stdio.h>
@@ -207,11 +207,12 @@ int cuDeviceGetName(char *name, int length, int device) {
   return success;
 }
 
-int cuDeviceGetAttribute(int *value, int attribute, int) {
+int cuDeviceGetAttribute(int *value, int attribute, int device) {
+  const int capability = (int)setting("SILICA_EMULATED_CAPABILITY", device % 2 == 0 ? 90 : 80);
   switch (attribute) {
   case 16: *value = 2; break;   // multiprocessors
-  case 75: *value = (int)setting("SILICA_EMULATED_CAPABILITY", 80) / 10; break;
-  case 76: *value = (int)setting("SILICA_EMULATED_CAPABILITY", 80) % 10; break;
+  case 75: *value = capability / 10; break;
+  case 76: *value = capability % 10; break;
   case 97: *value = 232448; break;  // shared memory of a block, with an option
   default: *value = 0;
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The threads of a block as fibers: each has a stack of its own and runs until it waits.
 #include "fibers.h"
+#include "wgmma_emulation.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -22,9 +23,8 @@ namespace {
 
 constexpr size_t stack_bytes = 128 << 10;
 constexpr int kernels_max = 256;
-constexpr size_t dynamic_shared_max = 232448;
 
-enum class State { ready, at_warp, at_block, done };
+enum class State { ready, polling, at_warp, at_first, at_block, done };
 
 Kernel kernels[kernels_max];
 int kernel_count;
@@ -33,12 +33,19 @@ bool are_prepared;
 const Kernel *running;
 const void *argument_of_run;
 char *stacks;
+/// Threads that a barrier of a block's first threads is for.
+int first_threads;
+/// What a kernel did wrong, and how often something went on.
+const char *failure;
+unsigned long progress;
+
+void pause_fiber();
 
 void fiber_main() {
   while (true) {
     running->run(argument_of_run);
     states[thread] = State::done;
-    void pause_fiber();
+    note_progress();
     pause_fiber();
   }
 }
@@ -96,25 +103,35 @@ void prepare_all() {
   are_prepared = true;
 }
 
-int count(int first, State state) {
+int count(int first, int end, State state) {
   int found = 0;
-  for (int i = first; i < first + 32; i++) found += states[i] == state;
+  for (int i = first; i < end; i++) found += states[i] == state;
   return found;
 }
 
-/// Runs a warp until all its threads wait for the block or are done.
+void release(int first, int end) {
+  for (int i = first; i < end; i++) states[i] = State::ready;
+  note_progress();
+}
+
+/// Runs a warp until its threads wait for others or are done.
 const char *run_warp(int first) {
+  const int end = first + 32;
   while (true) {
-    for (thread = first; thread < first + 32; thread++) {
-      if (states[thread] == State::ready) resume(thread);
+    for (thread = first; thread < end; thread++) {
+      if (states[thread] == State::ready || states[thread] == State::polling) resume(thread);
+      if (failure) return failure;
     }
-    const int waiting = count(first, State::at_warp);
-    if (waiting == 0) break;
-    if (waiting != 32) return "some threads of a warp do not come to what the others do together";
-    for (int i = first; i < first + 32; i++) states[i] = State::ready;
+    if (count(first, end, State::at_warp) != 32) break;
+    release(first, end);
   }
-  const int at_block = count(first, State::at_block);
-  return at_block % 32 == 0 ? nullptr : "some threads of a warp do not come to a barrier";
+  if (count(first, end, State::polling) > 0) return nullptr;
+  if (count(first, end, State::at_warp) > 0) {
+    return "some threads of a warp do not come to what the others do together";
+  }
+  const bool is_whole = count(first, end, State::at_block) % 32 == 0
+    && count(first, end, State::at_first) % 32 == 0;
+  return is_whole ? nullptr : "some threads of a warp do not come to a barrier";
 }
 
 const char *run_block(int threads) {
@@ -123,16 +140,23 @@ const char *run_block(int threads) {
     states[i] = State::ready, turns[i] = 0;
     copies[i].count = copies[i].groups = 0;
   }
+  failure = nullptr;
+  first_threads = 0;
   while (true) {
-    int waiting = 0;
+    const unsigned long before = progress;
     for (int first = 0; first < threads; first += 32) {
-      if (states[first] == State::done) continue;
+      if (count(first, first + 32, State::done) == 32) continue;
       if (const char *error = run_warp(first)) return error;
-      waiting += count(first, State::at_block);
     }
-    if (waiting == 0) return nullptr;
-    if (waiting != threads) return "some warps of a block do not come to a barrier";
-    for (int i = 0; i < threads; i++) states[i] = State::ready;
+    if (count(0, threads, State::done) == threads) return end_block();
+    if (count(0, threads, State::at_block) == threads) release(0, threads);
+    if (first_threads > 0 && count(0, first_threads, State::at_first) == first_threads) {
+      release(0, first_threads);
+    }
+    if (progress != before) continue;
+    return count(0, threads, State::at_block) > 0
+      ? "some warps of a block do not come to a barrier"
+      : "threads wait for what does not come";
   }
 }
 
@@ -176,6 +200,24 @@ void wait_for_block() {
   pause_fiber();
 }
 
+void wait_for_first(int threads) {
+  first_threads = threads;
+  states[thread] = State::at_first;
+  pause_fiber();
+}
+
+void note_progress() { progress++; }
+
+void poll() {
+  states[thread] = State::polling;
+  pause_fiber();
+}
+
+void fail(const char *what) {
+  failure = what;
+  while (true) poll();
+}
+
 const char *run_grid(const Kernel &kernel, const void *argument, Position size, int threads,
                      size_t dynamic_shared_bytes) {
   prepare_all();
@@ -187,6 +229,7 @@ const char *run_grid(const Kernel &kernel, const void *argument, Position size, 
       for (block.x = 0; block.x < size.x; block.x++) {
         // What nobody wrote is not a number.
         memset(dynamic_shared, 0xff, dynamic_shared_bytes);
+        begin_block();
         if (const char *error = run_block(threads)) {
           are_prepared = false;
           return error;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // All kernels as one translation unit, for nvcc and for the emulation: one file of machine code.
 #include "attention_rows.h"
+#include "prefill_block.h"
 #include "product.h"
 #include "rope.h"
 #include "slots.h"
@@ -29,6 +30,9 @@ namespace norm_ {
 }
 namespace pack_ {
 #include "pack.cu"
+}
+namespace prefill_ {
+#include "prefill.cu"
 }
 namespace rope_ {
 #include "rope.cu"

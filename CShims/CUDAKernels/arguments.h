@@ -20,6 +20,13 @@ enum {
   cu_few_tokens = 8,
   cu_many_warps_max = 10,
   cu_product_addends_max = 2,
+  /// Rows of a weight and tokens of a block of products of many tokens, its threads, how many spans
+  /// it has on their way, and its shared memory.
+  cu_prefill_rows = 128,
+  cu_prefill_tokens = 128,
+  cu_prefill_threads = 384,
+  cu_prefill_stages = 3,
+  cu_prefill_shared_bytes = 230656,
   /// Keys that attention takes at once; of those, tiles of a group at least, and groups of a row's
   /// keys at most.
   cu_tile_keys = 64,
@@ -202,6 +209,13 @@ typedef struct cu_product {
   int32_t splits, unused;
   float *workspace;
 } cu_product;
+
+/// A product of many tokens with one matrix, by `wgmma`.
+typedef struct cu_prefill {
+  cu_product product;
+  /// The inputs as bfloat16 in whole blocks of tokens and columns; see `prefill.cu`.
+  uint8_t *arranged;
+} cu_prefill;
 
 /// What attention reads of the step's rows, as bfloat16: queries to rows of their own, keys and
 /// values into the cache. Each in two parts behind each other, of which the second may be empty.

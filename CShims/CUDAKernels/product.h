@@ -131,12 +131,12 @@ struct Tile {
   }
 };
 
-/// Tile `slot` of a block of `count`; of a gated unit the gate's come first, then the other's.
-DEVICE Tile tile_of_block(const cu_product &op, int slot, int count) {
-  int index = block_x() * count + slot, part = 0, begin = 0;
+/// Tile `slot` of the `count` of a block; of a gated unit the gate's come first, then the other's.
+DEVICE Tile tile_of(const cu_product &op, int block, int slot, int count) {
+  int index = block * count + slot, part = 0, begin = 0;
   if (op.is_gated) {
     part = slot / (count / 2);
-    index = block_x() * (count / 2) + slot % (count / 2);
+    index = block * (count / 2) + slot % (count / 2);
   } else {
     while (part + 1 < op.part_count && index >= op.parts[part].tiles_end) {
       begin = op.parts[part++].tiles_end;
@@ -145,6 +145,10 @@ DEVICE Tile tile_of_block(const cu_product &op, int slot, int count) {
   const int end = op.is_gated ? op.parts[0].tiles_end : op.parts[part].tiles_end;
   // Behind the last: computed again and not written.
   return {&op.parts[part], (index < end ? index : end - 1) - begin, index < end};
+}
+
+DEVICE Tile tile_of_block(const cu_product &op, int slot, int count) {
+  return tile_of(op, block_x(), slot, count);
 }
 
 /// What comes of an output's sum, and of the sum that a gate opens, on its way out.

@@ -33,6 +33,7 @@ package struct CUDABudget: Hashable, Sendable {
     _ = scratch.products(program, &arena)
     _ = scratch.attention(program, capacity, &arena)
     _ = scratch.experts(program, rows: capacity.rowCountMax, &arena)
+    _ = LayerScratch.arranged(program, capacity, &arena)
     bufferBytes = arena.used
   }
 

@@ -136,7 +136,8 @@ extension Lowering {
     case .added: append(fusion.operations.dropFirst(), behind: first.output, to: &argument)
     case .turned: return
     }
-    list.fuse(fusion.operations, [launch(argument, layout, space(of: first.output))])
+    list.fuse(
+      fusion.operations, [launch(argument, layout, space(of: first.output), takesMany: true)])
   }
 
   private func joinParts(_ parts: [cu_product_part], to argument: inout cu_product) {

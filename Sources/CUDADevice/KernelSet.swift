@@ -15,6 +15,8 @@ struct KernelSet {
   let pack, packBlockScales, narrow, narrowRows: GPU.Kernel
   let measureRead, measureCopy, measureFill, measureMatrices: GPU.Kernel
   let sumParts: GPU.Kernel
+  /// Brings inputs to where products of many tokens take them from.
+  let arrange: GPU.Kernel
   /// For each format, by its raw value.
   private let products: [ProductKernels]
 
@@ -64,12 +66,16 @@ struct KernelSet {
     measureMatrices = try kernel("measure_matrices")
     sumParts = try gpu.kernel(
       "sum_parts", of: module, threads: 32 * cu_many_warps_max)
+    arrange = try kernel("arrange")
     var products: [ProductKernels] = []
     for (format, name) in Self.formats {
       products.append(try ProductKernels(gpu, module, format, name))
     }
     self.products = products
   }
+
+  /// Whether there are kernels of `wgmma`.
+  var hasPrefill: Bool { products[0].prefill != nil }
 
   func product(_ format: cu_format) -> ProductKernels { products[Int(format.rawValue)] }
 }

@@ -34,6 +34,22 @@ struct LayerScratch {
   /// Rows that have parts for all that a row may have; see `AttentionLaunch`.
   private static let cutRows = 64
 
+  /// What products of many tokens take their inputs from.
+  static func arranged(
+    _ program: Program, _ capacity: DeviceCapacity, _ arena: inout DeviceArena
+  ) -> UInt64 {
+    var bytes = 0
+    for case .linear(let op) in program.operations {
+      let isOfTokens = program[op.output].rows == .tokens
+      let rows = isOfTokens ? capacity.rowCountMax : capacity.outputCountMax
+      guard rows > cu_product_tokens_max else { continue }
+      let spans = (op.weight.columns + MatrixLayout.span - 1) / MatrixLayout.span
+      let blockBytes: Int = cu_prefill_tokens * MatrixLayout.span * 2
+      bytes = max(bytes, PrefillLaunch.tokenBlocks(rows) * spans * blockBytes)
+    }
+    return arena.allocate(bytes, for: .buffers)
+  }
+
   private var experts: Experts?
   private var attention: Attention?
 

@@ -37,7 +37,7 @@ extension Lowering {
     }
     argument.space = Self.index(space(of: op.output))
     products[index] = (argument, matrix.layout)
-    append(argument, matrix.layout, space(of: op.output))
+    list.append(launch(argument, matrix.layout, space(of: op.output), takesMany: true))
   }
 
   mutating func headwiseLinear(_ op: HeadwiseLinear) throws(CUDAError) {
@@ -84,17 +84,30 @@ extension Lowering {
   /// All parts have the layout of the first, but for their rows.
   func launch(
     _ argument: cu_product, _ layout: MatrixLayout, _ space: RowSpace, matrices: Int = 1,
-    slotsPerRow: Int = 1
+    slotsPerRow: Int = 1, takesMany: Bool = false
   ) -> Launch {
     var argument = argument
     argument.workspace = pointer(workspace)
     let parts = [argument.parts.0, argument.parts.1, argument.parts.2]
-    let last = argument.is_gated == 1 ? 0 : Int(argument.part_count) - 1
+    let isGated = argument.is_gated == 1
+    let tiles = Int(parts[isGated ? 0 : Int(argument.part_count) - 1].tiles_end)
+    let kept = cu_prefill(product: argument, arranged: pointer(arranged))
     return .product(
       ProductLaunch(
         kernels: kernels.product(layout.format), sumParts: kernels.sumParts,
-        argument: list.keep(argument), space: space, tiles: Int(parts[last].tiles_end),
-        isGated: argument.is_gated == 1, matrices: matrices, slotsPerRow: slotsPerRow))
+        argument: list.keep(kept), space: space, tiles: tiles, isGated: isGated,
+        matrices: matrices, slotsPerRow: slotsPerRow,
+        prefill: takesMany ? prefill(layout, tiles: tiles, isGated: isGated) : nil))
+  }
+
+  private func prefill(_ layout: MatrixLayout, tiles: Int, isGated: Bool) -> PrefillLaunch? {
+    kernels.product(layout.format).prefill.map { product in
+      // Of a gated unit, a block has as many rows of the one as of the other.
+      let tilesOfBlock = cu_prefill_rows / MatrixLayout.tileRows / (isGated ? 2 : 1)
+      return PrefillLaunch(
+        arrange: kernels.arrange, product: product, spans: layout.spans,
+        rowBlocks: (tiles + tilesOfBlock - 1) / tilesOfBlock)
+    }
   }
 
   mutating func rope(_ op: Rope) throws(CUDAError) {

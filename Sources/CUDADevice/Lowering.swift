@@ -16,6 +16,8 @@ struct Lowering {
   var arena: DeviceArena
   let values: ValuePlaces
   let step: UInt64
+  /// See `LayerScratch.arranged`.
+  let arranged: UInt64
   let list = LaunchList()
   let fusions: [Fusion]
   /// The products of linears, by operation.
@@ -49,6 +51,7 @@ struct Lowering {
       arena.allocate(Self.byteCount(of: cache, capacity), for: .cache)
     }
     workspace = scratch.products(program, &arena)
+    arranged = kernels.hasPrefill ? LayerScratch.arranged(program, capacity, &arena) : 0
     self.arena = arena
   }
 

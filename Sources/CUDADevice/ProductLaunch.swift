@@ -4,7 +4,7 @@ internal import CUDADriver
 internal import CUDAKernels
 internal import Program
 
-/// The kernels of one format: `linear_few.cu` and `linear_many.cu`.
+/// The kernels of one format: `linear_few.cu`, `linear_many.cu` and `prefill.cu`.
 struct ProductKernels {
   /// Tokens of a block of each kernel for many.
   static let manyTokens = [16, 32, 64]
@@ -13,6 +13,9 @@ struct ProductKernels {
   let few, gatedFew: GPU.Kernel
   /// As `manyTokens`.
   let many: [GPU.Kernel]
+  /// For more tokens than a block of those has; nil where a GPU has no `wgmma`, which is of compute
+  /// capability 9.0 and of no later one.
+  let prefill: GPU.Kernel?
 
   init(
     _ gpu: GPU, _ module: GPU.Module, _ format: cu_format, _ name: String
@@ -33,6 +36,12 @@ struct ProductKernels {
           sharedBytes: Int(cu_many_bytes(format, Int32(tokens), Int32(cu_many_warps_max)))))
     }
     self.many = many
+    prefill =
+      gpu.properties.capability != 90
+      ? nil
+      : try gpu.kernel(
+        "prefill_\(name)", of: module, threads: cu_prefill_threads,
+        sharedBytes: cu_prefill_shared_bytes)
   }
 }
 
@@ -48,10 +57,14 @@ struct ProductLaunch {
   var matrices: Int
   /// Experts that a row chooses; 1 without experts.
   var slotsPerRow = 1
+  var prefill: PrefillLaunch?
 
   /// Which kernels they are changes no bit; see `product.h`.
   func queue(on gpu: GPU, _ counts: Launch.Counts) throws(CUDAError) {
     let rows = counts.rows(space)
+    if let prefill, rows > cu_product_tokens_max {
+      return try prefill.queue(on: gpu, rows: rows, argument)
+    }
     let op = argument.assumingMemoryBound(to: cu_product.self)
     let work =
       op.pointee.order == nil

@@ -95,8 +95,8 @@ extension EndToEnd {
       #expect(lines[1]["batch"]?.integerValue == 2)
       #expect(lines[1]["fraction_of_limit"]?.numberValue ?? 0 > 0)
       #expect(lines.map { $0["operations"]?.arrayValue?.isEmpty } == [nil, false, true, nil])
-      // Four layers of queries, keys, values and output, gates and what is behind them; the head for
-      // one token; and attention of 8 heads, 16 + 16 wide.
+      // Four layers of queries, keys, values and output, gates and what is behind them; the head
+      // for one token; and attention of 8 heads, 16 + 16 wide.
       let layer = 128 * (128 + 2 * 32) + 128 * 128 + 3 * 128 * 192
       let flops = 4 * (2 * 33 * layer + 2 * (33 * 34 / 2) * 8 * 32) + 2 * 256 * 128
       #expect(lines[3]["flops"]?.integerValue == flops)

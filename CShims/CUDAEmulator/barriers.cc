@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// Barriers in shared memory, copies that they count, and products of a warpgroup.
+#include "fibers.h"
+#include "wgmma_emulation.h"
+
+#include <stddef.h>
+
+#include <vector>
+
+namespace emulation {
+
+namespace {
+
+/// As it lies in shared memory.
+struct Barrier {
+  uint32_t arrivals : 15, pending : 15, parity : 1, is_ready : 1;
+  int32_t bytes;
+};
+static_assert(sizeof(Barrier) == sizeof(uint64_t), "a barrier is 8 bytes");
+
+struct BulkCopy {
+  void *to;
+  const void *from;
+  int bytes;
+  uint64_t *barrier;
+};
+
+struct Products {
+  std::vector<GroupProduct> waiting;
+  /// Products of each group that was ended, and of the one that was not.
+  std::vector<int> groups;
+  int open = 0;
+};
+
+std::vector<BulkCopy> bulk_copies;
+Products products[threads_max];
+bool has_products;
+
+Barrier &ready(uint64_t *barrier) {
+  Barrier &found = *(Barrier *)barrier;
+  if (!found.is_ready) fail("a barrier in shared memory is not initialised");
+  return found;
+}
+
+void turn(Barrier &barrier) {
+  if (barrier.pending > 0 || barrier.bytes > 0) return;
+  barrier.parity ^= 1;
+  barrier.pending = barrier.arrivals;
+}
+
+void finish_copies(uint64_t *barrier) {
+  size_t kept = 0;
+  for (const BulkCopy &copy : bulk_copies) {
+    if (copy.barrier != barrier) {
+      bulk_copies[kept++] = copy;
+      continue;
+    }
+    memcpy(copy.to, copy.from, (size_t)copy.bytes);
+    ready(barrier).bytes -= copy.bytes;
+    turn(ready(barrier));
+  }
+  bulk_copies.resize(kept);
+}
+
+}  // namespace
+
+uint32_t shared_offset(const void *place) {
+  const ptrdiff_t offset = (const char *)place - dynamic_shared;
+  if (offset < 0 || offset >= (ptrdiff_t)dynamic_shared_max) fail("no place of shared memory");
+  return (uint32_t)offset;
+}
+
+void init(uint64_t *barrier, int arrivals) {
+  shared_offset(barrier);
+  *(Barrier *)barrier = {(uint32_t)arrivals, (uint32_t)arrivals, 0, 1, 0};
+}
+
+void arrive(uint64_t *barrier, int bytes) {
+  Barrier &found = ready(barrier);
+  if (found.pending == 0) fail("more arrive at a barrier than it was made for");
+  found.pending--;
+  found.bytes += bytes;
+  turn(found);
+  note_progress();
+}
+
+void wait(uint64_t *barrier, uint32_t parity) {
+  finish_copies(barrier);
+  while (ready(barrier).parity == parity) {
+    poll();
+    finish_copies(barrier);
+  }
+  note_progress();
+}
+
+void copy(void *to, const void *from, int bytes, uint64_t *barrier) {
+  const bool is_aligned = (((uintptr_t)to | (uintptr_t)from | (uintptr_t)bytes) & 15) == 0;
+  if (!is_aligned) fail("a bulk copy is not of whole 16 bytes");
+  shared_offset(to);
+  shared_offset((char *)to + bytes - 1);
+  memset(to, 0xff, (size_t)bytes);
+  bulk_copies.push_back({to, from, bytes, barrier});
+}
+
+void queue(const GroupProduct &product) {
+  has_products = true;
+  products[thread].waiting.push_back(product);
+  products[thread].open++;
+}
+
+void end_group() {
+  Products &own = products[thread];
+  own.groups.push_back(own.open);
+  own.open = 0;
+}
+
+bool take_product(int count, GroupProduct *product) {
+  Products &own = products[thread];
+  while (own.groups.size() > (size_t)count && own.groups.front() == 0) {
+    own.groups.erase(own.groups.begin());
+  }
+  if (own.groups.size() <= (size_t)count) return false;
+  own.groups.front()--;
+  *product = own.waiting.front();
+  own.waiting.erase(own.waiting.begin());
+  return true;
+}
+
+void begin_block() {
+  bulk_copies.clear();
+  if (!has_products) return;
+  for (Products &of_thread : products) of_thread = Products();
+  has_products = false;
+}
+
+const char *end_block() {
+  if (!bulk_copies.empty()) return "a bulk copy that nobody waits for";
+  if (!has_products) return nullptr;
+  for (const Products &of_thread : products) {
+    if (!of_thread.waiting.empty()) return "products that nobody waits for";
+  }
+  return nullptr;
+}
+
+}  // namespace emulation

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the blocks of `prefill.cu` work on, and in which order.
+#pragma once
+#include "product.h"
+#include "wgmma.h"
+
+/// Sizes of a block's work on a weight in some format.
+template <int format> struct PrefillShape {
+  static constexpr bool has_scales = format != cu_format_bf16;
+  static constexpr int fragments = Codes<format>::fragments;
+  static constexpr int tiles = cu_prefill_rows / cu_tile_rows;
+  /// Fragments of a span, of a group that shares a scale, and that are made at once.
+  static constexpr int steps = cu_span / 16;
+  static constexpr int group_steps = format == cu_format_w4 ? 2 : steps;
+  static constexpr int chunk = group_steps < 4 ? group_steps : 4;
+  static constexpr int groups = steps / group_steps;
+  /// Bytes of a span: of a tile's codes, of the tokens, of all.
+  static constexpr int tile_bytes = steps / fragments * 512;
+  static constexpr int token_bytes = cu_prefill_tokens * cu_span * 2;
+  static constexpr int stage_bytes = token_bytes + tiles * tile_bytes;
+  static constexpr int scale_bytes =
+    format == cu_format_fp8 ? 4 : has_scales ? groups * cu_tile_rows * 2 : 0;
+  /// Sums of the parts so far, in shared memory where registers have sums of groups too.
+  static constexpr int total_bytes = has_scales ? cu_prefill_rows * cu_prefill_tokens * 4 : 0;
+};
+
+/// Which of the stages, and how often they were gone through.
+struct Stage {
+  int index = 0;
+  uint32_t parity = 0;
+
+  DEVICE_MEMBER Stage next() const {
+    const bool wraps = index + 1 == cu_prefill_stages;
+    Stage stage;
+    stage.index = wraps ? 0 : index + 1;
+    stage.parity = parity ^ (wraps ? 1 : 0);
+    return stage;
+  }
+};
+
+DEVICE Tokens prefill_tokens(const cu_prefill &op, int block) {
+  const int first = block * cu_prefill_tokens;
+  const int left = op.product.step->counts[op.product.space] - first;
+  return {0, first, left < cu_prefill_tokens ? left : cu_prefill_tokens, nullptr, 1};
+}
+
+/// The blocks of rows and of tokens by turns: eight blocks of tokens, while their inputs are in the
+/// second-level cache, go through all rows.
+struct PrefillWalk {
+  const cu_prefill &op;
+  int row_blocks, token_blocks;
+  int index;
+
+  DEVICE_MEMBER PrefillWalk(const cu_prefill &op) : op(op) {
+    const cu_product &product = op.product;
+    const int rows = product.is_gated ? cu_prefill_rows / 2 : cu_prefill_rows;
+    const int tiles = product.parts[product.is_gated ? 0 : product.part_count - 1].tiles_end;
+    row_blocks = (tiles * cu_tile_rows + rows - 1) / rows;
+    const int tokens = product.step->counts[product.space];
+    token_blocks = (tokens + cu_prefill_tokens - 1) / cu_prefill_tokens;
+    index = block_x();
+  }
+  DEVICE_MEMBER bool is_over() const { return index >= row_blocks * token_blocks; }
+  DEVICE_MEMBER bool is_last() const { return index + grid_x() >= row_blocks * token_blocks; }
+  DEVICE_MEMBER void advance() { index += grid_x(); }
+  DEVICE_MEMBER int row_block() const { return within() / height(); }
+  DEVICE_MEMBER int token_block() const { return band() * 8 + within() % height(); }
+  DEVICE_MEMBER Tokens tokens() const { return prefill_tokens(op, token_block()); }
+
+private:
+  DEVICE_MEMBER int band() const { return index / (8 * row_blocks); }
+  DEVICE_MEMBER int within() const { return index % (8 * row_blocks); }
+  DEVICE_MEMBER int height() const {
+    const int left = token_blocks - band() * 8;
+    return left < 8 ? left : 8;
+  }
+};

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CUDADriver
+internal import CUDAKernels
+
+/// A product of many rows with one matrix: `argument` is a `cu_prefill`.
+struct PrefillLaunch {
+  var arrange: GPU.Kernel
+  var product: GPU.Kernel
+  /// Spans of the matrix's columns, and blocks of its rows.
+  var spans: Int
+  var rowBlocks: Int
+
+  func queue(on gpu: GPU, rows: Int, _ argument: Launch.Argument) throws(CUDAError) {
+    let tokenBlocks = Self.tokenBlocks(rows)
+    try gpu.launch(arrange, x: spans, y: tokenBlocks, argument: argument)
+    // A block takes all of a multiprocessor.
+    try gpu.launch(
+      product, x: min(gpu.properties.multiprocessors, rowBlocks * tokenBlocks), argument: argument)
+  }
+
+  static func tokenBlocks(_ rows: Int) -> Int {
+    (rows + cu_prefill_tokens - 1) / cu_prefill_tokens
+  }
+}
