@@ -210,11 +210,13 @@ typedef struct cu_product {
   float *workspace;
 } cu_product;
 
-/// A product of many tokens with one matrix, by `wgmma`.
+/// A product of many tokens with one matrix, or of each expert's slots with its own, by `wgmma`.
 typedef struct cu_prefill {
   cu_product product;
   /// The inputs as bfloat16 in whole blocks of tokens and columns; see `prefill.cu`.
   uint8_t *arranged;
+  /// Pieces of work of experts, those that are empty among them.
+  int32_t work_count, unused;
 } cu_prefill;
 
 /// What attention reads of the step's rows, as bfloat16: queries to rows of their own, keys and

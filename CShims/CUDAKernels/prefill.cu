@@ -3,7 +3,7 @@
 // results and bits; blocks of 128 rows × 128 tokens, multiplied by `wgmma`.
 //
 // Shapes: weight [columns, inner] packed as in `product.h`, input [tokens, inner], output [tokens,
-// columns].
+// columns]. With experts, a block's tokens are a piece of work (`slots.h`): slots of one expert.
 //
 // Layout. A lane's fragment of a packed weight is what `wgmma` takes from its registers, so weights
 // become bfloat16 there. Tokens come from shared memory, in the order of k that fragments have:
@@ -75,12 +75,13 @@ PREFILL(fp8, cu_format_fp8)
 PREFILL(w8, cu_format_w8)
 PREFILL(w4, cu_format_w4)
 
-// Grid: spans of columns, blocks of tokens.
+// Grid: spans of columns, blocks of tokens (pieces of work).
 KERNEL(arrange, cu_prefill, cu_threads) {
   const int span = block_x(), spans = spans_of(op.product);
   uint8_t *place = op.arranged
     + ((int64_t)block_y() * spans + span) * (cu_prefill_tokens * cu_span * 2);
   const Tokens tokens = prefill_tokens(op, block_y());
+  if (tokens.count == 0) return;
   // Neighbouring threads take eight tokens, then 16 columns after 16.
   for (int item = thread_index(); item < cu_prefill_tokens * 8; item += cu_threads) {
     const int token = item / 64 * 8 + item % 8, step = item / 8 % 8;

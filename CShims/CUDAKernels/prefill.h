@@ -38,10 +38,28 @@ struct Stage {
   }
 };
 
+/// Block of tokens `block`: with experts, a piece of work.
 DEVICE Tokens prefill_tokens(const cu_prefill &op, int block) {
+  if (op.product.order) {
+    const cu_expert_work work = op.product.work[block];
+    return {work.expert, work.first, work.count, op.product.order, op.product.slots_per_row};
+  }
   const int first = block * cu_prefill_tokens;
   const int left = op.product.step->counts[op.product.space] - first;
   return {0, first, left < cu_prefill_tokens ? left : cu_prefill_tokens, nullptr, 1};
+}
+
+/// Those that there are: pieces of work behind the last are empty.
+DEVICE int prefill_token_blocks(const cu_prefill &op) {
+  const int tokens = op.product.step->counts[op.product.space];
+  if (!op.product.order) return (tokens + cu_prefill_tokens - 1) / cu_prefill_tokens;
+  int first = 0, end = op.work_count;
+  while (first < end) {
+    const int middle = (first + end) / 2;
+    if (op.product.work[middle].count > 0) first = middle + 1;
+    else end = middle;
+  }
+  return first;
 }
 
 /// The blocks of rows and of tokens by turns: eight blocks of tokens, while their inputs are in the
@@ -56,8 +74,7 @@ struct PrefillWalk {
     const int rows = product.is_gated ? cu_prefill_rows / 2 : cu_prefill_rows;
     const int tiles = product.parts[product.is_gated ? 0 : product.part_count - 1].tiles_end;
     row_blocks = (tiles * cu_tile_rows + rows - 1) / rows;
-    const int tokens = product.step->counts[product.space];
-    token_blocks = (tokens + cu_prefill_tokens - 1) / cu_prefill_tokens;
+    token_blocks = prefill_token_blocks(op);
     index = block_x();
   }
   DEVICE_MEMBER bool is_over() const { return index >= row_blocks * token_blocks; }

@@ -10,14 +10,19 @@ struct ExpertWork {
   /// Pieces at most, however rows choose.
   let count: Int
 
-  init(rows: Int, topK: Int, experts: Int) {
+  /// - Parameter hasPrefill: whether there are kernels for more tokens than the others' blocks have.
+  init(rows: Int, topK: Int, experts: Int, hasPrefill: Bool) {
     let all = rows * topK
     // Twice as many as experts have on average: few of them then need a second piece.
     let wanted = all <= cu_few_tokens * experts ? cu_few_tokens : 2 * all / experts
-    let sizes = [cu_few_tokens] + ProductKernels.manyTokens
+    let sizes =
+      [cu_few_tokens] + ProductKernels.manyTokens + (hasPrefill ? [cu_prefill_tokens] : [])
     slots = sizes.first { $0 >= wanted } ?? sizes[sizes.count - 1]
     count = min(experts, all) + all / slots
   }
+
+  /// Whether they are for `PrefillLaunch`.
+  var isOfMany: Bool { slots == cu_prefill_tokens }
 
   /// As many as there can be in any step of so many rows.
   static func countMax(rows: Int, topK: Int, experts: Int) -> Int {

@@ -38,16 +38,26 @@ struct LayerScratch {
   static func arranged(
     _ program: Program, _ capacity: DeviceCapacity, _ arena: inout DeviceArena
   ) -> UInt64 {
-    var bytes = 0
-    for case .linear(let op) in program.operations {
-      let isOfTokens = program[op.output].rows == .tokens
-      let rows = isOfTokens ? capacity.rowCountMax : capacity.outputCountMax
-      guard rows > cu_product_tokens_max else { continue }
-      let spans = (op.weight.columns + MatrixLayout.span - 1) / MatrixLayout.span
-      let blockBytes: Int = cu_prefill_tokens * MatrixLayout.span * 2
-      bytes = max(bytes, PrefillLaunch.tokenBlocks(rows) * spans * blockBytes)
+    var blocks = 0
+    func take(_ tokenBlocks: Int, columns: Int) {
+      let spans = (columns + MatrixLayout.span - 1) / MatrixLayout.span
+      blocks = max(blocks, tokenBlocks * spans)
     }
-    return arena.allocate(bytes, for: .buffers)
+    for operation in program.operations {
+      if case .linear(let op) = operation {
+        let isOfTokens = program[op.output].rows == .tokens
+        let rows = isOfTokens ? capacity.rowCountMax : capacity.outputCountMax
+        guard rows > cu_product_tokens_max else { continue }
+        take(PrefillLaunch.tokenBlocks(rows), columns: op.weight.columns)
+      } else if case .experts(let op) = operation {
+        let work = ExpertWork(
+          rows: capacity.rowCountMax, topK: program[op.routing].width, experts: op.experts.count,
+          hasPrefill: true)
+        guard work.isOfMany else { continue }
+        take(work.count, columns: max(program[op.input].width, op.intermediateWidth))
+      }
+    }
+    return arena.allocate(blocks * cu_prefill_tokens * MatrixLayout.span * 2, for: .buffers)
   }
 
   private var experts: Experts?

@@ -109,7 +109,9 @@ extension Lowering {
     argument.input_is_aligned = 1
     argument.order = UnsafePointer(pointer(memory.order))
     argument.work = UnsafePointer(pointer(memory.work))
-    append(
-      argument, matrix.layout, .tokens, matrices: matrix.count, slotsPerRow: topK)
+    list.append(
+      launch(
+        argument, matrix.layout, .tokens, matrices: matrix.count, slotsPerRow: topK,
+        takesMany: true))
   }
 }

@@ -49,7 +49,8 @@ extension Lowering {
     argument.input_is_aligned = op.input.offset % 8 == 0 && op.input.stride % 8 == 0 ? 1 : 0
     argument.parts.0.output = rows(op.output)
     argument.output_matrix = Int64(matrix.layout.rows)
-    append(argument, matrix.layout, space(of: op.output), matrices: matrix.count)
+    list.append(
+      launch(argument, matrix.layout, space(of: op.output), matrices: matrix.count))
   }
 
   /// A product with a matrix, its input and output still to be filled in.
@@ -74,13 +75,6 @@ extension Lowering {
     return part
   }
 
-  func append(
-    _ argument: cu_product, _ layout: MatrixLayout, _ space: RowSpace, matrices: Int = 1,
-    slotsPerRow: Int = 1
-  ) {
-    list.append(launch(argument, layout, space, matrices: matrices, slotsPerRow: slotsPerRow))
-  }
-
   /// All parts have the layout of the first, but for their rows.
   func launch(
     _ argument: cu_product, _ layout: MatrixLayout, _ space: RowSpace, matrices: Int = 1,
@@ -91,7 +85,8 @@ extension Lowering {
     let parts = [argument.parts.0, argument.parts.1, argument.parts.2]
     let isGated = argument.is_gated == 1
     let tiles = Int(parts[isGated ? 0 : Int(argument.part_count) - 1].tiles_end)
-    let kept = cu_prefill(product: argument, arranged: pointer(arranged))
+    let kept = cu_prefill(
+      product: argument, arranged: pointer(arranged), work_count: 0, unused: 0)
     return .product(
       ProductLaunch(
         kernels: kernels.product(layout.format), sumParts: kernels.sumParts,

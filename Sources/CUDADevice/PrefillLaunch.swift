@@ -3,7 +3,7 @@
 internal import CUDADriver
 internal import CUDAKernels
 
-/// A product of many rows with one matrix: `argument` is a `cu_prefill`.
+/// A product of many rows with one matrix, or with those of experts: `argument` is a `cu_prefill`.
 struct PrefillLaunch {
   var arrange: GPU.Kernel
   var product: GPU.Kernel
@@ -11,8 +11,11 @@ struct PrefillLaunch {
   var spans: Int
   var rowBlocks: Int
 
-  func queue(on gpu: GPU, rows: Int, _ argument: Launch.Argument) throws(CUDAError) {
-    let tokenBlocks = Self.tokenBlocks(rows)
+  func queue(
+    on gpu: GPU, rows: Int, _ work: ExpertWork?, _ argument: Launch.Argument
+  ) throws(CUDAError) {
+    let tokenBlocks = work?.count ?? Self.tokenBlocks(rows)
+    argument.assumingMemoryBound(to: cu_prefill.self).pointee.work_count = Int32(tokenBlocks)
     try gpu.launch(arrange, x: spans, y: tokenBlocks, argument: argument)
     // A block takes all of a multiprocessor.
     try gpu.launch(

@@ -62,13 +62,15 @@ struct ProductLaunch {
   /// Which kernels they are changes no bit; see `product.h`.
   func queue(on gpu: GPU, _ counts: Launch.Counts) throws(CUDAError) {
     let rows = counts.rows(space)
-    if let prefill, rows > cu_product_tokens_max {
-      return try prefill.queue(on: gpu, rows: rows, argument)
-    }
     let op = argument.assumingMemoryBound(to: cu_product.self)
     let work =
       op.pointee.order == nil
-      ? nil : ExpertWork(rows: rows, topK: slotsPerRow, experts: matrices)
+      ? nil
+      : ExpertWork(
+        rows: rows, topK: slotsPerRow, experts: matrices, hasPrefill: prefill != nil)
+    if let prefill, work?.isOfMany ?? (rows > cu_product_tokens_max) {
+      return try prefill.queue(on: gpu, rows: rows, work, argument)
+    }
     let tokens = work?.slots ?? rows
     let copies = work?.count ?? matrices
     if tokens <= cu_few_tokens || op.pointee.input_is_aligned == 0 {

@@ -26,7 +26,8 @@ struct RouteLaunch {
   /// Which kernel scores changes no bit.
   func queue(on gpu: GPU, rows: Int) throws(CUDAError) {
     guard let choose else { return }
-    let work = ExpertWork(rows: rows, topK: topK, experts: experts)
+    let work = ExpertWork(
+      rows: rows, topK: topK, experts: experts, hasPrefill: kernels.hasPrefill)
     let op = argument.assumingMemoryBound(to: cu_route.self)
     op.pointee.work_slots = Int32(work.slots)
     op.pointee.work_count = Int32(work.count)

@@ -31,6 +31,18 @@ import Testing
         gate: b.linear(x, Weight("gate", [90, 70])), up: b.linear(x, Weight("up", [90, 70])))
       return b.add(b.linear(unit, Weight("down", [70, 90])), x)
     },
+    // 93 slots of an expert on average: some have more than a block, some less.
+    OperationCase("experts", width: 40, lengths: lengths) { b, x in
+      let routing = b.route(
+        x, Weight("router", [5, 40]), scoring: .softmax, topK: 3, normalize: false, scale: 1)
+      return b.experts(
+        x, routing: routing,
+        (0..<5).map {
+          Experts.Expert(
+            gate: Weight("\($0).gate", [75, 40]), up: Weight("\($0).up", [75, 40]),
+            down: Weight("\($0).down", [40, 75]))
+        })
+    },
   ]
 
   @Test(arguments: cases, [CUDAPrecision.bf16, .fp8, .w8, .w4])
