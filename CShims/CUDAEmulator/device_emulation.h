@@ -13,7 +13,7 @@
 #define SHARED static
 #define DYNAMIC_SHARED(type, name) type *name = (type *)emulation::dynamic_shared
 #define UNROLL
-#define UNROLL_4
+#define UNROLL_BY(times)
 
 namespace emulation {
 

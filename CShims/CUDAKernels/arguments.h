@@ -34,9 +34,10 @@ enum {
   cu_key_groups_max = 32,
   /// Parts of a row's keys that are attended to apart, at most.
   cu_key_parts_max = 64,
-  /// Query heads of a block, or heads times tokens.
+  /// Query heads of a block; heads times tokens of a window's, for few and for many value columns.
   cu_tile_heads = 16,
-  cu_window_heads = 64,
+  cu_window_heads_few = 64,
+  cu_window_heads_many = 32,
   /// Value columns of a block of attention, of few and of many, and columns of a key, at most.
   cu_value_width_few = 128,
   cu_value_width_max = 512,

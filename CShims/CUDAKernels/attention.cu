@@ -10,10 +10,11 @@
 // of which head h uses key h / heads_per_key. Compressed keys are one key head of all query heads,
 // and the values are the keys' first columns.
 //
-// Layout. A block has 16 query rows, the heads of one token and key head, or a window of 64, heads
-// by tokens of one sequence; 64 keys and their values at a time in shared memory, the next on their
-// way. Scores: each of 8 warps takes 8 keys. Weights go through shared memory; sums of values: each
-// warp takes every eighth chunk of 16 columns, so that no sum goes from warp to warp.
+// Layout. A block has 16 query rows, the heads of one token and key head, or a window of 64 (of 32
+// where values are wide), heads by tokens of one sequence; 64 keys and their values at a time in
+// shared memory, the next on their way. Scores: each of 8 warps takes some rows of some keys.
+// Weights go through shared memory; sums of values: each warp takes every eighth chunk of 16
+// columns, so that no sum goes from warp to warp.
 //
 // Numbers. Queries, keys, values and weights are bfloat16 where they meet in tensor cores; scores,
 // their exponentials' sums and the sums of values are 32 bits. `attention_order.h` has the order.
@@ -22,7 +23,7 @@
 // changes what a row gets; how a step is spread over blocks only moves where sums are folded.
 //
 // Ladder: 32 bits without tensor cores, parts of 256 keys; now tensor cores by `mma.sync`, parts
-// from 64 keys on, windows of tokens. Not yet: wgmma for windows, windows over compressed keys.
+// from 64 keys on, windows of tokens. Not yet: wgmma for windows.
 #include "attention_rows.h"
 
 namespace {
@@ -202,6 +203,17 @@ DEVICE void attend_to_token(const cu_attention &op, SharedState<1> &shared, void
   attend<1, chunks>(op, step, rows, shared, memory);
 }
 
+/// Heads of a window's tokens, if it is taken at once.
+template <int m, int chunks>
+DEVICE void attend_to_window(const cu_attention &op, SharedState<m> &shared, void *memory) {
+  const int first = op.first_row + block_z() * op.window, skipped = block_x() * 16 * m;
+  const cu_step step = *op.step;
+  if (!is_window(op, step, first)) return wait_for_previous();
+  const int left = op.heads_per_key - skipped, head = block_y() * op.heads_per_key + skipped;
+  const QueryRows rows = {first, op.window, block_y(), head, left < 16 * m ? left : 16 * m};
+  attend<m, chunks>(op, step, rows, shared, memory);
+}
+
 }  // namespace
 
 // Grid: blocks of `spread` times parts of 16 heads; key heads; rows from `first_row` on. Shared
@@ -218,13 +230,15 @@ EARLY_KERNEL(attend_512, cu_attention, cu_threads) {
   attend_to_token<4>(op, shared, memory);
 }
 
-// Grid: 1; key heads; windows from `first_row` on.
+// Grid: parts of the heads; key heads; windows from `first_row` on.
 EARLY_KERNEL(attend_window_128, cu_attention, cu_threads) {
   DYNAMIC_SHARED(Words4, memory);
-  SHARED SharedState<4> shared;
-  const int first = op.first_row + block_z() * op.window, heads = op.heads_per_key;
-  const cu_step step = *op.step;
-  if (!is_window(op, step, first)) return wait_for_previous();
-  const QueryRows rows = {first, op.window, block_y(), block_y() * heads, heads};
-  attend<4, 1>(op, step, rows, shared, memory);
+  SHARED SharedState<cu_window_heads_few / 16> shared;
+  attend_to_window<cu_window_heads_few / 16, 1>(op, shared, memory);
+}
+
+EARLY_KERNEL(attend_window_512, cu_attention, cu_threads) {
+  DYNAMIC_SHARED(Words4, memory);
+  SHARED SharedState<cu_window_heads_many / 16> shared;
+  attend_to_window<cu_window_heads_many / 16, 4>(op, shared, memory);
 }

@@ -35,7 +35,7 @@ DEVICE void fetch_row(bool is_aligned, bool is_there, uint16_t *to, const uint16
                       int width, int padded_width) {
   const int first = thread_index() % 8 * 8;
   if (is_aligned) {
-    UNROLL_4 for (int column = first; column < padded_width; column += 64) {
+    UNROLL_BY(4) for (int column = first; column < padded_width; column += 64) {
       begin_copy(to + column, from + column, is_there && column < width);
     }
     return;
@@ -93,7 +93,7 @@ template <int m> struct WarpTile {
     const uint16_t *query = places.queries + (first_row + lane % 16) * stride + lane / 16 * 8;
     float odd[m][4] = {};
     UNROLL for (int i = 0; i < m; i++) UNROLL for (int j = 0; j < 4; j++) scores[i][j] = 0;
-    UNROLL_4 for (int k = 0; k < stride - cu_bank_columns; k += 32) {
+    UNROLL_BY(4) for (int k = 0; k < stride - cu_bank_columns; k += 32) {
       uint32_t even_a[4], odd_a[4], b[4];
       load_matrices(even_a, query + k);
       load_matrices(odd_a, query + k + 16);
@@ -167,7 +167,8 @@ DEVICE void mix(const TilePlaces &places, const uint16_t *values, int width,
   UNROLL for (int i = 0; i < m; i++) UNROLL for (int c = 0; c < chunks; c++) {
     UNROLL for (int j = 0; j < 4; j++) sums[i][c][0][j] = sums[i][c][1][j] = 0;
   }
-  UNROLL for (int k = 0; k < cu_tile_keys; k += 16) {
+  // Many sums leave no registers for the fragments of several steps.
+  UNROLL_BY(m * chunks < 8 ? 4 : 1) for (int k = 0; k < cu_tile_keys; k += 16) {
     uint32_t a[m][4], b[4];
     UNROLL for (int i = 0; i < m; i++) load_matrices(a[i], weight + i * 16 * weight_stride + k);
     UNROLL for (int c = 0; c < chunks; c++) {

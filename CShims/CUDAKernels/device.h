@@ -29,7 +29,8 @@
 #define SHARED __shared__
 #define DYNAMIC_SHARED(type, name) extern __shared__ type name[]
 #define UNROLL _Pragma("unroll")
-#define UNROLL_4 _Pragma("unroll 4")
+#define PRAGMA(words) _Pragma(#words)
+#define UNROLL_BY(times) PRAGMA(unroll (times))
 
 DEVICE int thread_index() { return threadIdx.x; }
 DEVICE int block_x() { return blockIdx.x; }

@@ -9,6 +9,8 @@ struct AttentionLaunch {
   var attend: GPU.Kernel
   /// nil: no tokens are attended to together.
   var attendWindow: GPU.Kernel?
+  /// Heads by tokens of a window.
+  var windowHeads: Int
   var merge: GPU.Kernel
   /// `cu_attention`
   var argument: Launch.Argument
@@ -33,7 +35,7 @@ struct AttentionLaunch {
     } else {
       op.pointee.parts = Int32(cu_key_parts_all.rawValue)
       op.pointee.spread = 1
-      op.pointee.window = attendWindow == nil ? 0 : Int32(windowTokens)
+      op.pointee.window = attendWindow == nil ? 0 : Int32(max(1, windowHeads / headsPerKey))
     }
     for first in stride(from: 0, to: counts.tokens, by: rowsAtOnce) {
       op.pointee.first_row = Int32(first)
@@ -44,10 +46,14 @@ struct AttentionLaunch {
   private func queue(_ op: cu_attention, rows: Int, on gpu: GPU) throws(CUDAError) {
     if let attendWindow, op.window > 0 {
       try gpu.launch(
-        attendWindow, x: 1, y: Int(op.key_heads), z: rows / Int(op.window), argument: argument)
+        attendWindow, x: tiles(of: windowHeads), y: Int(op.key_heads), z: rows / Int(op.window),
+        argument: argument)
+      // Every token is a window.
+      if op.window == 1 { return }
     }
     try gpu.launch(
-      attend, x: Int(op.spread) * headTiles, y: Int(op.key_heads), z: rows, argument: argument)
+      attend, x: Int(op.spread) * tiles(of: cu_tile_heads), y: Int(op.key_heads), z: rows,
+      argument: argument)
     if op.parts == Int32(cu_key_parts_all.rawValue) { return }
     let width = AttentionShape.padded(Int(op.value_width), cu_value_padding)
     let pairs = Int(op.key_heads * op.heads_per_key) * width / 2
@@ -57,7 +63,7 @@ struct AttentionLaunch {
 
   /// Small parts for few rows, larger ones for more.
   private func cut(_ op: inout cu_attention, rows: Int) {
-    let sideBySide = rows * Int(op.key_heads) * headTiles
+    let sideBySide = rows * Int(op.key_heads) * tiles(of: cu_tile_heads)
     let isTiles = sideBySide <= Self.tileBlocksMax
     let room = isTiles ? cu_key_parts_max : cu_key_groups_max
     op.parts = Int32((isTiles ? cu_key_parts_tiles : cu_key_parts_groups).rawValue)
@@ -71,7 +77,5 @@ struct AttentionLaunch {
   }
 
   /// Tiles of the query heads that share a key head.
-  private var headTiles: Int { (headsPerKey + cu_tile_heads - 1) / cu_tile_heads }
-
-  private var windowTokens: Int { cu_window_heads / headsPerKey }
+  private func tiles(of heads: Int) -> Int { (headsPerKey + heads - 1) / heads }
 }

@@ -35,8 +35,8 @@ struct AttentionShape {
   }
 
   /// Whether a block has room for a window's query rows too.
-  func fitsWindow(stages: Int, sharedBytesMax: Int) -> Bool {
-    bytes(queryRows: cu_window_heads, stages: stages) <= sharedBytesMax - Self.declaredBytes
+  func fitsWindow(queryRows: Int, stages: Int, sharedBytesMax: Int) -> Bool {
+    bytes(queryRows: queryRows, stages: stages) <= sharedBytesMax - Self.declaredBytes
   }
 
   func bytes(queryRows: Int, stages: Int) -> Int {

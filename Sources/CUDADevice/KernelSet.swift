@@ -84,26 +84,40 @@ struct KernelSet {
 struct AttentionKernels {
   let store, merge: GPU.Kernel
   /// For values of up to `cu_value_width_few` columns and for wider ones; nil without room.
-  let attendToFew, attendToMany, attendWindow: GPU.Kernel?
+  let few, many: Attend?
   /// Tiles of keys in shared memory; 0: there is no room for one.
   let stages: Int
+
+  struct Attend {
+    var token: GPU.Kernel
+    /// nil without room.
+    var window: GPU.Kernel?
+    var windowHeads: Int
+  }
 
   init(_ gpu: GPU, _ module: GPU.Module, _ shape: AttentionShape) throws(CUDAError) {
     let threads = cu_threads
     let most = gpu.properties.sharedBytesMax
     let stages = shape.stages(sharedBytesMax: most)
-    func attend(_ name: String, queryRows: Int) throws(CUDAError) -> GPU.Kernel {
+    func kernel(_ name: String, queryRows: Int) throws(CUDAError) -> GPU.Kernel {
       try gpu.kernel(
         name, of: module, threads: threads,
         sharedBytes: shape.bytes(queryRows: queryRows, stages: stages))
     }
+    func attend(_ width: Int, windowHeads: Int) throws(CUDAError) -> Attend? {
+      guard stages > 0 else { return nil }
+      let hasWindow = shape.fitsWindow(
+        queryRows: windowHeads, stages: stages, sharedBytesMax: most)
+      return Attend(
+        token: try kernel("attend_\(width)", queryRows: cu_tile_heads),
+        window: hasWindow
+          ? try kernel("attend_window_\(width)", queryRows: windowHeads) : nil,
+        windowHeads: windowHeads)
+    }
     store = try gpu.kernel("store", of: module, threads: threads)
     merge = try gpu.kernel("merge", of: module, threads: threads)
-    let hasRoom = stages > 0
-    attendToFew = hasRoom ? try attend("attend_128", queryRows: cu_tile_heads) : nil
-    attendToMany = hasRoom ? try attend("attend_512", queryRows: cu_tile_heads) : nil
-    let fitsWindow = hasRoom && shape.fitsWindow(stages: stages, sharedBytesMax: most)
-    attendWindow = fitsWindow ? try attend("attend_window_128", queryRows: cu_window_heads) : nil
+    few = try attend(cu_value_width_few, windowHeads: cu_window_heads_few)
+    many = try attend(cu_value_width_max, windowHeads: cu_window_heads_many)
     self.stages = stages
   }
 }

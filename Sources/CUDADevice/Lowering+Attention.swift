@@ -100,7 +100,7 @@ extension Lowering {
     try Self.require(template.value_width, "values", atMost: cu_value_width_max)
     let isFew = Int(template.value_width) <= cu_value_width_few
     let set = kernels.attention
-    guard let attend = isFew ? set.attendToFew : set.attendToMany else {
+    guard let attend = isFew ? set.few : set.many else {
       throw CUDAError(
         .unimplemented, "the model's keys and values take more shared memory than the GPU has")
     }
@@ -121,10 +121,9 @@ extension Lowering {
     argument.stages = Int32(set.stages)
     let widths = [Int(template.key_width), Int(template.value_width), program[id].width]
     argument.is_aligned = widths.allSatisfy { $0 % 8 == 0 } ? 1 : 0
-    let hasWindow = isFew && Int(template.heads_per_key) <= cu_window_heads / 2
     return AttentionLaunch(
-      attend: attend, attendWindow: hasWindow ? set.attendWindow : nil, merge: set.merge,
-      argument: list.keep(argument), partRoom: scratch.parts)
+      attend: attend.token, attendWindow: attend.window, windowHeads: attend.windowHeads,
+      merge: set.merge, argument: list.keep(argument), partRoom: scratch.parts)
   }
 
   private static func require(

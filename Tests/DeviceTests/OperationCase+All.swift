@@ -62,7 +62,8 @@ extension OperationCase {
   /// Over several hundred keys.
   static let longAttention: [OperationCase] = [
     attention("many keys", heads: 6, keys: 2, width: 16, values: 24, lengths: [300, 70]),
-    latentAttention(heads: 18, latent: 136, rope: 8, lengths: [290, 60]),
+    latentAttention(heads: 10, latent: 136, rope: 8, lengths: [270, 60]),
+    latentAttention(heads: 40, latent: 144, rope: 4, lengths: [75, 60]),
   ]
 
   private static func attention(
