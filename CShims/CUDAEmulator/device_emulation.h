@@ -141,6 +141,8 @@ DEVICE int count_bits(uint32_t bits) { return __builtin_popcount(bits); }
 DEVICE void or_shared(uint32_t *place, uint32_t bits) { *place |= bits; }
 DEVICE void add_shared(int32_t *place, int32_t value) { *place += value; }
 
+DEVICE void raise(uint64_t *place, uint64_t key) { *place = *place < key ? key : *place; }
+
 struct alignas(16) Words4 { uint32_t x, y, z, w; };
 DEVICE Words4 load_once(const void *p) { return *(const Words4 *)p; }
 DEVICE int32_t load_now(const int32_t *p) { return *p; }

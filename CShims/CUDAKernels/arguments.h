@@ -19,6 +19,8 @@ enum {
   /// Tokens of a product's block of few, and warps of a block of many, at most.
   cu_few_tokens = 8,
   cu_many_warps_max = 10,
+  /// Columns of a block that looks for the largest of a row.
+  cu_largest_columns = 16 * cu_threads,
   cu_product_addends_max = 2,
   /// Rows of a weight and tokens of a block of products of many tokens, its threads, how many spans
   /// it has on their way, and its shared memory.
@@ -366,6 +368,15 @@ typedef struct cu_measure {
   int32_t repeats;
   int32_t unused;
 } cu_measure;
+
+/// The largest of each row, as numbers that are ordered as the floats are: the float's bits in the
+/// upper half, lower columns larger in the lower; all ones where one is no finite number.
+typedef struct cu_largest {
+  const float *rows;
+  int64_t stride;
+  uint64_t *keys;
+  int32_t width, unused;
+} cu_largest;
 
 /// Rows of floats, as bfloat16 elsewhere.
 typedef struct cu_narrow_rows {

@@ -89,6 +89,11 @@ DEVICE int32_t load_now(const int32_t *p) {
   return v;
 }
 
+/// `*place` becomes `key` if that is larger; together with all other threads of the GPU.
+DEVICE void raise(uint64_t *place, uint64_t key) {
+  atomicMax((unsigned long long *)place, (unsigned long long)key);
+}
+
 /// Two floats as bfloat16, to nearest even; `low` in the low half.
 DEVICE uint32_t bf16_pair(float low, float high) {
   uint32_t pair;

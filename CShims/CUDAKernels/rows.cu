@@ -5,6 +5,7 @@
 //   join    output = [left | right]
 //   select  output[i] = input[output_rows[i]]
 //   embed   output[r] = table[tokens[r]], the table in floats or bfloat16
+//   largest_of_rows  the largest element of each row and where it is, as keys (`cu_largest`)
 //   narrow_rows  floats as bfloat16, for the products that follow
 #include "device.h"
 
@@ -70,4 +71,28 @@ KERNEL(narrow_rows, cu_narrow_rows, cu_threads) {
   for (int column = thread_index(); column < op.width; column += cu_threads) {
     op.rows.narrow[block_x() * op.rows.narrow_stride + column] = bf16_bits(row[column]);
   }
+}
+
+// Grid: parts of a row's columns; rows. Keys are zero before.
+KERNEL(largest_of_rows, cu_largest, cu_threads) {
+  const float *row = op.rows + block_y() * op.stride;
+  const int begin = block_x() * cu_largest_columns;
+  const int end = begin + cu_largest_columns < op.width ? begin + cu_largest_columns : op.width;
+  uint64_t key = 0;
+  for (int column = begin + thread_index(); column < end; column += cu_threads) {
+    // Zeros are equal, whatever their sign.
+    const uint32_t bits = bits_of(row[column] + 0.f);
+    const bool is_finite = (bits & 0x7f800000u) != 0x7f800000u;
+    const uint32_t ordered = bits >> 31 ? ~bits : bits | 0x80000000u;
+    const uint64_t candidate =
+      is_finite ? (uint64_t)ordered << 32 | (0xffffffffu - (uint32_t)column) : ~(uint64_t)0;
+    if (candidate > key) key = candidate;
+  }
+  UNROLL for (int mask = 16; mask > 0; mask /= 2) {
+    const uint32_t high = (uint32_t)shuffle_xor((int)(key >> 32), mask);
+    const uint32_t low = (uint32_t)shuffle_xor((int)(uint32_t)key, mask);
+    const uint64_t other = (uint64_t)high << 32 | low;
+    if (other > key) key = other;
+  }
+  if (thread_index() % 32 == 0) raise(op.keys + block_y(), key);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import CUDADriver
+internal import CUDAKernels
 package import Device
 package import Program
 internal import Support
@@ -76,6 +77,41 @@ extension CUDADevice {
       }
     } catch {
       throw DeviceError(error.code, error.message)
+    }
+  }
+
+  package var picksLargest: Bool { true }
+
+  package func readLargest(
+    _ value: ValueID, into columns: UnsafeMutableBufferPointer<Int32>
+  ) throws(DeviceError) {
+    guard let loaded else { return check(false, "the device is not loaded") }
+    let width = loaded.program[value].width
+    guard let address = loaded.lowering.values.floats(value),
+      let keys = loaded.transfer.baseAddress?.assumingMemoryBound(to: UInt64.self)
+    else { return check(false, "\(value) has no floats") }
+    do throws(CUDAError) {
+      let byteCount = columns.count * MemoryLayout<UInt64>.stride
+      try gpu.zero(loaded.largestKeys, byteCount: byteCount)
+      var argument = cu_largest(
+        rows: UnsafePointer(pointer(address)),
+        stride: Int64(loaded.lowering.values.stride(value)), keys: pointer(loaded.largestKeys),
+        width: Int32(width), unused: 0)
+      try withUnsafeMutableBytes(of: &argument) { bytes throws(CUDAError) in
+        guard let start = bytes.baseAddress else { return }
+        try gpu.launch(
+          loaded.lowering.kernels.largestOfRows,
+          x: (width + cu_largest_columns - 1) / cu_largest_columns, y: columns.count,
+          argument: start)
+      }
+      try gpu.copyOut(to: keys, from: loaded.largestKeys, byteCount: byteCount)
+      try gpu.synchronize()
+    } catch {
+      throw DeviceError(error.code, error.message)
+    }
+    for row in columns.indices {
+      columns[row] =
+        keys[row] == .max ? -1 : Int32(truncatingIfNeeded: 0xFFFF_FFFF - (keys[row] & 0xFFFF_FFFF))
     }
   }
 

@@ -24,6 +24,8 @@ package final class CUDADevice: Device {
     var lowering: Lowering
     var step: StepBuffer
     var transfer: UnsafeMutableRawBufferPointer
+    /// A key for each output, on the GPU.
+    var largestKeys: UInt64
     var formats: String
     let graphs: StepGraphs
     /// Rows that there is memory for.
@@ -94,6 +96,7 @@ package final class CUDADevice: Device {
     let transfer = try gpu.allocatePinned(Self.transferBytes(program, filled.values, capacity))
     return Loaded(
       program: program, lowering: filled, step: step, transfer: transfer,
+      largestKeys: try gpu.allocate(max(1, capacity.outputCountMax) * 8),
       formats: loader.formatsInUse.sorted().joined(separator: " and "),
       graphs: StepGraphs(isEnabled: configuration.usesGraphs),
       most: Launch.Counts(tokens: capacity.rowCountMax, outputs: capacity.outputCountMax))

@@ -11,7 +11,7 @@ struct KernelSet {
   /// The choice, by how many experts there are at most.
   let choices: [(experts: Int, kernel: GPU.Kernel)]
   let groupExperts, combineExperts: GPU.Kernel
-  let swiglu, add, join, selectOutputs: GPU.Kernel
+  let swiglu, add, join, selectOutputs, largestOfRows: GPU.Kernel
   let pack, packBlockScales, narrow, narrowRows: GPU.Kernel
   let measureRead, measureCopy, measureFill, measureMatrices: GPU.Kernel
   let sumParts: GPU.Kernel
@@ -56,6 +56,7 @@ struct KernelSet {
     add = try kernel("add")
     join = try kernel("join")
     selectOutputs = try kernel("select_outputs")
+    largestOfRows = try kernel("largest_of_rows")
     pack = try kernel("pack")
     packBlockScales = try kernel("pack_block_scales")
     narrow = try kernel("narrow")

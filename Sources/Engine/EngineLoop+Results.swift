@@ -29,6 +29,10 @@ extension EngineLoop {
       if let error = batch.failure { return failed(error) }
       let start = rest.offset
       rest.offset += sequence.outputCount * vocabularySize
+      if batch.hasLargest {
+        guard sequence.outputs == .last else { return .computed }
+        return outcome(of: sequence, largest: batch.largest[start / vocabularySize])
+      }
       return outcome(
         of: sequence, logits: UnsafeBufferPointer(rebasing: logits[start..<rest.offset]))
     }
@@ -66,6 +70,15 @@ extension EngineLoop {
       } catch {
         return .failed(error)
       }
+    }
+  }
+
+  private func outcome(of sequence: StepSequence, largest: Int32) -> SequenceOutcome {
+    do {
+      let token = try records[sequence.id]?.sampler.next(largest: largest)
+      return token.map { .sampled($0) } ?? .computed
+    } catch {
+      return .failed(error)
     }
   }
 

@@ -151,12 +151,24 @@ final class EngineLoop: @unchecked Sendable {  // `turns` guards all that change
     guard failure == nil else { return false }
     var hasDispatched = false
     let observer = pipeline.hasOneStage ? self : nil
-    while pipeline.hasRoom, let plan = scheduler.plan(now: now) {
+    while pipeline.hasRoom, var plan = scheduler.plan(now: now) {
+      plan.picksLargest = picksLargest(plan)
       pipeline.dispatch(plan, observer: observer)
       hasDispatched = true
     }
     reportQueue()
     return hasDispatched
+  }
+
+  /// Whether all samplers take the largest logit, whatever it is.
+  private func picksLargest(_ plan: StepPlan) -> Bool {
+    plan.sequences.allSatisfy { sequence in
+      switch sequence.outputs {
+      case .none: true
+      case .all: false
+      case .last: records[sequence.id]?.sampler.takesLargest ?? true
+      }
+    }
   }
 
   // MARK: Events

@@ -21,6 +21,9 @@ package final class MicroBatch: @unchecked Sendable {
   /// The hidden state between two stages: `[rows, hidden]`.
   let hidden: HostBuffer
   private let logitsBuffer: HostBuffer
+  private let largestBuffer: UnsafeMutableBufferPointer<Int32>
+  /// Whether the device gave `largest` and no logits.
+  package internal(set) var hasLargest = false
   private let vocabularySize: Int
 
   init(
@@ -28,12 +31,21 @@ package final class MicroBatch: @unchecked Sendable {
   ) throws(TopologyError) {
     hidden = try HostBuffer(count: hiddenCount, node: node)
     logitsBuffer = try HostBuffer(count: outputCountMax * vocabularySize, node: node)
+    largestBuffer = .allocate(capacity: outputCountMax)
+    largestBuffer.initialize(repeating: 0)
     self.vocabularySize = vocabularySize
   }
+
+  deinit { largestBuffer.deallocate() }
 
   /// The plan's logits, `[outputs, vocabulary]`.
   package var logits: UnsafeMutableBufferPointer<Float> {
     logitsBuffer.prefix(plan.outputCount * vocabularySize)
+  }
+
+  /// The token of each output's largest logit, -1 where one is no finite number.
+  package var largest: UnsafeMutableBufferPointer<Int32> {
+    UnsafeMutableBufferPointer(rebasing: largestBuffer[..<plan.outputCount])
   }
 
   var notes: [String] { [hidden.note, logitsBuffer.note].compactMap { $0 } }

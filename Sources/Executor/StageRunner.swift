@@ -66,7 +66,13 @@ struct StageRunner {
     case .hidden(let value):
       try device.read(value, into: batch.hidden.prefix(rows * program[value].width))
     case .logits(let value):
-      if plan.outputCount > 0 { try device.read(value, into: batch.logits) }
+      if plan.outputCount == 0 { return }
+      batch.hasLargest = plan.picksLargest && device.picksLargest
+      if batch.hasLargest {
+        try device.readLargest(value, into: batch.largest)
+      } else {
+        try device.read(value, into: batch.logits)
+      }
     }
   }
 

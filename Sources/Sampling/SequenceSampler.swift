@@ -55,10 +55,32 @@ package struct SequenceSampler: Sendable {
     let logprobs = parameters.logprobs.map {
       TokenLogprobs(of: token, in: logits, topCount: $0)
     }
-    generatedCount += 1
-    history?.append(Int32(token))
-    thinking?.note(Int32(token))
+    note(Int32(token))
     return SampledToken(id: Int32(token), logprobs: logprobs)
+  }
+
+  /// Whether the next token is that of the largest logit (or one that no logit changes), so that
+  /// `next(largest:)` does as well.
+  package var takesLargest: Bool { isGreedy && !adjustsLogits && parameters.logprobs == nil }
+
+  /// The next token where `takesLargest`, from that of the largest logit, of equal ones the lowest;
+  /// -1 where a logit is no finite number, which throws.
+  package mutating func next(largest: Int32) throws(SequenceError) -> SampledToken {
+    guard largest >= 0 else {
+      throw SequenceError(
+        .internal,
+        "the model gave a logit that is no finite number after \(generatedCount) generated tokens; "
+          + "expected a finite number")
+    }
+    let token = thinking?.forcedToken ?? largest
+    note(token)
+    return SampledToken(id: token)
+  }
+
+  private mutating func note(_ token: Int32) {
+    generatedCount += 1
+    history?.append(token)
+    thinking?.note(token)
   }
 
   // MARK: Adjusting logits

@@ -95,6 +95,43 @@ private func parameters(_ change: (inout SamplingParameters) -> Void) -> Samplin
     #expect(try sample([1, 5, 2, 5], bias, &workspace).id == 2)
   }
 
+  @Test("Where the largest logit's token is enough, it does as the logits do")
+  func largestAlone() throws {
+    let greedy = parameters { $0.temperature = 0 }
+    let stopping = StoppingParameters(minTokens: 1, stopTokens: [1])
+    var sampler = SequenceSampler(
+      greedy, stopping: stopping, prompt: [2], thinking: ThinkingTokens(begin: 2, end: 3))
+    var workspace = SamplingWorkspace()
+    #expect(!sampler.takesLargest, "a stop token is masked")
+    let logits: [Float] = [0, 5, 2, 4]
+    let first = try logits.withUnsafeBufferPointer { try sampler.next($0, using: &workspace) }
+    #expect(first.id == 3)
+    #expect(sampler.takesLargest)
+    #expect(try sampler.next(largest: 1) == SampledToken(id: 1))
+    #expect(throws: SequenceError.self) { try sampler.next(largest: -1) }
+    for change: (inout SamplingParameters) -> Void in [
+      { $0.temperature = 0.5 }, { $0.logprobs = 0 }, { $0.repetitionPenalty = 1.5 },
+      { $0.logitBias = [TokenBias(token: 2, bias: 10)] },
+    ] {
+      let other = parameters { (parameters: inout SamplingParameters) in
+        parameters.temperature = 0
+        change(&parameters)
+      }
+      let sampler = SequenceSampler(other, stopping: StoppingParameters(), prompt: [1])
+      #expect(!sampler.takesLargest)
+    }
+  }
+
+  @Test("Largest alone ends thinking when asked to")
+  func largestEndsThinking() throws {
+    var sampler = SequenceSampler(
+      parameters { $0.temperature = 0 }, stopping: StoppingParameters(), prompt: [2],
+      thinking: ThinkingTokens(begin: 2, end: 3))
+    sampler.endThinking()
+    #expect(try sampler.next(largest: 1).id == 3)
+    #expect(try sampler.next(largest: 1).id == 1)
+  }
+
   @Test("Equal logits at the cut of top_k go by their ids")
   func topKBreaksTies() throws {
     var workspace = SamplingWorkspace()
