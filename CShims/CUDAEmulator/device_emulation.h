@@ -80,6 +80,7 @@ struct Registration {
 
 /// What is in front is done always.
 #define EARLY_KERNEL KERNEL
+#define EARLY_KERNEL_FOR(name, Arguments, threads, blocks) KERNEL(name, Arguments, threads)
 
 DEVICE void let_next_begin() {}
 DEVICE void wait_for_previous() {}

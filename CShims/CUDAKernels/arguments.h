@@ -19,6 +19,7 @@ enum {
   /// Tokens of a product's block of few, and warps of a block of many, at most.
   cu_few_tokens = 8,
   cu_many_warps_max = 10,
+  cu_many_warps_few = 8,
   /// Columns of a block that looks for the largest of a row.
   cu_largest_columns = 16 * cu_threads,
   cu_product_addends_max = 2,
@@ -162,7 +163,8 @@ typedef struct cu_rope {
   cu_turn turn;
 } cu_rope;
 
-/// What a block of a product with experts does: `count` slots of one expert, from `order[first]` on.
+/// What a block of a product with experts does: `count` slots of one expert, from `order[first]`
+/// on.
 typedef struct cu_expert_work {
   int32_t expert, first, count, unused;
 } cu_expert_work;

@@ -8,9 +8,14 @@
 
 /// A kernel that begins before those in front of it are done (programmatic dependent launch) and
 /// reads nothing that they write until `wait_for_previous`.
-#define EARLY_KERNEL(name, Arguments, threads)                             \
+#define EARLY_KERNEL(name, Arguments, threads) \
+  EARLY_KERNEL_BOUNDED(name, Arguments, __launch_bounds__(threads))
+/// The same, with as many registers as leave a multiprocessor `blocks` blocks.
+#define EARLY_KERNEL_FOR(name, Arguments, threads, blocks) \
+  EARLY_KERNEL_BOUNDED(name, Arguments, __launch_bounds__(threads, blocks))
+#define EARLY_KERNEL_BOUNDED(name, Arguments, bounds)                      \
   static __device__ __forceinline__ void name##_body(const Arguments &op); \
-  extern "C" __global__ void __launch_bounds__(threads)                    \
+  extern "C" __global__ void bounds                                        \
   name(const __grid_constant__ Arguments op) {                             \
     let_next_begin();                                                      \
     name##_body(op);                                                       \

@@ -18,7 +18,9 @@
 
 namespace {
 
-constexpr int threads_max = 32 * cu_many_warps_max;
+/// Threads of a block at most; codes of 4 bits need more registers.
+template <int format> constexpr int threads_max =
+  32 * (format == cu_format_w4 ? cu_many_warps_few : cu_many_warps_max);
 
 /// Bytes from one token's inputs of a span to the next one's: eight rows are in all banks.
 constexpr int input_stride = cu_span * 2 + 32;
@@ -179,10 +181,16 @@ template <int format, int groups> DEVICE void product_many(const cu_product &op)
 // Grid: a block for as many tiles as it has warps; tokens in parts of the kernel's number;
 // matrices, times `splits`. With experts: tiles; 1; pieces of work (`slots.h`).
 // Shared memory: `stages` spans of each warp's tile and of the tokens' inputs.
-#define MANY(name, format)                                                                       \
-  EARLY_KERNEL(product_##name##_16, cu_product, threads_max) { product_many<format, 2>(op); }    \
-  EARLY_KERNEL(product_##name##_32, cu_product, threads_max) { product_many<format, 4>(op); }    \
-  EARLY_KERNEL(product_##name##_64, cu_product, threads_max) { product_many<format, 8>(op); }
+#define MANY(name, format)                                                    \
+  EARLY_KERNEL_FOR(product_##name##_16, cu_product, threads_max<format>, 2) { \
+    product_many<format, 2>(op);                                              \
+  }                                                                           \
+  EARLY_KERNEL_FOR(product_##name##_32, cu_product, threads_max<format>, 2) { \
+    product_many<format, 4>(op);                                              \
+  }                                                                           \
+  EARLY_KERNEL_FOR(product_##name##_64, cu_product, threads_max<format>, 1) { \
+    product_many<format, 8>(op);                                              \
+  }
 
 MANY(bf16, cu_format_bf16)
 MANY(fp8, cu_format_fp8)
@@ -190,7 +198,7 @@ MANY(w8, cu_format_w8)
 MANY(w4, cu_format_w4)
 
 // Grid and threads as of the blocks before, but tokens in twos, and matrices.
-KERNEL(sum_parts, cu_product, threads_max) {
+KERNEL(sum_parts, cu_product, 32 * cu_many_warps_max) {
   const Tokens tokens = tokens_of_block(op, block_z(), 2);
   if (tokens.count <= 0) return;
   write_rows(op, tokens, [&](int token, int row) {

@@ -4,8 +4,8 @@
 // bits of a mask for each expert; a slot's place is where its expert starts, and how many bits are
 // set before its own.
 //
-// And the list of what blocks of the experts' products do: only experts that somebody chose. For one
-// row of V2-Lite 58 of 64 would have nothing to do, and a block that finds that out takes a
+// And the list of what blocks of the experts' products do: only experts that somebody chose. For
+// one row of V2-Lite 58 of 64 would have nothing to do, and a block that finds that out takes a
 // microsecond too.
 //
 // Shapes: order [rows · top_k], work [work_count], masks [ceil(rows / 32), experts].

@@ -2,8 +2,8 @@
 
 internal import CUDAKernels
 
-/// How the slots of a step's experts are cut in pieces of work; see `slots.h`. The router lists them,
-/// and a product has a block, or a row of blocks, for each.
+/// How the slots of a step's experts are cut in pieces of work; see `slots.h`. The router lists
+/// them, and a product has a block, or a row of blocks, for each.
 struct ExpertWork {
   /// Slots of a piece at most: the tokens of a block of the product's kernel.
   let slots: Int

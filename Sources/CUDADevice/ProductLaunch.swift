@@ -16,6 +16,8 @@ struct ProductKernels {
   /// For more tokens than a block of those has; nil where a GPU has no `wgmma`, which is of compute
   /// capability 9.0 and of no later one.
   let prefill: GPU.Kernel?
+  /// Warps of a block of those, at most.
+  let manyWarpsMax: Int
 
   init(
     _ gpu: GPU, _ module: GPU.Module, _ format: cu_format, _ name: String
@@ -26,14 +28,15 @@ struct ProductKernels {
         sharedBytes: Int(sharedBytes))
     }
     self.format = format
+    manyWarpsMax = format == cu_format_w4 ? cu_many_warps_few : cu_many_warps_max
     few = try kernel("few", cu_few_bytes(format, 1))
     gatedFew = try kernel("gated_few", cu_few_bytes(format, 2))
     var many: [GPU.Kernel] = []
     for tokens in Self.manyTokens {
       many.append(
         try gpu.kernel(
-          "product_\(name)_\(tokens)", of: module, threads: 32 * cu_many_warps_max,
-          sharedBytes: Int(cu_many_bytes(format, Int32(tokens), Int32(cu_many_warps_max)))))
+          "product_\(name)_\(tokens)", of: module, threads: 32 * manyWarpsMax,
+          sharedBytes: Int(cu_many_bytes(format, Int32(tokens), Int32(manyWarpsMax)))))
     }
     self.many = many
     prefill =
@@ -86,7 +89,8 @@ struct ProductLaunch {
       tiles: tiles, isGated: isGated, spans: Self.parts(Int(op.pointee.inner), cu_span),
       copies: copies * tokenBlocks, tokens: sizes[choice],
       maySplit: work == nil && matrices == 1 && rows <= ProductShape.splitTokensMax)
-    let shape = ProductShape.best(for: blocks, slots: slots(of: choice, on: gpu))
+    let shape = ProductShape.best(
+      for: blocks, slots: slots(of: choice, on: gpu), warpsMax: kernels.manyWarpsMax)
     op.pointee.splits = Int32(shape.splits)
     try gpu.launch(
       kernel(choice, shape), x: shape.blocks, y: tokenBlocks, z: copies * shape.splits,

@@ -32,9 +32,11 @@ struct ProductShape: Hashable {
   /// takes as long as its spans times its warps; adding the parts of shared columns takes a launch
   /// and its bytes.
   ///
-  /// - Parameter slots: blocks that the GPU holds.
-  static func best(for work: Work, slots: Int) -> ProductShape {
-    let candidates = (4...Int(cu_many_warps_max)).filter { !work.isGated || $0 % 2 == 0 }
+  /// - Parameters:
+  ///   - slots: blocks that the GPU holds.
+  ///   - warpsMax: warps of a block, at most.
+  static func best(for work: Work, slots: Int, warpsMax: Int) -> ProductShape {
+    let candidates = (4...warpsMax).filter { !work.isGated || $0 % 2 == 0 }
     let maySplit =
       work.maySplit && work.tiles <= splitTilesMax && work.spans >= cu_product_warps
     var best = ProductShape(warps: 8, blocks: 1, splits: 1)
