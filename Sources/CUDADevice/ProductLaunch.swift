@@ -71,7 +71,7 @@ struct ProductLaunch {
       ? nil
       : ExpertWork(
         rows: rows, topK: slotsPerRow, experts: matrices, hasPrefill: prefill != nil)
-    if let prefill, work?.isOfMany ?? (rows > cu_product_tokens_max) {
+    if let prefill, work?.isOfMany ?? prefill.isFaster(rows: rows, on: gpu) {
       return try prefill.queue(on: gpu, rows: rows, work, argument)
     }
     let tokens = work?.slots ?? rows
