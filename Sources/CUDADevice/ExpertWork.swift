@@ -10,7 +10,7 @@ struct ExpertWork {
   /// Pieces at most, however rows choose.
   let count: Int
 
-  /// - Parameter hasPrefill: whether there are kernels for more tokens than the others' blocks have.
+  /// - Parameter hasPrefill: whether there are kernels for more tokens than others' blocks have.
   init(rows: Int, topK: Int, experts: Int, hasPrefill: Bool) {
     let all = rows * topK
     // Twice as many as experts have on average: few of them then need a second piece.
