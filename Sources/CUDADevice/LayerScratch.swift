@@ -47,7 +47,6 @@ struct LayerScratch {
       if case .linear(let op) = operation {
         let isOfTokens = program[op.output].rows == .tokens
         let rows = isOfTokens ? capacity.rowCountMax : capacity.outputCountMax
-        guard rows > cu_product_tokens_max else { continue }
         take(PrefillLaunch.tokenBlocks(rows), columns: op.weight.columns)
       } else if case .experts(let op) = operation {
         let work = ExpertWork(

@@ -18,13 +18,15 @@ struct DeviceDriver {
 
   /// Loads the devices. With more than one, attention must give its log-sum-exp.
   init(
-    _ program: Program, _ weights: any WeightSource = RandomWeights(), on devices: [any Device]
+    _ program: Program, _ weights: any WeightSource = RandomWeights(), on devices: [any Device],
+    rowCountMax: Int = 256
   ) throws {
     self.program = program
     self.devices = devices
     for (index, device) in devices.enumerated() {
       let capacity = DeviceCapacity(
-        rowCountMax: 256, outputCountMax: 256, blockCount: sequenceCountMax * blocksPerSequence,
+        rowCountMax: rowCountMax, outputCountMax: rowCountMax,
+        blockCount: sequenceCountMax * blocksPerSequence,
         blockTokens: Self.blockTokens,
         contextSlice: ContextSlice(index: index, count: devices.count))
       try device.load(program, from: weights, capacity: capacity, progress: { _ in })
