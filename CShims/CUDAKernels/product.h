@@ -112,8 +112,9 @@ DEVICE Tokens tokens_of_block(const cu_product &op, int z, int tokens_max) {
 /// The input row of a block's token; null beyond the last.
 DEVICE const uint16_t *input_row(const cu_product &op, const Tokens &tokens, int index) {
   if (index >= tokens.count) return nullptr;
-  return op.input + tokens.matrix * op.input_matrix
-    + tokens.slot(index) / tokens.slots_per_row * op.input_stride;
+  int row = tokens.slot(index);
+  if (tokens.slots_per_row > 1) row /= tokens.slots_per_row;
+  return op.input + tokens.matrix * op.input_matrix + row * op.input_stride;
 }
 
 /// 16 rows of one part of a weight; `exists` is false for those behind the last.
