@@ -24,8 +24,8 @@ enum Bench: Subcommand {
 
   static let discussion = """
     Prompts are random token ids, different for each sequence. `prefill_tokens_per_s` counts from
-    the start until the last sequence has its first token, `decode_tokens_per_s` from there to the
-    end. `fraction_of_memory_bandwidth` relates the weights (on a GPU also keys and values) that a
+    the start until the last sequence has its first token, `decode_tokens_per_s` and `step_ms_p50`
+    from there until a sequence ends. `fraction_of_memory_bandwidth` relates the weights (on a GPU also keys and values) that a
     decode step reads to the read bandwidth measured in the same run, on a CPU with as many threads;
     a model that fits into the caches can exceed it. `load_s` is the time until the model could take
     its first request. `--model shape:NAME` has random weights in the shape of a published model:

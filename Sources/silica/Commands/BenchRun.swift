@@ -9,9 +9,9 @@ import Synchronization
 struct BenchRun {
   /// Tokens per second until the last sequence has its first token.
   private(set) var prefillRate = 0.0
-  /// Tokens per second from then on.
+  /// Tokens per second from then on, as long as all sequences run.
   private(set) var decodeRate = 0.0
-  /// Median time from one step's tokens to the next step's, after prefill.
+  /// Median time from one step's tokens to the next step's, of the same steps.
   private(set) var stepMilliseconds = 0.0
 
   init(engine: Engine, batch: Int, promptCount: Int, generateCount: Int) throws {
@@ -32,12 +32,18 @@ struct BenchRun {
     }
     let record = try recorder.wait()
     let prefillEnd = record.prefillEnd
-    let decoded = Double(batch * (generateCount - 1))
     prefillRate = Double(batch * promptCount) / Self.seconds(prefillEnd - start)
-    decodeRate = decoded / Self.seconds(record.end - prefillEnd)
-    let steps = record.stepEnds.drop { $0 < prefillEnd }
-    let gaps = zip(steps, steps.dropFirst()).map { $1 - $0 }.sorted()
-    stepMilliseconds = gaps.isEmpty ? 0 : Double(gaps[gaps.count / 2]) / 1e6
+    // The first may have begun to decode long before the last, and end before it.
+    let steps = record.steps.filter { $0.end >= prefillEnd && $0.end <= record.firstEnd }
+    let decoded = steps.filter { $0.end > prefillEnd }.reduce(0) { $0 + $1.tokenCount }
+    guard decoded > 0, let last = steps.last else {
+      throw UsageError(
+        "of \(batch) sequences the first ended before the last one's prompt was done; "
+          + "expected --generate above \(generateCount)")
+    }
+    decodeRate = Double(decoded) / Self.seconds(last.end - prefillEnd)
+    let gaps = zip(steps, steps.dropFirst()).map { $1.end - $0.end }.sorted()
+    stepMilliseconds = Double(gaps[gaps.count / 2]) / 1e6
   }
 
   private static func seconds(_ nanoseconds: UInt64) -> Double {
@@ -49,9 +55,10 @@ struct BenchRun {
     struct Record {
       /// When the last sequence got its first token.
       var prefillEnd: UInt64 = 0
-      var end: UInt64 = 0
-      /// When each step delivered its tokens.
-      var stepEnds: [UInt64] = []
+      /// When a sequence ended first.
+      var firstEnd: UInt64 = .max
+      /// When each step delivered its tokens, and how many.
+      var steps: [(end: UInt64, tokenCount: Int)] = []
       var failure: SequenceError?
       var running: Int
     }
@@ -66,18 +73,20 @@ struct BenchRun {
     func deliver(_ events: [SequenceEvent], stepEnd: Nanoseconds) {
       let now = Clock.nowNanoseconds
       let isDone = record.withLock { record in
+        var tokenCount = 0
         for event in events {
           switch event {
           case .queued, .prefilled: break
           case .token(_, let index, _):
             if index == 0 { record.prefillEnd = now }
-            record.end = now
+            tokenCount += 1
           case .finished(_, let reason, _):
             if case .failed(let error) = reason { record.failure = error }
+            record.firstEnd = min(record.firstEnd, now)
             record.running -= 1
           }
         }
-        record.stepEnds.append(now)
+        record.steps.append((now, tokenCount))
         return record.running == 0
       }
       if isDone { done.notify() }
