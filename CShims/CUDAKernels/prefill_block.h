@@ -221,19 +221,31 @@ template <int format> struct Prefill {
     if (Shape::has_scales) sync_first<math_threads>();
   }
 
-  /// A warp takes a token after the other, a lane each 32nd row.
+  /// A warp takes every eighth token, a lane each 32nd row. What is added to a row's outputs is
+  /// asked for before any is written: a block has too few warps to wait for each.
   DEVICE_MEMBER void write_half(int row_block, const Tokens &tokens, int first) {
     const cu_product &product = op.product;
     const int rows = product.is_gated ? cu_prefill_rows / 2 : cu_prefill_rows;
-    const int left = tokens.count - first;
+    constexpr int count = half_tokens / math_warps;
+    int slots[count];
+    UNROLL for (int i = 0; i < count; i++) {
+      const int token = first + thread_index() / 32 + i * math_warps;
+      slots[i] = token < tokens.count ? tokens.slot(token) : -1;
+    }
     for (int row = thread_index() % 32; row < rows; row += 32) {
       const Tile tile = tile_of(product, row_block, row / cu_tile_rows, Shape::tiles);
       const int column = tile.index * cu_tile_rows + row % cu_tile_rows;
       if (!tile.exists || column >= tile.part->columns) continue;
-      for (int i = thread_index() / 32; i < half_tokens && i < left; i += math_warps) {
-        const float *result = results + i * result_stride + row;
-        finish(product, tile, tokens, first + i, column, result[0],
-               product.is_gated ? result[cu_prefill_rows / 2] : 0.f);
+      Addends addends[count];
+      UNROLL for (int i = 0; i < count; i++) {
+        if (slots[i] >= 0) addends[i].load(product, slots[i], column);
+      }
+      UNROLL for (int i = 0; i < count; i++) {
+        if (slots[i] < 0) continue;
+        const int token = thread_index() / 32 + i * math_warps;
+        const float *result = results + token * result_stride + row;
+        finish(product, tile, tokens.matrix, slots[i], column, result[0],
+               product.is_gated ? result[cu_prefill_rows / 2] : 0.f, addends[i]);
       }
     }
   }
