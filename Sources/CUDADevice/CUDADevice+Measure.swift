@@ -39,15 +39,13 @@ extension CUDADevice {
 
   /// Measures all, with up to a quarter of the free memory.
   package func limits() throws(DeviceError) -> Limits {
-    do throws(CUDAError) {
+    try CUDAError.forDevice { () throws(CUDAError) in
       let path: String
       if let given = configuration.kernelPath { path = given } else { path = try KernelFile.path() }
       let kernels = try KernelSet(gpu, path: path, AttentionShape())
       let (read, copied) = try bandwidths(kernels)
       return Limits(
         bytesPerSecond: read, copiedBytesPerSecond: copied, flopsPerSecond: try matrixRate(kernels))
-    } catch {
-      throw DeviceError(error.code, error.message)
     }
   }
 
@@ -171,8 +169,6 @@ extension CUDADevice {
     _ body: (Loaded) throws(CUDAError) -> Result
   ) throws(DeviceError) -> Result {
     guard let loaded else { throw DeviceError(.internal, "the device is not loaded") }
-    do throws(CUDAError) { return try body(loaded) } catch {
-      throw DeviceError(error.code, error.message)
-    }
+    return try CUDAError.forDevice { () throws(CUDAError) in try body(loaded) }
   }
 }

@@ -12,7 +12,7 @@ extension CUDADevice {
     _ value: ValueID, into destination: UnsafeMutableBufferPointer<Float>
   ) throws(DeviceError) {
     guard let loaded else { return check(false, "the device is not loaded") }
-    do throws(CUDAError) {
+    try CUDAError.forDevice { () throws(CUDAError) in
       let rows = rowCount(of: value, loaded, floats: destination.count)
       let places = loaded.lowering.values
       let width = loaded.program[value].width
@@ -39,8 +39,6 @@ extension CUDADevice {
           }
         }
       }
-    } catch {
-      throw DeviceError(error.code, error.message)
     }
   }
 
@@ -48,7 +46,7 @@ extension CUDADevice {
     _ value: ValueID, from source: UnsafeBufferPointer<Float>
   ) throws(DeviceError) {
     guard let loaded else { return check(false, "the device is not loaded") }
-    do throws(CUDAError) {
+    try CUDAError.forDevice { () throws(CUDAError) in
       let rows = rowCount(of: value, loaded, floats: source.count)
       let places = loaded.lowering.values
       let width = loaded.program[value].width
@@ -75,8 +73,6 @@ extension CUDADevice {
           try put(codes, part.count * stride * 2, at: address)
         }
       }
-    } catch {
-      throw DeviceError(error.code, error.message)
     }
   }
 
@@ -90,7 +86,7 @@ extension CUDADevice {
     guard let address = loaded.lowering.values.floats(value),
       let keys = loaded.transfer.baseAddress?.assumingMemoryBound(to: UInt64.self)
     else { return check(false, "\(value) has no floats") }
-    do throws(CUDAError) {
+    try CUDAError.forDevice { () throws(CUDAError) in
       let byteCount = columns.count * MemoryLayout<UInt64>.stride
       try gpu.zero(loaded.largestKeys, byteCount: byteCount)
       var argument = cu_largest(
@@ -106,8 +102,6 @@ extension CUDADevice {
       }
       try gpu.copyOut(to: keys, from: loaded.largestKeys, byteCount: byteCount)
       try gpu.synchronize()
-    } catch {
-      throw DeviceError(error.code, error.message)
     }
     for row in columns.indices {
       columns[row] =

@@ -38,16 +38,15 @@ package final class CUDADevice: Device {
   /// Opens the driver and the GPU. Throws if there is no such GPU.
   package init(_ configuration: CUDADeviceConfiguration = .init()) throws(DeviceError) {
     self.configuration = configuration
-    do throws(CUDAError) {
-      gpu = try GPU(CUDADriver(path: configuration.driverPath), index: configuration.gpu)
+    gpu = try CUDAError.forDevice { () throws(CUDAError) in
+      let gpu = try GPU(CUDADriver(path: configuration.driverPath), index: configuration.gpu)
       guard gpu.properties.capability >= 80 else {
         throw CUDAError(
           .failedPrecondition,
           "cuda:\(configuration.gpu) (\(gpu.properties.name)) has compute "
             + "capability \(gpu.properties.capability); expected 80 or more (Ampere or later)")
       }
-    } catch {
-      throw DeviceError(error.code, error.message)
+      return gpu
     }
   }
 
@@ -66,10 +65,8 @@ package final class CUDADevice: Device {
     progress: (Int) -> Void
   ) throws(DeviceError) {
     check(loaded == nil, "a device is loaded once")
-    do throws(CUDAError) {
+    try CUDAError.forDevice { () throws(CUDAError) in
       loaded = try loading(program, from: weights, capacity: capacity, progress: progress)
-    } catch {
-      throw DeviceError(error.code, error.message)
     }
   }
 
@@ -140,9 +137,7 @@ package final class CUDADevice: Device {
 
   package func begin(_ plan: StepPlan) throws(DeviceError) {
     guard let loaded else { return check(false, "the device is not loaded") }
-    do throws(CUDAError) { try beginStep(plan, loaded) } catch {
-      throw DeviceError(error.code, error.message)
-    }
+    try CUDAError.forDevice { () throws(CUDAError) in try beginStep(plan, loaded) }
   }
 
   func beginStep(_ plan: StepPlan, _ loaded: Loaded) throws(CUDAError) {
@@ -153,9 +148,7 @@ package final class CUDADevice: Device {
 
   package func run(_ operations: Range<Int>) throws(DeviceError) {
     guard let loaded else { return check(false, "the device is not loaded") }
-    do throws(CUDAError) { try queue(operations, loaded) } catch {
-      throw DeviceError(error.code, error.message)
-    }
+    try CUDAError.forDevice { () throws(CUDAError) in try queue(operations, loaded) }
   }
 
   func queue(_ operations: Range<Int>, _ loaded: Loaded) throws(CUDAError) {

@@ -65,41 +65,45 @@ struct ProductLaunch {
   /// Which kernels they are changes no bit; see `product.h`.
   func queue(on gpu: GPU, _ counts: Launch.Counts) throws(CUDAError) {
     let rows = counts.rows(space)
-    let op = argument.assumingMemoryBound(to: cu_product.self)
+    let op = argument.assumingMemoryBound(to: cu_product.self).pointee
     let work =
-      op.pointee.order == nil
+      op.order == nil
       ? nil
-      : ExpertWork(
-        rows: rows, topK: slotsPerRow, experts: matrices, hasPrefill: prefill != nil)
+      : ExpertWork(rows: rows, topK: slotsPerRow, experts: matrices, hasPrefill: prefill != nil)
     if let prefill, work?.isOfMany ?? prefill.isFaster(rows: rows, on: gpu) {
-      return try prefill.queue(on: gpu, rows: rows, work, argument)
-    }
-    let tokens = work?.slots ?? rows
-    let copies = work?.count ?? matrices
-    if tokens <= cu_few_tokens || op.pointee.input_is_aligned == 0 {
+      try prefill.queue(on: gpu, rows: rows, work, argument)
+    } else if (work?.slots ?? rows) <= cu_few_tokens || op.input_is_aligned == 0 {
       try gpu.launch(
         isGated ? kernels.gatedFew : kernels.few, x: tiles,
-        y: work == nil ? Self.parts(rows, cu_few_tokens) : 1, z: copies, argument: argument)
-      return
+        y: work == nil ? Self.parts(rows, cu_few_tokens) : 1, z: work?.count ?? matrices,
+        argument: argument)
+    } else {
+      try queueMany(on: gpu, rows: rows, work, spans: Self.parts(Int(op.inner), cu_span))
     }
+  }
+
+  /// Blocks of many tokens, and the sum of the columns' parts where they share them.
+  private func queueMany(
+    on gpu: GPU, rows: Int, _ work: ExpertWork?, spans: Int
+  ) throws(CUDAError) {
     let sizes = ProductKernels.manyTokens
-    let choice = sizes.firstIndex { $0 >= tokens } ?? sizes.count - 1
+    let choice = sizes.firstIndex { $0 >= work?.slots ?? rows } ?? sizes.count - 1
     let tokenBlocks = work == nil ? Self.parts(rows, sizes[choice]) : 1
-    let blocks = ProductShape.Work(
-      tiles: tiles, isGated: isGated, spans: Self.parts(Int(op.pointee.inner), cu_span),
-      copies: copies * tokenBlocks, tokens: sizes[choice],
-      maySplit: work == nil && matrices == 1 && rows <= ProductShape.splitTokensMax)
+    let copies = work?.count ?? matrices
     let shape = ProductShape.best(
-      for: blocks, slots: slots(of: choice, on: gpu), warpsMax: kernels.manyWarpsMax)
-    op.pointee.splits = Int32(shape.splits)
+      for: ProductShape.Work(
+        tiles: tiles, isGated: isGated, spans: spans, copies: copies * tokenBlocks,
+        tokens: sizes[choice],
+        maySplit: work == nil && matrices == 1 && rows <= ProductShape.splitTokensMax),
+      slots: slots(of: choice, on: gpu), warpsMax: kernels.manyWarpsMax)
+    argument.assumingMemoryBound(to: cu_product.self).pointee.splits = Int32(shape.splits)
     try gpu.launch(
       kernel(choice, shape), x: shape.blocks, y: tokenBlocks, z: copies * shape.splits,
       argument: argument)
-    if shape.splits > 1 {
-      try gpu.launch(
-        sumParts.sized(threads: 32 * shape.warps, sharedBytes: 0), x: shape.blocks,
-        y: Self.parts(rows, 2), z: matrices, argument: argument)
-    }
+    if shape.splits == 1 { return }
+    try gpu.launch(
+      sumParts.sized(threads: 32 * shape.warps, sharedBytes: 0), x: shape.blocks,
+      y: Self.parts(rows, 2), z: matrices, argument: argument)
   }
 
   private func kernel(_ choice: Int, _ shape: ProductShape) -> GPU.Kernel {

@@ -38,7 +38,8 @@ package final class GPU {
     }
     self.context = context
     self.stream = stream
-    configuration = LaunchConfiguration(stream: stream, beginsEarly: properties.capability >= 90)
+    // Later GPUs compile the kernels' PTX, which is older than the words to wait with.
+    configuration = LaunchConfiguration(stream: stream, beginsEarly: properties.capability == 90)
   }
 
   deinit {

@@ -11,7 +11,7 @@ final class LaunchConfiguration {
   private let memory: UnsafeMutableRawPointer
 
   /// - Parameter beginsEarly: kernels may begin before those in front of them are done, and wait
-  ///   by themselves before they read (compute capability 9.0 on).
+  ///   by themselves before they read (compute capability 9.0 on, if compiled for it).
   init(stream: UnsafeMutableRawPointer, beginsEarly: Bool) {
     memory = .allocate(byteCount: Self.byteCount + Self.attributeByteCount, alignment: 8)
     memory.initializeMemory(

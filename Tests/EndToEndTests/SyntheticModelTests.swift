@@ -71,6 +71,22 @@ extension EndToEnd {
       #expect(rate > 2_000 && rate < 8_400, "8 sequences of 1,000 tokens/s: \(rate)")
     }
 
+    /// Prompts of several steps: the first sequences decode while others' prompts are read.
+    @Test func `bench counts decoding while all sequences run`() throws {
+      func bench(generate: String) throws -> Command.Result {
+        try SilicaCommand.run(
+          "bench", "--model", "synthetic", "--token-rate", "200", "--batch", "8", "--prompt", "600",
+          "--generate", generate)
+      }
+      let result = try bench(generate: "40")
+      #expect(result.status == 0, "\(result.errors)")
+      let rate = try #require(try result.json.objectValue?["decode_tokens_per_s"]?.numberValue)
+      #expect(rate > 400 && rate < 1_680, "8 sequences of 200 tokens/s: \(rate)")
+      let short = try bench(generate: "8")
+      #expect(short.status == 2)
+      #expect(short.errors.contains("expected --generate above 8"), "\(short.errors)")
+    }
+
     /// What is called, and what the message must say.
     private static let wrongUsage: [([String], String)] = [
       (["--model", "a", "--token-rate", "5"], "--token-rate goes with --model synthetic"),

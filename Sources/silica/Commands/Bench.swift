@@ -25,11 +25,12 @@ enum Bench: Subcommand {
   static let discussion = """
     Prompts are random token ids, different for each sequence. `prefill_tokens_per_s` counts from
     the start until the last sequence has its first token, `decode_tokens_per_s` and `step_ms_p50`
-    from there until a sequence ends. `fraction_of_memory_bandwidth` relates the weights (on a GPU also keys and values) that a
-    decode step reads to the read bandwidth measured in the same run, on a CPU with as many threads;
-    a model that fits into the caches can exceed it. `load_s` is the time until the model could take
-    its first request. `--model shape:NAME` has random weights in the shape of a published model:
-    qwen-7b, llama-8b, v2-lite, v3, or NAME/LAYERS for its first layers.
+    from there until a sequence ends. `fraction_of_memory_bandwidth` relates the weights (on a GPU
+    also keys and values) that a decode step reads to the read bandwidth measured in the same run,
+    on a CPU with as many threads; a model that fits into the caches can exceed it. `load_s` is the
+    time until the model could take its first request. `--model shape:NAME` has random weights in
+    the shape of a published model: qwen-7b, llama-8b, v2-lite, v3, or NAME/LAYERS for its first
+    layers.
     `--model synthetic` shows what a step costs beside the model.
 
     example:
