@@ -48,6 +48,7 @@ struct Copies {
 extern int thread;
 extern Position block, grid;
 extern int threads_of_block;
+extern int waits_for_previous;
 extern unsigned turns[threads_max];
 extern Warp warps[threads_max / 32];
 extern char *dynamic_shared;
@@ -72,18 +73,24 @@ struct Registration {
 
 }  // namespace emulation
 
-#define KERNEL(name, Arguments, threads)                                                     \
+#define EARLY_KERNEL(name, Arguments, threads)                                               \
   static void name(const Arguments &op);                                                     \
   static const emulation::Registration name##_registration({#name, sizeof(Arguments), threads, \
     [](const void *argument) { name(*(const Arguments *)argument); }});                      \
   static void name(const Arguments &op)
-
-/// What is in front is done always.
-#define EARLY_KERNEL KERNEL
-#define EARLY_KERNEL_FOR(name, Arguments, threads, blocks) KERNEL(name, Arguments, threads)
+#define EARLY_KERNEL_FOR(name, Arguments, threads, blocks) EARLY_KERNEL(name, Arguments, threads)
+#define KERNEL(name, Arguments, threads)           \
+  static void name##_work(const Arguments &op);    \
+  EARLY_KERNEL(name, Arguments, threads) {         \
+    wait_for_previous();                           \
+    name##_work(op);                               \
+  }                                                \
+  static void name##_work(const Arguments &op)
 
 DEVICE void let_next_begin() {}
-DEVICE void wait_for_previous() {}
+/// What is in front is done always. A block that does not wait is a fault: who waits for its kernel
+/// would take it that all before that is done too.
+DEVICE void wait_for_previous() { emulation::waits_for_previous++; }
 DEVICE int thread_index() { return emulation::thread; }
 DEVICE int block_x() { return emulation::block.x; }
 DEVICE int block_y() { return emulation::block.y; }

@@ -14,6 +14,7 @@ namespace emulation {
 int thread;
 Position block, grid;
 int threads_of_block;
+int waits_for_previous;
 unsigned turns[threads_max];
 Warp warps[threads_max / 32];
 char *dynamic_shared;
@@ -136,6 +137,7 @@ const char *run_warp(int first) {
 
 const char *run_block(int threads) {
   threads_of_block = threads;
+  waits_for_previous = 0;
   for (int i = 0; i < threads; i++) {
     states[i] = State::ready, turns[i] = 0;
     copies[i].count = copies[i].groups = 0;
@@ -148,7 +150,10 @@ const char *run_block(int threads) {
       if (count(first, first + 32, State::done) == 32) continue;
       if (const char *error = run_warp(first)) return error;
     }
-    if (count(0, threads, State::done) == threads) return end_block();
+    if (count(0, threads, State::done) == threads) {
+      return waits_for_previous == 0 ? "a block ends and has not waited for the kernels in front"
+                                     : end_block();
+    }
     if (count(0, threads, State::at_block) == threads) release(0, threads);
     if (first_threads > 0 && count(0, first_threads, State::at_first) == first_threads) {
       release(0, first_threads);

@@ -129,7 +129,8 @@ template <int format, int groups> DEVICE void product_many(const cu_product &op)
   const int first_part = block_z() % splits * parts;
   if (op.order) wait_for_previous();
   const Tokens tokens = tokens_of_block(op, block_z() / splits, groups * 8);
-  if (tokens.count <= 0) return;
+  // Who is behind takes it that all in front of a kernel that has ended is done.
+  if (tokens.count <= 0) return wait_for_previous();
   Many<format, groups> many(op, tokens, shared);
   const int first = part_of_columns(spans_of(op), first_part).first;
   const int end = part_of_columns(spans_of(op), first_part + parts - 1).end;

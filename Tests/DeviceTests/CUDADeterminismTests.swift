@@ -71,6 +71,22 @@ import Testing
     }
   }
 
+  /// A chunk in the middle of a prompt: its graph has blocks for logits that nobody asks for.
+  @Test func `chunks without logits change no bit`() throws {
+    let golden = try SyntheticCheckpoint("qwen2")
+    let checkpoint = try Checkpoint(directory: golden.directory)
+    var whole = try run(checkpoint, .w8)
+    let expected = try whole.logits(of: golden.prompt, chunk: 64)
+    var chunked = try run(checkpoint, .w8)
+    var first = CPUModelRun.plan([(0, Array(golden.prompt.prefix(20)), 0)])
+    first.sequences[0].outputs = .none
+    try chunked.begin(first)
+    try chunked.device.run(chunked.program.operations.indices)
+    let rest = try chunked.logits(
+      CPUModelRun.plan([(0, Array(golden.prompt.dropFirst(20)), 20)]))
+    #expect(bitsEqual(rest, expected.suffix(rest.count)))
+  }
+
   /// A whole step fuses neighbours; each by itself is the same sum.
   @Test(arguments: cases)
   func `fused operations change no bit`(name: String, precision: CUDAPrecision) throws {
