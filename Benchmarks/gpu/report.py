@@ -165,9 +165,9 @@ def document(bench):
     for model in bench.models:
         out += [f"### {model}", ""] + decode_table(bench, model) + prefill_table(bench, model)
     out += ["### Where the time goes", "",
-            "By marks between operations, which take a microsecond or so each. Each operation runs by "
-            "itself here; in a step neighbours are fused (of a gated unit, `swiglu` is part of its "
-            "linears), and so the sum is more than a step.", ""]
+            "By marks between operations, which take a microsecond or so each. Each operation "
+            "runs by itself here; in a step neighbours are fused (of a gated unit, `swiglu` is "
+            "part of its linears), and so the sum is more than a step.", ""]
     for model in bench.models:
         out += operations_tables(bench, model)
     return "\n".join(out)

@@ -121,7 +121,7 @@ typedef struct cu_columns {
 typedef struct cu_rows {
   float *floats;
   uint16_t *narrow;
-  int64_t stride, narrow_stride;
+  int64_t stride;
 } cu_rows;
 
 typedef struct cu_embed {

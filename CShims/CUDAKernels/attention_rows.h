@@ -35,7 +35,7 @@ DEVICE void store_output(const cu_attention &op, int row, int head, int column, 
   if (column >= op.value_width) return;
   const int place = head * op.value_width + column;
   if (op.is_aligned && !op.output.floats) {
-    *(uint32_t *)(op.output.narrow + row * op.output.narrow_stride + place) =
+    *(uint32_t *)(op.output.narrow + row * op.output.stride + place) =
       bf16_pair(first, second);
     return;
   }

@@ -73,6 +73,8 @@ DEVICE int count_bits(uint32_t bits) { return __popc(bits); }
 /// To what threads of a block share, in any order.
 DEVICE void or_shared(uint32_t *place, uint32_t bits) { atomicOr(place, bits); }
 DEVICE void add_shared(int32_t *place, int32_t value) { atomicAdd(place, value); }
+/// A sum that no multiplication before it becomes part of.
+DEVICE float add_apart(float a, float b) { return __fadd_rn(a, b); }
 /// 1 / value, the last bit perhaps another.
 DEVICE float reciprocal(float value) { return __fdividef(1.f, value); }
 DEVICE uint32_t bits_of(float value) { return __float_as_uint(value); }
@@ -166,17 +168,22 @@ struct alignas(8) Words2 { uint32_t x, y; };
 
 DEVICE float float_of_bf16(uint16_t bits) { return float_of((uint32_t)bits << 16); }
 
+/// What a gate lets through; the same bits wherever it is.
+DEVICE float open_gate(float gate, float value) {
+  return gate * reciprocal(add_apart(1, expf(-gate))) * value;
+}
+
 /// Writes one element of a row, in each form that is asked for.
 DEVICE void put(const cu_rows &rows, int64_t row, int64_t column, float value) {
   if (rows.floats) rows.floats[row * rows.stride + column] = value;
-  if (rows.narrow) rows.narrow[row * rows.narrow_stride + column] = bf16_bits(value);
+  if (rows.narrow) rows.narrow[row * rows.stride + column] = bf16_bits(value);
 }
 
 /// Four neighbours; rows have room for whole fours.
 DEVICE void put(const cu_rows &rows, int64_t row, int64_t column, Float4 values) {
   if (rows.floats) *(Float4 *)(rows.floats + row * rows.stride + column) = values;
   if (!rows.narrow) return;
-  *(Words2 *)(rows.narrow + row * rows.narrow_stride + column) =
+  *(Words2 *)(rows.narrow + row * rows.stride + column) =
     {bf16_pair(values.x, values.y), bf16_pair(values.z, values.w)};
 }
 

@@ -226,9 +226,8 @@ template <int format> struct Prefill {
   DEVICE_MEMBER void write_half(int row_block, const Tokens &tokens, int first) {
     const cu_product &product = op.product;
     const int rows = product.is_gated ? cu_prefill_rows / 2 : cu_prefill_rows;
-    constexpr int count = half_tokens / math_warps;
-    int slots[count];
-    UNROLL for (int i = 0; i < count; i++) {
+    int slots[of_warp];
+    UNROLL for (int i = 0; i < of_warp; i++) {
       const int token = first + thread_index() / 32 + i * math_warps;
       slots[i] = token < tokens.count ? tokens.slot(token) : -1;
     }
@@ -236,17 +235,45 @@ template <int format> struct Prefill {
       const Tile tile = tile_of(product, row_block, row / cu_tile_rows, Shape::tiles);
       const int column = tile.index * cu_tile_rows + row % cu_tile_rows;
       if (!tile.exists || column >= tile.part->columns) continue;
-      Addends addends[count];
-      UNROLL for (int i = 0; i < count; i++) {
-        if (slots[i] >= 0) addends[i].load(product, slots[i], column);
+      float values[of_warp];
+      outcomes(tile, slots, row, column, values);
+      put_column(tile.part->output, slots, tokens.matrix * product.output_matrix + column, values);
+    }
+  }
+
+  static constexpr int of_warp = half_tokens / math_warps;
+
+  /// Of a row of results and a warp's tokens.
+  DEVICE_MEMBER void outcomes(const Tile &tile, const int (&slots)[of_warp], int row, int column,
+                              float (&values)[of_warp]) {
+    const cu_product &product = op.product;
+    float biases[2], addends[of_warp][cu_product_addends_max] = {};
+    load_biases(product, tile, column, biases);
+    UNROLL for (int a = 0; a < cu_product_addends_max; a++) {
+      if (!product.addends[a]) continue;
+      const float *addend = product.addends[a] + column;
+      UNROLL for (int i = 0; i < of_warp; i++) {
+        if (slots[i] >= 0) addends[i][a] = addend[slots[i] * product.addend_strides[a]];
       }
-      UNROLL for (int i = 0; i < count; i++) {
-        if (slots[i] < 0) continue;
-        const int token = thread_index() / 32 + i * math_warps;
-        const float *result = results + token * result_stride + row;
-        finish(product, tile, tokens.matrix, slots[i], column, result[0],
-               product.is_gated ? result[cu_prefill_rows / 2] : 0.f, addends[i]);
+    }
+    const float *result = results + thread_index() / 32 * result_stride + row;
+    UNROLL for (int i = 0; i < of_warp; i++, result += math_warps * result_stride) {
+      const float other = product.is_gated ? result[cu_prefill_rows / 2] : 0.f;
+      values[i] = outcome(product, result[0], other, biases, addends[i]);
+    }
+  }
+
+  /// One column of a warp's tokens.
+  DEVICE_MEMBER void put_column(const cu_rows &rows, const int (&slots)[of_warp], int64_t column,
+                                const float (&values)[of_warp]) {
+    if (rows.floats) {
+      UNROLL for (int i = 0; i < of_warp; i++) {
+        if (slots[i] >= 0) rows.floats[slots[i] * rows.stride + column] = values[i];
       }
+    }
+    if (!rows.narrow) return;
+    UNROLL for (int i = 0; i < of_warp; i++) {
+      if (slots[i] >= 0) rows.narrow[slots[i] * rows.stride + column] = bf16_bits(values[i]);
     }
   }
 

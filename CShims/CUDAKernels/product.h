@@ -152,36 +152,30 @@ DEVICE Tile tile_of_block(const cu_product &op, int slot, int count) {
   return tile_of(op, block_x(), slot, count);
 }
 
-/// What is added to an output. Loaded apart, so that a thread with several outputs waits once.
-struct Addends {
-  float values[cu_product_addends_max];
-
-  DEVICE_MEMBER void load(const cu_product &op, int slot, int column) {
-    UNROLL for (int i = 0; i < cu_product_addends_max; i++) {
-      values[i] = op.addends[i] ? op.addends[i][slot * op.addend_strides[i] + column] : 0.f;
-    }
-  }
-};
-
-/// What comes of an output's sum, and of the sum that a gate opens, on its way out.
-DEVICE void finish(const cu_product &op, const Tile &tile, int matrix, int slot, int column,
-                   float value, float other, const Addends &addends) {
-  if (tile.part->bias) value += tile.part->bias[column];
-  if (op.is_gated) {
-    if (op.parts[1].bias) other += op.parts[1].bias[column];
-    value = value / (1 + expf(-value)) * other;
-  }
-  UNROLL for (int i = 0; i < cu_product_addends_max; i++) {
-    if (op.addends[i]) value = addends.values[i] + value;
-  }
-  put(tile.part->output, slot, matrix * op.output_matrix + column, value);
+/// What comes of an output's sum, and of the sum that a gate opens, on its way out: with zeros for
+/// biases and addends that are not there.
+DEVICE float outcome(const cu_product &op, float value, float other, const float (&biases)[2],
+                     const float (&addends)[cu_product_addends_max]) {
+  value += biases[0];
+  if (op.is_gated) value = open_gate(value, other + biases[1]);
+  UNROLL for (int i = 0; i < cu_product_addends_max; i++) value = addends[i] + value;
+  return value;
 }
 
-/// The same, of one output.
+DEVICE void load_biases(const cu_product &op, const Tile &tile, int column, float (&biases)[2]) {
+  biases[0] = tile.part->bias ? tile.part->bias[column] : 0.f;
+  biases[1] = op.is_gated && op.parts[1].bias ? op.parts[1].bias[column] : 0.f;
+}
+
+/// Writes one output.
 DEVICE void finish(const cu_product &op, const Tile &tile, const Tokens &tokens, int token,
                    int column, float value, float other) {
   const int slot = tokens.slot(token);
-  Addends addends;
-  addends.load(op, slot, column);
-  finish(op, tile, tokens.matrix, slot, column, value, other, addends);
+  float biases[2], addends[cu_product_addends_max];
+  load_biases(op, tile, column, biases);
+  UNROLL for (int i = 0; i < cu_product_addends_max; i++) {
+    addends[i] = op.addends[i] ? op.addends[i][slot * op.addend_strides[i] + column] : 0.f;
+  }
+  put(tile.part->output, slot, tokens.matrix * op.output_matrix + column,
+      outcome(op, value, other, biases, addends));
 }

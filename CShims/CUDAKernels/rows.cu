@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Operations whose elements know nothing of each other. A block takes one row.
-//   swiglu  output = left / (1 + exp(-left)) · right
+//   swiglu  output = left / (1 + exp(-left)) · right, as products have it (`open_gate`)
 //   add     output = left + right
 //   join    output = [left | right]
 //   select  output[i] = input[output_rows[i]]
@@ -16,7 +16,7 @@ KERNEL(swiglu, cu_binary, cu_threads) {
   const float *left = op.left + row * op.left_stride, *right = op.right + row * op.right_stride;
   for (int column = thread_index(); column < op.left_width; column += cu_threads) {
     const float gate = left[column];
-    put(op.output, row, column, gate / (1 + expf(-gate)) * right[column]);
+    put(op.output, row, column, open_gate(gate, right[column]));
   }
 }
 
@@ -69,7 +69,7 @@ KERNEL(narrow_rows, cu_narrow_rows, cu_threads) {
   if (block_x() >= op.step->counts[op.space]) return;
   const float *row = op.rows.floats + block_x() * op.rows.stride;
   for (int column = thread_index(); column < op.width; column += cu_threads) {
-    op.rows.narrow[block_x() * op.rows.narrow_stride + column] = bf16_bits(row[column]);
+    op.rows.narrow[block_x() * op.rows.stride + column] = bf16_bits(row[column]);
   }
 }
 

@@ -97,7 +97,7 @@ extension Lowering {
     argument.part_count = 2
     argument.is_gated = 1
     argument.parts.0.output.narrow = pointer(memory.units)
-    argument.parts.0.output.narrow_stride = innerStride
+    argument.parts.0.output.stride = innerStride
     argument.slots_per_row = Int32(topK)
     append(&argument, gate, topK, memory)
   }

@@ -123,7 +123,7 @@ struct Lowering {
   func rows(_ value: ValueID) -> cu_rows {
     cu_rows(
       floats: floats(value), narrow: values.narrow(value).flatMap { pointer($0) },
-      stride: stride(value), narrow_stride: stride(value))
+      stride: stride(value))
   }
 
   func stride(_ value: ValueID) -> Int64 { Int64(values.stride(value)) }
