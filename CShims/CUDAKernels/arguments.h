@@ -323,7 +323,7 @@ typedef struct cu_combine {
   int32_t top_k, width;
 } cu_combine;
 
-/// Two inputs, one output, row by row. Rows are those of the space, times `repeat`.
+/// Two inputs, one output, row by row.
 typedef struct cu_binary {
   const cu_step *step;
   const float *left;
@@ -331,7 +331,7 @@ typedef struct cu_binary {
   cu_rows output;
   int64_t left_stride, right_stride;
   int32_t left_width, right_width;
-  int32_t space, repeat;
+  int32_t space, unused;
 } cu_binary;
 
 typedef struct cu_select {

@@ -9,10 +9,10 @@
 //   narrow_rows  floats as bfloat16, for the products that follow
 #include "device.h"
 
-// Grid: rows, times `repeat`.
+// Grid: rows.
 KERNEL(swiglu, cu_binary, cu_threads) {
   const int row = block_x();
-  if (row >= op.step->counts[op.space] * op.repeat) return;
+  if (row >= op.step->counts[op.space]) return;
   const float *left = op.left + row * op.left_stride, *right = op.right + row * op.right_stride;
   for (int column = thread_index(); column < op.left_width; column += cu_threads) {
     const float gate = left[column];

@@ -5,8 +5,7 @@
 // set before its own.
 //
 // And the list of what blocks of the experts' products do: only experts that somebody chose. For
-// one row of V2-Lite 58 of 64 would have nothing to do, and a block that finds that out takes a
-// microsecond too.
+// one row of V2-Lite 58 of 64 have nothing to do, and their blocks would have to find that out.
 //
 // Shapes: order [rows · top_k], work [work_count], masks [ceil(rows / 32), experts].
 #pragma once

@@ -76,8 +76,6 @@ extension CUDADevice {
     }
   }
 
-  package var picksLargest: Bool { true }
-
   package func readLargest(
     _ value: ValueID, into columns: UnsafeMutableBufferPointer<Int32>
   ) throws(DeviceError) {
@@ -140,15 +138,5 @@ extension CUDADevice {
         address + UInt64(first * rowBytes), first..<min(rows, first + rowsAtOnce),
         start.assumingMemoryBound(to: type), stride)
     }
-  }
-}
-
-extension Float {
-  fileprivate init(bfloat16Bits bits: UInt16) { self.init(bitPattern: UInt32(bits) << 16) }
-
-  /// To nearest even; NaN stays NaN.
-  fileprivate var bfloat16Bits: UInt16 {
-    if isNaN { return 0x7fff }
-    return UInt16((bitPattern + 0x7fff + (bitPattern >> 16 & 1)) >> 16)
   }
 }

@@ -13,7 +13,7 @@ internal import Support
 /// where a result is read. Every sum has one order, whatever the batch, the chunks and the stages:
 /// on one kind of GPU, a sequence's logits have the same bits always. Confined to the executor's
 /// thread. After a fault of the GPU every call throws.
-package final class CUDADevice: Device {
+package final class CUDADevice: LargestReader {
   let configuration: CUDADeviceConfiguration
   let gpu: GPU
   private(set) var loaded: Loaded?

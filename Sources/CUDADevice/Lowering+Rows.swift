@@ -156,7 +156,7 @@ extension Lowering {
       step: stepPointer, left: UnsafePointer(floats(left)), right: UnsafePointer(floats(right)),
       output: rows(output), left_stride: stride(left), right_stride: stride(right),
       left_width: Int32(program[left].width),
-      right_width: Int32(program[right].width), space: Self.index(space(of: output)), repeat: 1)
+      right_width: Int32(program[right].width), space: Self.index(space(of: output)), unused: 0)
   }
 
   func selectOutputs(_ op: SelectOutputs) {

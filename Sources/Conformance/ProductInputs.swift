@@ -17,9 +17,5 @@ extension Operation {
 }
 
 extension Float {
-  /// To nearest even; infinite and NaN stay so.
-  package var roundedToBFloat16: Float {
-    guard isFinite else { return self }
-    return Float(bitPattern: (bitPattern + 0x7fff + (bitPattern >> 16 & 1)) & 0xffff_0000)
-  }
+  package var roundedToBFloat16: Float { Float(bfloat16Bits: bfloat16Bits) }
 }

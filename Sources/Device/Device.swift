@@ -38,25 +38,15 @@ package protocol Device: AnyObject {
 
   /// Copies a `.floats` value of the step in.
   func write(_ value: ValueID, from source: UnsafeBufferPointer<Float>) throws(DeviceError)
+}
 
-  /// Whether it has `readLargest`, which is worth it where rows are far from the host.
-  var picksLargest: Bool { get }
-
+/// A device that finds the largest of a row itself: worth it where rows are far from the host.
+package protocol LargestReader: Device {
   /// Of each row of a `.floats` value, the column of the largest element (of equal ones the
   /// lowest); -1 where an element is no finite number.
   func readLargest(
     _ value: ValueID, into columns: UnsafeMutableBufferPointer<Int32>
   ) throws(DeviceError)
-}
-
-extension Device {
-  package var picksLargest: Bool { false }
-
-  package func readLargest(
-    _ value: ValueID, into columns: UnsafeMutableBufferPointer<Int32>
-  ) throws(DeviceError) {
-    throw DeviceError(.unimplemented, "\(summary) does not pick the largest of a row")
-  }
 }
 
 /// How much a device must be ready for.

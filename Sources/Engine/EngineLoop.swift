@@ -152,7 +152,7 @@ final class EngineLoop: @unchecked Sendable {  // `turns` guards all that change
     var hasDispatched = false
     let observer = pipeline.hasOneStage ? self : nil
     while pipeline.hasRoom, var plan = scheduler.plan(now: now) {
-      plan.picksLargest = picksLargest(plan)
+      plan.picksLargest = pipeline.picksLargest && picksLargest(plan)
       pipeline.dispatch(plan, observer: observer)
       hasDispatched = true
     }

@@ -21,6 +21,8 @@ package final class Pipeline: @unchecked Sendable {
   private let threads: [PinnedThread]
   private let reports: MPSCRing<ExecutorReport>
   private let reportWake: WakeSignal
+  /// Whether devices can say which logit is the largest; written while they are loaded.
+  package private(set) var picksLargest = false
   /// What could not be placed as asked for, one sentence each.
   package let notes: [String]
 
@@ -120,7 +122,8 @@ package final class Pipeline: @unchecked Sendable {
     for _ in threads {
       switch nextReport(until: nil) {
       case .failed(let seat, let error): failures.append((seat, error))
-      case .loaded, .ended, nil: break
+      case .loaded(_, let readsLargest): picksLargest = readsLargest
+      case .ended, nil: break
       }
     }
     guard let failure = failures.min(by: { $0.seat < $1.seat }) else { return }

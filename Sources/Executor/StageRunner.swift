@@ -14,6 +14,8 @@ enum StageWork: Sendable {
 /// Drives one stage's device through steps: the loop of a leader. Confined to its executor.
 struct StageRunner {
   let device: any Device
+  /// The device, if it is one.
+  let largestReader: (any LargestReader)?
   let program: Program
   /// The followers of this stage; nil if its keys are in one part.
   let exchange: ContextExchange?
@@ -67,10 +69,11 @@ struct StageRunner {
       try device.read(value, into: batch.hidden.prefix(rows * program[value].width))
     case .logits(let value):
       if plan.outputCount == 0 { return }
-      batch.hasLargest = plan.picksLargest && device.picksLargest
-      if batch.hasLargest {
-        try device.readLargest(value, into: batch.largest)
+      if plan.picksLargest, let largestReader {
+        batch.hasLargest = true
+        try largestReader.readLargest(value, into: batch.largest)
       } else {
+        batch.hasLargest = false
         try device.read(value, into: batch.logits)
       }
     }

@@ -87,6 +87,12 @@ extension Float {
   @inline(__always)
   package init(bfloat16Bits bits: UInt16) { self.init(bitPattern: UInt32(bits) << 16) }
 
+  /// As bfloat16, to nearest even; NaN stays NaN.
+  package var bfloat16Bits: UInt16 {
+    if isNaN { return 0x7fff }
+    return UInt16((bitPattern + 0x7fff + (bitPattern >> 16 & 1)) >> 16)
+  }
+
   /// The value of an FP8 number of 1 sign, 4 exponent and 3 mantissa bits, without infinities
   /// ("e4m3fn"; Micikevicius et al. 2022).
   @inline(__always)

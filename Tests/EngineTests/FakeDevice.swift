@@ -9,7 +9,7 @@ import Synchronization
 
 /// A model without weights, whose next token is a hash of all tokens before it. It keeps them in
 /// its cache blocks, so that a wrong block, a wrong position or a lost step changes the answer.
-final class FakeDevice: Device {
+class FakeDevice: Device {
   /// What goes on in all devices of a test.
   final class Script: Sendable {
     let stepCount = Atomic<Int>(0)
@@ -21,6 +21,9 @@ final class FakeDevice: Device {
     let deviceCount = Atomic<Int>(0)
     let stepMicroseconds = Atomic<UInt32>(0)
     let rowCountMax = Atomic<Int>(0)
+    /// How often logits were read, and how often the largest ones' tokens.
+    let readCount = Atomic<Int>(0)
+    let largestReadCount = Atomic<Int>(0)
   }
 
   static let vocabulary = 64
@@ -53,11 +56,11 @@ final class FakeDevice: Device {
   }
 
   let summary = "fake"
-  private let script: Script
+  fileprivate let script: Script
   private var capacity = DeviceCapacity(
     rowCountMax: 0, outputCountMax: 0, blockCount: 0, blockTokens: 1)
   private var blocks: [[Int32]] = []
-  private var outputs: [Int32] = []
+  fileprivate var outputs: [Int32] = []
 
   init(_ script: Script) {
     self.script = script
@@ -115,6 +118,7 @@ final class FakeDevice: Device {
 
   /// One where the answer is, 0 elsewhere.
   func read(_ value: ValueID, into destination: UnsafeMutableBufferPointer<Float>) {
+    script.readCount.add(1, ordering: .relaxed)
     destination.update(repeating: 0)
     for (row, token) in outputs.enumerated() {
       destination[row * Self.vocabulary + Int(token)] = 1
@@ -122,6 +126,14 @@ final class FakeDevice: Device {
   }
 
   func write(_ value: ValueID, from source: UnsafeBufferPointer<Float>) {}
+}
+
+/// The same, far from the host: it can say the largest logit's token.
+final class PickingDevice: FakeDevice, LargestReader {
+  func readLargest(_ value: ValueID, into columns: UnsafeMutableBufferPointer<Int32>) {
+    script.largestReadCount.add(1, ordering: .relaxed)
+    for (row, token) in outputs.enumerated() { columns[row] = token }
+  }
 }
 
 /// A checkpoint for devices that want none: every tensor is one zero.

@@ -12,6 +12,7 @@ struct FakeEngine {
 
   init(
     script: FakeDevice.Script = FakeDevice.Script(), contextLength: Int = 512,
+    picksLargest: Bool = false,
     _ configure: (inout EngineConfiguration) -> Void = { _ in }
   ) throws {
     var configuration = EngineConfiguration()
@@ -20,7 +21,9 @@ struct FakeEngine {
     self.script = script
     engine = try Engine.start(
       FakeDevice.program(contextLength: contextLength), from: NoWeights(),
-      devices: { _ throws(DeviceError) in FakeDevice(script) }, configuration: configuration,
+      devices: { _ throws(DeviceError) in
+        picksLargest ? PickingDevice(script) : FakeDevice(script)
+      }, configuration: configuration,
       topology: Topology.current())
   }
 
