@@ -23,6 +23,10 @@ typedef enum {
   NIBBLES,  // W4 as stored: `[k / 8][16 columns][4]`, low k … k + 3, high the next; groups of 32
   STORED_BYTES,    // INT8: a checkpoint's own codes, groups and zeros
   STORED_NIBBLES,  // INT4 as W4 lies
+  // The same, by activations whose parts have scales of their own. W4 is always summed by parts.
+  BYTES_BY_PARTS,
+  STORED_BYTES_BY_PARTS,
+  STORED_NIBBLES_BY_PARTS,
   CODE_SOURCES
 } code_source;
 
@@ -32,30 +36,42 @@ typedef struct {
   float *outputs[CODE_ROWS];
 } code_tile;
 
+INLINE int is_by_parts(const code_source source) { return source >= BYTES_BY_PARTS; }
+
 INLINE int is_stored(const code_source source) {
-  return source == STORED_BYTES || source == STORED_NIBBLES;
+  return source != BYTES && source != NIBBLES && source != BYTES_BY_PARTS;
 }
 
 INLINE int has_nibbles(const code_source source) {
-  return source == NIBBLES || source == STORED_NIBBLES;
+  return source == NIBBLES || source == STORED_NIBBLES || source == STORED_NIBBLES_BY_PARTS;
 }
 
-/// Inner indices whose integer sum is multiplied by one scale: a group, or 128 of a larger one.
-INLINE int64_t source_group(const ck_gemm *g, const code_source source) {
-  if (is_stored(source)) return g->factors.group < CK_CODE_GROUP ? g->factors.group : CK_CODE_GROUP;
-  return source == BYTES ? CK_CODE_GROUP : CK_W4_GROUP;
+INLINE int is_w8(const code_source source) { return source == BYTES || source == BYTES_BY_PARTS; }
+
+/// Inner indices that share a scale of the weights.
+INLINE int64_t scale_group(const ck_gemm *g, const code_source source) {
+  if (is_stored(source)) return g->factors.group;
+  return is_w8(source) ? CK_CODE_GROUP : CK_W4_GROUP;
 }
 
-INLINE int64_t source_groups(const ck_gemm *g, const code_source source) {
-  if (!is_stored(source)) return ck_scale_groups(g->type, g->inner);
-  return (g->inner + g->factors.group - 1) / g->factors.group;
+/// Inner indices whose integer sum is multiplied by scales: those that share both.
+INLINE int64_t sum_group(const ck_gemm *g, const code_source source) {
+  const int64_t weights = scale_group(g, source);
+  const int64_t codes = is_by_parts(source) ? CK_CODE_PART : CK_CODE_GROUP;
+  return weights < codes ? weights : codes;
+}
+
+INLINE int64_t scale_groups(const ck_gemm *g, const code_source source) {
+  const int64_t group = scale_group(g, source);
+  return (g->inner + group - 1) / group;
 }
 
 /// Σ a of the inner indices from `k` on, `group` of them, of the activations' group that has them.
 INLINE int32_t sum_of_codes(const ck_code_group *codes, int64_t k, int64_t group) {
-  if (group == CK_CODE_GROUP) return codes->sum;
-  const int64_t part = k % CK_CODE_GROUP / 32;
-  return group == 32 ? codes->parts[part] : codes->parts[part] + codes->parts[part + 1];
+  int32_t sum = 0;
+  for (int64_t part = k % CK_CODE_GROUP / CK_CODE_PART, i = 0; i < group / CK_CODE_PART; i++)
+    sum += codes->sums[part + i];
+  return sum;
 }
 
 INLINE int32_t load_word(const int8_t *codes) {
@@ -115,14 +131,13 @@ INLINE void multiply_codes(
     const ck_gemm *g, const code_tile *t, const int rows, const int panels,
     const code_source source, const uint8_t *weights, int64_t stride, int64_t panel, int64_t from,
     int64_t to) {
-  const int64_t group = source_group(g, source);
-  const int offset = source == BYTES ? 128 : 8;
+  const int64_t group = sum_group(g, source), shared = scale_group(g, source);
+  const int offset = is_w8(source) ? 128 : 8;
   const int bytes = has_nibbles(source) ? CK_PANEL / 2 : CK_PANEL;  // of one inner index
-  const int64_t scale_stride = source_groups(g, source) * CK_PANEL;
+  const int64_t scale_stride = scale_groups(g, source) * CK_PANEL;
   // Of the first panel and the group that holds `from`.
-  int64_t factor = panel * scale_stride +
-      from / (is_stored(source) ? g->factors.group : group) * CK_PANEL;
-  int64_t left_of_group = is_stored(source) ? g->factors.group - from % g->factors.group : group;
+  int64_t factor = panel * scale_stride + from / shared * CK_PANEL;
+  int64_t left_of_group = shared - from % shared;
   v16f totals[CODE_TILE];
 #pragma clang loop unroll(full)
   for (int r = 0; r < rows; r++)
@@ -152,7 +167,8 @@ INLINE void multiply_codes(
                                    : load_bf16(g->scales + factor + p * scale_stride);
 #pragma clang loop unroll(full)
     for (int r = 0; r < rows; r++) {
-      const v16f x = splat(t->groups[r][k / CK_CODE_GROUP].scale);
+      const v16f x =
+          splat(t->groups[r][k / CK_CODE_GROUP].scales[k % CK_CODE_GROUP / CK_CODE_PART]);
 #pragma clang loop unroll(full)
       for (int p = 0; p < panels; p++) {
         const v16f sum = __builtin_convertvector(sums[r * panels + p], v16f);
@@ -162,7 +178,7 @@ INLINE void multiply_codes(
     left_of_group -= group;
     if (left_of_group > 0) continue;
     factor += CK_PANEL;
-    left_of_group = is_stored(source) ? g->factors.group : group;
+    left_of_group = shared;
   }
   const int with_bias = g->bias != NULL && to >= g->inner;
 #pragma clang loop unroll(full)
@@ -215,6 +231,9 @@ EACH_CODE_ROWS(CK_CODE_ROWS, DEFINE_CODE_ROWS, BYTES)
 EACH_CODE_ROWS(CK_NIBBLE_ROWS, DEFINE_CODE_ROWS, NIBBLES)
 EACH_CODE_ROWS(CK_CODE_ROWS, DEFINE_CODE_ROWS, STORED_BYTES)
 EACH_CODE_ROWS(CK_NIBBLE_ROWS, DEFINE_CODE_ROWS, STORED_NIBBLES)
+EACH_CODE_ROWS(CK_CODE_ROWS, DEFINE_CODE_ROWS, BYTES_BY_PARTS)
+EACH_CODE_ROWS(CK_CODE_ROWS, DEFINE_CODE_ROWS, STORED_BYTES_BY_PARTS)
+EACH_CODE_ROWS(CK_NIBBLE_ROWS, DEFINE_CODE_ROWS, STORED_NIBBLES_BY_PARTS)
 
 /// By source, and rows less one: as many as the level multiplies at once from there.
 static const multiply_code_kernel code_kernels[CODE_SOURCES][CODE_ROWS] = {
@@ -222,6 +241,10 @@ static const multiply_code_kernel code_kernels[CODE_SOURCES][CODE_ROWS] = {
   [NIBBLES] = {EACH_CODE_ROWS(CK_NIBBLE_ROWS, NAME_CODE_ROWS, NIBBLES)},
   [STORED_BYTES] = {EACH_CODE_ROWS(CK_CODE_ROWS, NAME_CODE_ROWS, STORED_BYTES)},
   [STORED_NIBBLES] = {EACH_CODE_ROWS(CK_NIBBLE_ROWS, NAME_CODE_ROWS, STORED_NIBBLES)},
+  [BYTES_BY_PARTS] = {EACH_CODE_ROWS(CK_CODE_ROWS, NAME_CODE_ROWS, BYTES_BY_PARTS)},
+  [STORED_BYTES_BY_PARTS] = {EACH_CODE_ROWS(CK_CODE_ROWS, NAME_CODE_ROWS, STORED_BYTES_BY_PARTS)},
+  [STORED_NIBBLES_BY_PARTS] =
+      {EACH_CODE_ROWS(CK_NIBBLE_ROWS, NAME_CODE_ROWS, STORED_NIBBLES_BY_PARTS)},
 };
 
 /// All rows by some panels over the inner indices `from ..< to`, in tiles of at most `most` rows.
@@ -245,19 +268,20 @@ static void multiply_code_block(
   }
 }
 
-INLINE code_source source_of(ck_type type) {
-  switch (type) {
+INLINE code_source source_of(const ck_gemm *g) {
+  const int in_parts = g->codes.in_parts;
+  switch (g->type) {
     case CK_W4: return NIBBLES;
-    case CK_INT8: return STORED_BYTES;
-    case CK_INT4: return STORED_NIBBLES;
-    default: return BYTES;
+    case CK_INT8: return in_parts ? STORED_BYTES_BY_PARTS : STORED_BYTES;
+    case CK_INT4: return in_parts ? STORED_NIBBLES_BY_PARTS : STORED_NIBBLES;
+    default: return in_parts ? BYTES_BY_PARTS : BYTES;
   }
 }
 
 /// All rows by the panels of one unit, which are read from memory once. Few rows are one tile over
 /// all of k; more go block by block, so that all tiles find weights and codes in caches.
 static void multiply_code_unit(const ck_gemm *g, int64_t panel, int64_t end) {
-  const code_source source = source_of(g->type);
+  const code_source source = source_of(g);
   const int nibbles = has_nibbles(source), bytes = nibbles ? CK_PANEL / 2 : CK_PANEL;
   const int64_t inner = ck_padded_inner(g->inner), rows = *g->rows;
   const int64_t tile = nibbles ? CK_NIBBLE_ROWS : CODE_ROWS;

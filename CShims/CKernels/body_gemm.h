@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Matrix products over panels. Every element is one chain of multiply-adds over k = 0, 1, 2, …:
 // neither tiles nor cuts of k (partial sums wait in the output as they are) change its bits.
+#pragma once
 #include "body_codes.h"
 #include "kernels.h"
 #include "vector.h"
@@ -127,6 +128,16 @@ static void multiply_unit(const ck_gemm *g, int64_t panel, int64_t end) {
   }
 }
 
+/// All rows by the panels `panel ..< end`.
+static void multiply_panels(const ck_gemm *g, int64_t panel, int64_t end) {
+  if (g->type == CK_FP8)
+    ck_multiply_fp8(g, panel, end);
+  else if (ck_takes_codes(g->type))
+    multiply_code_unit(g, panel, end);
+  else
+    multiply_unit(g, panel, end);
+}
+
 static void run_gemms(const void *arguments, const ck_step *step, ck_worker *worker) {
   (void)step;
   const ck_gemms *phase = arguments;
@@ -139,12 +150,7 @@ static void run_gemms(const void *arguments, const ck_step *step, ck_worker *wor
     for (; unit < first + units; unit = ck_claim(worker)) {
       const int64_t panel = (unit - first) * phase->unit_panels;
       const int64_t end = panel + phase->unit_panels < panels ? panel + phase->unit_panels : panels;
-      if (g->type == CK_FP8)
-        ck_multiply_fp8(g, panel, end);
-      else if (ck_takes_codes(g->type))
-        multiply_code_unit(g, panel, end);
-      else
-        multiply_unit(g, panel, end);
+      multiply_panels(g, panel, end);
     }
     first += units;
   }

@@ -1,19 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 // Kernels whose rows know nothing of each other.
+#pragma once
 #include <math.h>
 
+#include "body_quantize.h"
 #include "kernels.h"
 #include "vector.h"
 
 /// Columns of an elementwise unit.
 enum { COLUMN_BLOCK = 2048 };
 
+/// The row that is normalised: what is added to it is added first.
+INLINE const float *norm_input(const ck_norm *n, int64_t row) {
+  const float *x = n->input.data + row * n->input.stride;
+  if (n->addend == NULL) return x;
+  const int64_t width = n->input.width;
+  const float *addend = n->addend + row * width;
+  float *sum = n->sum + row * width;
+  for (int64_t d = 0; d < width; d++) sum[d] = x[d] + addend[d];
+  return sum;
+}
+
 static void run_norm(const void *arguments, const ck_step *step, ck_worker *worker) {
   (void)step;
   const ck_norm *n = arguments;
   const int64_t width = n->input.width;
   for (int64_t row; (row = ck_claim(worker)) < *n->rows;) {
-    const float *x = n->input.data + row * n->input.stride;
+    const float *x = norm_input(n, row);
     float *y = n->output + row * width;
     v16f squares = splat(0);
     for (int64_t d = 0; d < width; d += 16) {
@@ -22,6 +35,7 @@ static void run_norm(const void *arguments, const ck_step *step, ck_worker *work
     }
     const float inverse = 1 / sqrtf(sum16(squares) / (float)width + n->epsilon);
     for (int64_t d = 0; d < width; d++) y[d] = x[d] * inverse * n->weight[d];
+    if (n->codes.codes != NULL) quantize_row(&n->codes, row, y, width, 0, n->codes.group_count);
   }
 }
 

@@ -5,7 +5,7 @@
 // as above; CK_CODE_TILE, the most accumulators that these make; CK_NIBBLE_ROWS, CK_CODE_ROWS of
 // weights in nibbles; CK_BLOCK_ROWS, not more than these, rows of a tile where there are many.
 // CK_KEYS: keys that attention multiplies at once.
-#include "body_gemm.h"
+#include "body_gated.h"
 #include "body_attention.h"
 #include "body_quantize.h"
 #include "body_rows.h"
@@ -14,6 +14,7 @@
 const ck_kernels CK_LEVEL_TABLE = {
   .name = CK_LEVEL_NAME,
   .gemms = run_gemms,
+  .gated = run_gated,
   .quantize = run_quantize,
   .norm = run_norm,
   .attention = run_attention,

@@ -58,7 +58,7 @@ void ck_run_quantize_fp8(const void *arguments, const ck_step *step, ck_worker *
       uint8_t *codes = (uint8_t *)q->codes.codes + (row * groups + group) * CK_CODE_GROUP;
       memset(codes, 0, CK_CODE_GROUP);
       for (int64_t i = 0; i < count; i++) codes[i] = to_fp8(x[i] / scale);
-      q->codes.groups[row * groups + group] = (ck_code_group){.scale = scale};
+      q->codes.groups[row * groups + group] = (ck_code_group){.scales = {scale}};
     }
 }
 
@@ -84,7 +84,7 @@ static void multiply_column(const ck_gemm *g, int64_t column) {
       decode((const uint8_t *)g->codes.codes + place * CK_CODE_GROUP, count, x);
       double exact = 0;
       for (int64_t i = 0; i < count; i++) exact += x[i] * w[i];
-      const float part = (float)exact * g->codes.groups[place].scale * weight_scale;
+      const float part = (float)exact * g->codes.groups[place].scales[0] * weight_scale;
       float *output = g->output + out * g->output_stride + column;
       *output = (group == 0 ? 0 : *output) + part;
     }

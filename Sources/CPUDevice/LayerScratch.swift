@@ -19,7 +19,7 @@ struct ExpertScratch {
 final class LayerScratch {
   private var routingLogits: UnsafeMutablePointer<Float>?
   private var expertScratch: ExpertScratch?
-  private var codeScratch: ck_codes?
+  private var codeScratch: [CodesInScratch.Place: ck_codes] = [:]
 
   /// `[rows, experts]`
   func routing(in lowering: Lowering) throws(DeviceError) -> UnsafeMutablePointer<Float> {
@@ -54,27 +54,34 @@ final class LayerScratch {
     return made
   }
 
-  /// Codes of the input of any product; `group_count` is left to each.
-  func codes(in lowering: Lowering) throws(DeviceError) -> ck_codes {
-    if let codeScratch { return codeScratch }
-    var groups = 0
-    for operation in lowering.program.operations {
-      switch operation {
-      case .linear(let op): groups = max(groups, Self.codeGroupCount(op.weight.columns))
-      case .experts(let op):
-        let slots = lowering.program[op.routing].width
-        let (hidden, inner) = (lowering.program[op.input].width, op.intermediateWidth)
-        groups = max(
-          groups, Self.codeGroupCount(hidden), slots * Self.codeGroupCount(inner))
-      default: continue
-      }
-    }
-    let count = groups * lowering.capacity.rowCountMax
+  /// Codes of what any product reads; `group_count` is left to each.
+  func codes(
+    _ place: CodesInScratch.Place, in lowering: Lowering
+  ) throws(DeviceError) -> ck_codes {
+    if let known = codeScratch[place] { return known }
+    let count = codeGroupCountMax(place, in: lowering) * lowering.capacity.rowCountMax
     let made = ck_codes(
       codes: try lowering.arena.allocate(Int8.self, count: count * Int(CK_CODE_GROUP)),
-      groups: try lowering.arena.allocate(ck_code_group.self, count: count), group_count: 0)
-    codeScratch = made
+      groups: try lowering.arena.allocate(ck_code_group.self, count: count), group_count: 0,
+      in_parts: place == .gated ? 1 : 0)
+    codeScratch[place] = made
     return made
+  }
+
+  /// For each row of a step.
+  private func codeGroupCountMax(_ place: CodesInScratch.Place, in lowering: Lowering) -> Int {
+    let program = lowering.program
+    return program.operations.reduce(0) { most, operation in
+      switch operation {
+      case .linear(let op) where lowering.place(of: op.input) == place:
+        max(most, Self.codeGroupCount(op.weight.columns))
+      case .experts(let op) where place == .inputs:
+        max(most, Self.codeGroupCount(program[op.input].width))
+      case .experts(let op):
+        max(most, program[op.routing].width * Self.codeGroupCount(op.intermediateWidth))
+      default: most
+      }
+    }
   }
 
   /// Groups of a row of activations.

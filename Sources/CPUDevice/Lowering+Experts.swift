@@ -18,7 +18,7 @@ extension Lowering {
       matrix, from: values.columns(Columns(op.input, width: 0)),
       to: ck_columns(data: logits, stride: Int64(experts), group: 0, count: 1, width: 0),
       rows: rows)
-    try multiply(gemms([product]))
+    try append(kernels.gemms, gemms([product]))
     // Scores, candidates, marks, and the groups' scores and marks.
     reserveScratch(5 * experts)
     try append(
@@ -31,12 +31,14 @@ extension Lowering {
         choices: values.choices(op.output)))
   }
 
-  mutating func experts(_ op: Experts) throws(DeviceError) {
+  mutating func experts(_ op: Experts, at index: Int) throws(DeviceError) {
     let topK = program[op.routing].width
     let width = program[op.output].width
     let memory = try scratch.experts(in: self)
     let counts = try arena.allocate(Int64.self, count: op.experts.count)
     let (gateUp, down) = try products(of: op, memory, counts: counts)
+    let gated = try gated(gateUp)
+    let (opening, closing) = (try gemms(gateUp), try gemms(down))
     let rows = rows(of: op.output)
     let choices = UnsafePointer(values.choices(op.routing))
     try append(
@@ -44,15 +46,32 @@ extension Lowering {
       ck_group(
         rows: rows, choices: choices, experts: Int64(op.experts.count), top_k: Int64(topK),
         counts: counts, slots: memory.slots, slot_rows: memory.slotRows,
-        gate_up: UnsafeMutablePointer(mutating: gateUp.products),
-        down: UnsafeMutablePointer(mutating: down.products)))
-    try multiply(gateUp, rows: rows)
-    try append(
-      kernels.swiglu,
-      ck_binary(
-        rows: rows, repeat: Int64(topK), width: Int64(op.intermediateWidth), left: memory.gates,
-        right: memory.ups, output: memory.gates))
-    try multiply(down, rows: rows, repeat: topK)
+        gate_up: UnsafeMutablePointer(mutating: gated?.pointee.gate_up ?? opening.products),
+        down: UnsafeMutablePointer(mutating: closing.products)))
+    if let product = gateUp.first(where: { $0.codes.codes != nil }) {
+      phases.append(try quantization(of: product, rows: rows))
+      try fuseInput(of: gateUp, op.input, rows: rows, at: index)
+    }
+    let inner = Int64(op.intermediateWidth)
+    let coded = down.first { $0.codes.codes != nil }
+    codes.overwrite(.gated, by: index)
+    if let gated {
+      if down.contains(where: { $0.codes.codes == nil }) {
+        gated.pointee.output = memory.gates
+        gated.pointee.output_stride = inner
+      }
+      if let coded { gated.pointee.codes = coded.codes }
+      append(ck_phase(kernel: kernels.gated, arguments: gated))
+    } else {
+      try append(kernels.gemms, opening)
+      try append(
+        kernels.swiglu,
+        ck_binary(
+          rows: rows, repeat: Int64(topK), width: inner, left: memory.gates, right: memory.ups,
+          output: memory.gates))
+      if let coded { append(try quantization(of: coded, rows: rows, repeat: topK)) }
+    }
+    try append(kernels.gemms, closing)
     try append(
       kernels.combine,
       ck_combine(
@@ -63,7 +82,7 @@ extension Lowering {
   /// Gate and up of each expert side by side, and down of each.
   private mutating func products(
     of op: Experts, _ memory: ExpertScratch, counts: UnsafeMutablePointer<Int64>
-  ) throws(DeviceError) -> (gateUp: ck_gemms, down: ck_gemms) {
+  ) throws(DeviceError) -> (gateUp: [ck_gemm], down: [ck_gemm]) {
     let input = values.columns(Columns(op.input, width: 0))
     let inner = Int64(op.intermediateWidth)
     func place(_ data: UnsafeMutablePointer<Float>, _ width: Int64) -> ck_columns {
@@ -81,8 +100,8 @@ extension Lowering {
       down.append(
         try product(
           try packer.matrix(expert.down), from: place(memory.gates, inner),
-          to: place(memory.parts, Int64(program[op.output].width)), rows: rows))
+          to: place(memory.parts, Int64(program[op.output].width)), rows: rows, codesIn: .gated))
     }
-    return (try gemms(gateUp[...]), try gemms(down[...]))
+    return (gateUp, down)
   }
 }

@@ -13,13 +13,20 @@ extension Lowering {
       ck_embed(table: table, output: values.floats(op.output), width: Int64(op.table.columns)))
   }
 
-  mutating func rmsNorm(_ op: RMSNorm) throws(DeviceError) {
-    let weight = try packer.floats(op.weight)
-    try append(
-      kernels.norm,
-      ck_norm(
-        rows: rows(of: op.output), input: values.columns(op.input), weight: weight,
-        epsilon: op.epsilon, output: values.floats(op.output)))
+  mutating func rmsNorm(_ op: RMSNorm, at index: Int) throws(DeviceError) {
+    let arguments = try norm(op)
+    phases.append(try phase(kernels.norm, arguments))
+    try fuse(arguments, op, at: index)
+  }
+
+  mutating func norm(_ op: RMSNorm) throws(DeviceError) -> ck_norm {
+    var arguments = ck_norm()
+    arguments.rows = rows(of: op.output)
+    arguments.input = values.columns(op.input)
+    arguments.weight = try packer.floats(op.weight)
+    arguments.epsilon = op.epsilon
+    arguments.output = values.floats(op.output)
+    return arguments
   }
 
   mutating func headwiseLinear(_ op: HeadwiseLinear) throws(DeviceError) {
@@ -35,7 +42,7 @@ extension Lowering {
           matrix, from: values.columns(input), to: values.columns(output),
           rows: rows(of: op.output)))
     }
-    try multiply(gemms(products[...]))
+    try append(kernels.gemms, gemms(products))
   }
 
   mutating func rope(_ op: Rope) throws(DeviceError) {
@@ -106,7 +113,7 @@ extension Lowering {
     try append(kernels.add, binary(op.left, op.right, op.output))
   }
 
-  private func binary(_ left: ValueID, _ right: ValueID, _ output: ValueID) -> ck_binary {
+  func binary(_ left: ValueID, _ right: ValueID, _ output: ValueID) -> ck_binary {
     ck_binary(
       rows: rows(of: output), repeat: 1, width: Int64(program[output].width),
       left: values.floats(left), right: values.floats(right), output: values.floats(output))

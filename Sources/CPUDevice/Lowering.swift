@@ -18,9 +18,15 @@ struct Lowering {
   let scratch = LayerScratch()
   var packer: WeightPacker
   /// The operations' phases, those of operation `i` from `starts[i]` on.
-  private(set) var phases = PhaseList()
-  /// The same, but neighbouring linears of one input are one phase.
-  private(set) var fusedPhases = PhaseList()
+  var phases = PhaseList()
+  /// The same, but some neighbours are one phase, and codes of a value are made once; see
+  /// `Lowering+Fusion`.
+  var fusedPhases = PhaseList()
+  /// The codes in scratch memory while the fused phases run.
+  var codes = CodesInScratch()
+  /// By the operation that they begin with.
+  private let fusedGroups: [Int: FusedGroup]
+  let readerCounts: [ValueID: Int]
   /// What a step begins with: the angles of its positions.
   private(set) var beginPhases: [ck_phase] = []
   private var angles: [RopeTable: UnsafeMutablePointer<ck_angles>] = [:]
@@ -39,7 +45,11 @@ struct Lowering {
     self.packer = packer
     arena = packer.arena
     threadCount = packer.pool.threadCount
-    values = try ValueMemory(program, capacity: capacity, arena: arena)
+    let groups = FusedGroup.all(of: program)
+    fusedGroups = Dictionary(uniqueKeysWithValues: groups.map { ($0.operations.lowerBound, $0) })
+    readerCounts = FusedGroup.readerCounts(of: program)
+    values = try ValueMemory(
+      program, fused: groups.map(\.operations), capacity: capacity, arena: arena)
     let tokens = capacity.blockCount * capacity.blockTokens
     for cache in program.caches {
       caches.append(try arena.allocate(Float.self, count: tokens * cache.width))
@@ -50,32 +60,37 @@ struct Lowering {
   mutating func run(progress: (Int) -> Void) throws(DeviceError) {
     var index = 0
     while index < program.operations.count {
-      let group = linearGroup(from: index)
-      if group.count > 1 {
-        try lowerLinears(group)
+      if let group = fusedGroups[index] {
+        try lower(group)
+        index = group.operations.upperBound
+      } else if case .linear(let op) = program.operations[index] {
+        index = try lowerLinears(op, from: index)
       } else {
-        fusedPhases.beginOperation()
-        phases.beginOperation()
-        try lower(program.operations[index])
+        beginOperation()
+        try lower(program.operations[index], at: index)
+        index += 1
       }
-      index = group.upperBound
       progress(packer.loadedBytes)
     }
+    beginOperation()
+  }
+
+  private mutating func beginOperation() {
     fusedPhases.beginOperation()
     phases.beginOperation()
   }
 
-  private mutating func lower(_ operation: Operation) throws(DeviceError) {
+  private mutating func lower(_ operation: Operation, at index: Int) throws(DeviceError) {
     switch operation {
     case .embed(let op): try embed(op)
-    case .rmsNorm(let op): try rmsNorm(op)
-    case .linear(let op): try multiply(gemms([linear(op)]))
+    case .rmsNorm(let op): try rmsNorm(op, at: index)
+    case .linear(let op): _ = try lowerLinears(op, from: index)
     case .headwiseLinear(let op): try headwiseLinear(op)
     case .rope(let op): try rope(op)
     case .attention(let op): try attention(op)
     case .latentAttention(let op): try latentAttention(op)
     case .route(let op): try route(op)
-    case .experts(let op): try experts(op)
+    case .experts(let op): try experts(op, at: index)
     case .swiglu(let op): try swiglu(op)
     case .add(let op): try add(op)
     case .join(let op): try join(op)
@@ -87,117 +102,28 @@ struct Lowering {
   mutating func append<T: BitwiseCopyable>(
     _ kernel: ck_kernel, _ arguments: T
   ) throws(DeviceError) {
-    let phase = try phase(kernel, arguments)
+    append(try phase(kernel, arguments))
+  }
+
+  mutating func append(_ phase: ck_phase) {
     phases.append(phase)
     fusedPhases.append(phase)
   }
 
-  private func phase<T: BitwiseCopyable>(
+  func phase<T: BitwiseCopyable>(
     _ kernel: ck_kernel, _ arguments: T
   ) throws(DeviceError) -> ck_phase {
+    ck_phase(kernel: kernel, arguments: UnsafeRawPointer(try place(arguments)))
+  }
+
+  /// Where a phase's arguments stay.
+  func place<T: BitwiseCopyable>(_ arguments: T) throws(DeviceError) -> UnsafeMutablePointer<T> {
     let place = try arena.allocate(T.self, count: 1)
     place.initialize(to: arguments)
-    return ck_phase(kernel: kernel, arguments: UnsafeRawPointer(place))
+    return place
   }
 
   mutating func reserveScratch(_ floats: Int) { scratchFloats = max(scratchFloats, floats) }
-
-  // MARK: Products
-
-  /// Neighbouring linears that read one value and write different memory.
-  private func linearGroup(from index: Int) -> Range<Int> {
-    guard case .linear(let first) = program.operations[index] else { return index..<index + 1 }
-    var end = index + 1
-    var buffers: Set = [values.floats(first.output)]
-    while end < program.operations.count, case .linear(let next) = program.operations[end],
-      next.input == first.input, buffers.insert(values.floats(next.output)).inserted
-    {
-      end += 1
-    }
-    return index..<end
-  }
-
-  private mutating func lowerLinears(_ group: Range<Int>) throws(DeviceError) {
-    var products: [ck_gemm] = []
-    for index in group {
-      guard case .linear(let op) = program.operations[index] else { continue }
-      products.append(try linear(op))
-      phases.beginOperation()
-      phases.append(contentsOf: try productPhases(gemms(products.suffix(1))))
-    }
-    fusedPhases.beginOperation()
-    fusedPhases.append(contentsOf: try productPhases(gemms(products[...])))
-    for _ in group.dropFirst() { fusedPhases.continueOperation() }
-  }
-
-  private mutating func linear(_ op: Linear) throws(DeviceError) -> ck_gemm {
-    var product = try product(
-      try packer.matrix(op.weight), from: values.columns(Columns(op.input, width: 0)),
-      to: values.columns(Columns(op.output, width: 0)), rows: rows(of: op.output))
-    if let bias = op.bias { product.bias = try packer.floats(bias) }
-    return product
-  }
-
-  /// Adds the phases of independent products to both lists; see `productPhases`.
-  mutating func multiply(
-    _ products: ck_gemms, rows: UnsafePointer<Int64>? = nil, repeat count: Int = 1
-  ) throws(DeviceError) {
-    let added = try productPhases(products, rows: rows, repeat: count)
-    phases.append(contentsOf: added)
-    fusedPhases.append(contentsOf: added)
-  }
-
-  /// One phase of independent products and, where some take codes, one before it that makes these
-  /// of the input. They have one input then, of `rows * count` rows; nil: of the products' rows.
-  private func productPhases(
-    _ products: ck_gemms, rows: UnsafePointer<Int64>? = nil, repeat count: Int = 1
-  ) throws(DeviceError) -> [ck_phase] {
-    let phases = [try phase(kernels.gemms, products)]
-    let all = UnsafeBufferPointer(start: products.products, count: Int(products.count))
-    guard let product = all.first(where: { $0.codes.codes != nil }) else { return phases }
-    let quantization = ck_quantize(
-      rows: rows ?? product.rows, repeat: Int64(count), input: product.input,
-      input_stride: product.input_stride, width: product.inner, codes: product.codes,
-      powers_of_two: packer.scalesArePowersOfTwo ? 1 : 0)
-    let isFloat8 = product.type == CK_FP8
-    let first =
-      isFloat8
-      ? try phase(ck_run_quantize_fp8, quantization) : try phase(kernels.quantize, quantization)
-    return [first] + phases
-  }
-
-  func gemms(_ products: ArraySlice<ck_gemm>) throws(DeviceError) -> ck_gemms {
-    let place = try arena.allocate(ck_gemm.self, count: products.count)
-    for (index, product) in products.enumerated() { place[index] = product }
-    let panels = products.reduce(0) { $0 + PackedMatrix.panelCount(Int($1.columns)) }
-    // Large enough for full register tiles, small enough that threads end together.
-    let unit = min(Int(CK_UNIT_PANELS), max(1, panels / (4 * threadCount)))
-    return ck_gemms(
-      products: UnsafePointer(place), count: Int64(products.count), unit_panels: Int64(unit))
-  }
-
-  func product(
-    _ matrix: PackedMatrix, from input: ck_columns, to output: ck_columns,
-    rows: UnsafePointer<Int64>
-  ) throws(DeviceError) -> ck_gemm {
-    var product = ck_gemm()
-    if matrix.takesCodes {
-      product.codes = try scratch.codes(in: self)
-      product.codes.group_count = Int64(LayerScratch.codeGroupCount(matrix.inner))
-    }
-    product.rows = rows
-    product.input = UnsafePointer(input.data)
-    product.input_stride = input.stride
-    product.output = output.data
-    product.output_stride = output.stride
-    product.panels = matrix.panels
-    product.scales = matrix.scales
-    product.factors = matrix.factors
-    product.type = matrix.type
-    product.inner = Int64(matrix.inner)
-    product.columns = Int64(matrix.columns)
-    return product
-  }
 
   // MARK: Places
 

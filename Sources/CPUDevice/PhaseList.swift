@@ -14,9 +14,12 @@ struct PhaseList {
   /// The next operation is part of the phase before.
   mutating func continueOperation() { starts.append(nil) }
 
-  mutating func append(_ phase: ck_phase) { phases.append(phase) }
+  /// No border lies between an operation and a later one.
+  mutating func join(_ first: Int, _ last: Int) {
+    for operation in first..<last { starts[operation + 1] = nil }
+  }
 
-  mutating func append(contentsOf more: [ck_phase]) { phases += more }
+  mutating func append(_ phase: ck_phase) { phases.append(phase) }
 
   /// The phases of some operations; nil where a border lies inside a fused group.
   func range(_ operations: Range<Int>) -> Range<Int>? {

@@ -11,9 +11,12 @@ struct ValueMemory {
   private let assignment: BufferAssignment
   private var buffers: [UnsafeMutableRawPointer] = []
 
-  init(_ program: Program, capacity: DeviceCapacity, arena: Arena) throws(DeviceError) {
+  /// - Parameter groups: operations that run at once, in rising order.
+  init(
+    _ program: Program, fused groups: [Range<Int>], capacity: DeviceCapacity, arena: Arena
+  ) throws(DeviceError) {
     self.program = program
-    assignment = BufferAssignment(program)
+    assignment = BufferAssignment(program, fused: groups)
     for buffer in assignment.buffers {
       let rows = buffer.rows == .tokens ? capacity.rowCountMax : capacity.outputCountMax
       let count = rows * buffer.width

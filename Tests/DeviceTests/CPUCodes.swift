@@ -15,6 +15,9 @@ struct CPUCodes {
 
   static let activations = CPUCodes(
     group: 128, largestCode: 127, codes: -127...127, roundsScale: false)
+  /// Of what a gated unit gives.
+  static let gatedActivations = CPUCodes(
+    group: 32, largestCode: 127, codes: -127...127, roundsScale: false)
   static let w8 = CPUCodes(group: 128, largestCode: 127, codes: -127...127)
   static let w4 = CPUCodes(group: 32, largestCode: -8, codes: -8...7, isSigned: true)
 

@@ -3,6 +3,7 @@
 import CPUDevice
 import Checkpoint
 import Device
+import Glibc
 import Models
 import Program
 import Step
@@ -57,6 +58,42 @@ import Testing
         #expect(difference < 1e-5, "\(shape), \(count) rows: \(difference)")
       }
     }
+  }
+
+  /// With a scale for each 128 the error would be several times as large.
+  @Test(arguments: cases)
+  func `what a gated unit gives has a scale for each 32`(
+    level: CPULevel, precision: CPUPrecision
+  ) throws {
+    let (width, inner) = (150, 330)
+    var builder = ProgramBuilder()
+    let gate = Weight("gate", [inner, width])
+    let up = Weight("up", [inner, width])
+    let (table, down) = (Weight("table", [width, width]), Weight("down", [width, inner]))
+    let input = builder.embed(table)
+    var result = input
+    builder.layer {
+      let unit = $0.swiglu(gate: $0.linear(input, gate), up: $0.linear(input, up))
+      result = $0.linear(unit, down)
+    }
+    let outputs = builder.selectOutputs(result)
+    let program = builder.finish(
+      name: "gated", vocabularySize: width, contextLength: 128, logits: outputs)
+    let weights = RandomWeights()
+    let codes = precision == .w8 ? CPUCodes.w8 : .w4
+    let matrices = try [gate, up, down].map { try Self.rows(of: $0, weights).map(codes.rounded) }
+    let device = try CPUDevice(.init(precision: precision, threadCount: 2, level: level))
+    var run = try CPUModelRun(program, weights, on: device)
+    let actual = try run.logits(CPUModelRun.plan([(0, Array(0..<100), 0)]))
+    let expected = try Self.rows(of: table, weights).prefix(100).flatMap { row in
+      let row = CPUCodes.activations.rounded(row)
+      let gates = matrices[0].map { Self.product(row, $0) }
+      let ups = matrices[1].map { Self.product(row, $0) }
+      let unit = zip(gates, ups).map { $0 / (1 + exp(-$0)) * $1 }
+      return matrices[2].map { Self.product(CPUCodes.gatedActivations.rounded(unit), $0) }
+    }
+    let error = Self.rootMeanSquare(zip(actual, expected).map { $0 - $1 })
+    #expect(error / Self.rootMeanSquare(expected) < 1e-3)
   }
 
   static func product(_ left: [Float], _ right: [Float]) -> Float {

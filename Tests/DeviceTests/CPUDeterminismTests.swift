@@ -67,17 +67,25 @@ import Testing
     return logits
   }
 
-  @Test func `a fused run and single operations give the same bits`() throws {
-    let golden = try SyntheticCheckpoint("v3")
+  /// Where a run is cut, phases that belong together come apart.
+  @Test(arguments: names, [CPUPrecision.f32, .bf16, .w8, .w4])
+  func `where a run is cut changes no bit`(name: String, precision: CPUPrecision) throws {
+    let golden = try SyntheticCheckpoint(name)
     let checkpoint = try Checkpoint(directory: golden.directory)
-    var whole = try run(checkpoint, CPULevel.available[0], threads: 2)
-    let expected = try whole.logits(of: golden.prompt, chunk: 64)
-    var single = try run(checkpoint, CPULevel.available[0], threads: 2)
-    try single.begin(CPUModelRun.plan([(0, golden.prompt, 0)]))
-    for index in single.program.operations.indices {
-      try single.device.run(index..<index + 1)
+    var run = try run(checkpoint, CPULevel.available[0], threads: 2, precision)
+    let plan = CPUModelRun.plan([(0, golden.prompt, 0)])
+    let expected = try run.logits(plan)
+    guard case .logits(let output) = run.program.output else { return }
+    var random = SeededGenerator(seed: 1)
+    for longest in [1, 2, 5, 12, 12, 12] {
+      try run.begin(plan)
+      var index = 0
+      while index < run.program.operations.count {
+        let end = index + Int.random(in: 1...longest, using: &random)
+        try run.device.run(index..<min(end, run.program.operations.count))
+        index = end
+      }
+      #expect(bitsEqual(try run.values(output), expected), "cuts of up to \(longest)")
     }
-    guard case .logits(let output) = single.program.output else { return }
-    #expect(bitsEqual(try single.values(output), expected))
   }
 }

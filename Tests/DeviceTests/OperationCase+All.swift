@@ -40,6 +40,16 @@ extension OperationCase {
     OperationCase("swiglu", width: 35) { b, x in
       b.swiglu(gate: x, up: b.linear(x, Weight("w", [35, 35])))
     },
+    OperationCase("gated unit", width: 35) { b, x in
+      let gate = b.linear(x, Weight("gate", [150, 35]))
+      let up = b.linear(x, Weight("up", [150, 35]))
+      return b.linear(b.swiglu(gate: gate, up: up), Weight("down", [35, 150]))
+    },
+    OperationCase("norm of a sum", width: 35) { b, x in
+      let sum = b.add(x, b.linear(x, Weight("w", [35, 35])))
+      let normed = b.rmsNorm(sum, Weight("norm", [35]), epsilon: 1e-6)
+      return b.add(b.linear(normed, Weight("v", [35, 35])), sum)
+    },
     OperationCase("add", width: 35) { b, x in b.add(x, b.linear(x, Weight("w", [35, 35]))) },
     OperationCase("join", width: 35) { b, x in b.join(x, b.linear(x, Weight("w", [6, 35]))) },
   ]

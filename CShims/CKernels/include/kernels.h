@@ -72,9 +72,11 @@ enum { CK_PANEL = 16, CK_UNIT_PANELS = 4 };
 
 // MARK: Codes
 
-/// Inner indices that share a scale: of activations and W8, and of W4. Panels of codes are padded
-/// to whole `CK_INNER_PADDING` inner indices.
-enum { CK_CODE_GROUP = 128, CK_W4_GROUP = 32, CK_INNER_PADDING = 32 };
+/// Inner indices that share a scale: of activations and W8, and of W4. Activations with outliers
+/// have a scale for each `CK_CODE_PART` of a group. Panels of codes are padded to whole
+/// `CK_INNER_PADDING` inner indices.
+enum { CK_CODE_GROUP = 128, CK_W4_GROUP = 32, CK_CODE_PART = 32, CK_INNER_PADDING = 32 };
+enum { CK_CODE_PARTS = CK_CODE_GROUP / CK_CODE_PART };
 
 static inline int64_t ck_padded_inner(int64_t inner) {
   return (inner + CK_INNER_PADDING - 1) / CK_INNER_PADDING * CK_INNER_PADDING;
@@ -91,11 +93,11 @@ static inline int ck_takes_codes(ck_type type) {
   return type == CK_W8 || type == CK_W4 || type == CK_INT8 || type == CK_INT4 || type == CK_FP8;
 }
 
-/// A group of activations: x = scale * code. The sums of its codes, all and each 32.
+/// A group of activations, in parts of 32: x = scale * code, and the sum of the codes. FP8 has the
+/// first scale alone.
 typedef struct {
-  float scale;
-  int32_t sum;
-  int32_t parts[4];
+  float scales[CK_CODE_PARTS];
+  int32_t sums[CK_CODE_PARTS];
 } ck_code_group;
 
 /// Rows of activations as signed bytes, or as FP8 (without sums).
@@ -105,6 +107,8 @@ typedef struct {
   /// `[rows][group_count]`
   ck_code_group *groups;
   int64_t group_count;
+  /// Whether the parts of a group have scales of their own; else all of them the same.
+  int in_parts;
 } ck_codes;
 
 // MARK: A step
@@ -232,6 +236,25 @@ typedef struct {
   int64_t unit_panels;
 } ck_gemms;
 
+/// silu(input · gate) * (input · up), with nothing in between written to memory that others see. A
+/// unit of work is some neighbouring panels of one pair of products.
+typedef struct {
+  /// Gate and up of each pair, one behind the other, in the same format and not FP8. Their outputs
+  /// are not used, but for `output_rows`.
+  const ck_gemm *gate_up;
+  int64_t pairs;
+  /// An even number, so that a unit has whole parts of codes.
+  int64_t unit_panels;
+  /// Where the results go: as floats, as codes in parts, or both; NULL for none of that kind.
+  float *output;
+  int64_t output_stride;
+  ck_codes codes;
+} ck_gated;
+
+/// Rows whose gates and ups wait in a worker's scratch memory, and floats of it.
+enum { CK_GATED_ROWS = 256, CK_GATED_COLUMNS = CK_UNIT_PANELS * CK_PANEL };
+enum { CK_GATED_SCRATCH = 2 * CK_GATED_ROWS * CK_GATED_COLUMNS };
+
 /// Turns `rows * repeat` rows, `width` wide, into codes.
 typedef struct {
   const int64_t *rows;
@@ -255,12 +278,18 @@ typedef struct {
   int64_t width;
 } ck_embed;
 
+/// Normalises `input`, or `input + addend`, which then goes to `sum`.
 typedef struct {
   const int64_t *rows;
   ck_columns input;
+  /// Rows as wide as the input, one behind the other; NULL for none.
+  const float *addend;
+  float *sum;
   const float *weight;
   float epsilon;
   float *output;
+  /// The output as codes too, unless NULL.
+  ck_codes codes;
 } ck_norm;
 
 /// Sines and cosines of the step's positions, `[rows][pairs]`, times magnitude.
@@ -366,7 +395,7 @@ typedef struct {
 
 typedef struct {
   const char *name;
-  ck_kernel gemms, quantize, norm, attention, swiglu, add, rope, combine, read;
+  ck_kernel gemms, gated, quantize, norm, attention, swiglu, add, rope, combine, read;
 } ck_kernels;
 
 typedef enum { 
