@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "CShims/CUDAKernels"
 REPORT = SOURCES / "resources.txt"
 TARGETS = ["compute_80,code=sm_80", "compute_90a,code=sm_90a", "compute_80,code=compute_80"]
-HEADER = f"{'kernel':24}{'target':8}{'registers':>10}{'shared':>8}{'stack':>7}{'spilled':>8}"
+HEADER = f"{'kernel':28}{'target':8}{'registers':>10}{'shared':>8}{'stack':>7}{'spilled':>8}"
 
 
 def compiler() -> pathlib.Path:
@@ -65,7 +65,7 @@ def resources(text: str) -> dict[tuple[str, str], tuple[int, int, int, int]]:
 def table(found: dict) -> str:
     lines = [HEADER]
     for (kernel, target), numbers in sorted(found.items()):
-        lines.append(f"{kernel:24}{target:8}" + "{:>10}{:>8}{:>7}{:>8}".format(*numbers))
+        lines.append(f"{kernel:28}{target:8}" + "{:>10}{:>8}{:>7}{:>8}".format(*numbers))
     return "\n".join(lines) + "\n"
 
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // All kernels as one translation unit, for nvcc and for the emulation: one file of machine code.
 #include "attention_rows.h"
+#include "pack_words.h"
 #include "prefill_block.h"
 #include "product.h"
 #include "rope.h"
@@ -30,6 +31,7 @@ namespace norm_ {
 }
 namespace pack_ {
 #include "pack.cu"
+#include "pack_codes.cu"
 }
 namespace prefill_ {
 #include "prefill.cu"

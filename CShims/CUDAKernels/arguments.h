@@ -20,6 +20,7 @@ enum {
   cu_few_tokens = 8,
   cu_many_warps_max = 10,
   cu_many_warps_few = 8,
+  cu_many_warps_least = 6,
   /// Columns of a block that looks for the largest of a row.
   cu_largest_columns = 16 * cu_threads,
   cu_product_addends_max = 2,
@@ -68,16 +69,60 @@ typedef enum cu_format {
   cu_format_fp8 = 1,
   cu_format_w8 = 2,
   cu_format_w4 = 3,
+  /// Codes that were calibrated, of 4 and 8 bits; as many columns share a scale and a zero.
+  cu_format_int4_32 = 4,
+  cu_format_int4_64 = 5,
+  cu_format_int4_128 = 6,
+  cu_format_int8_32 = 7,
+  cu_format_int8_64 = 8,
+  cu_format_int8_128 = 9,
 } cu_format;
 
-/// Bytes of a span of a tile, and spans on their way to a warp of some tiles, the present one among
-/// them: few enough for several blocks a multiprocessor.
-static inline int32_t cu_span_bytes(cu_format format) {
-  return cu_tile_rows * cu_span * (format == cu_format_bf16 ? 4 : format == cu_format_w4 ? 1 : 2)
-    / 2;
+/// What the compiler of kernels must know, and the host too.
+#if defined(__CUDACC__)
+#define CU_KNOWN static __host__ __device__ constexpr
+#elif defined(__cplusplus)
+#define CU_KNOWN static constexpr
+#else
+#define CU_KNOWN static inline
+#endif
+
+/// Whether codes are less a zero, and their scales floats.
+CU_KNOWN int32_t cu_has_zeros(cu_format format) { return format >= cu_format_int4_32; }
+/// Of an element of a weight.
+CU_KNOWN int32_t cu_code_bits(cu_format format) {
+  if (format == cu_format_bf16) return 16;
+  return format == cu_format_w4 || (cu_has_zeros(format) && format < cu_format_int8_32) ? 4 : 8;
 }
-static inline int32_t cu_stages(cu_format format, int32_t tiles) {
-  return (format == cu_format_w4 ? 5 : 3) - (tiles > 1);
+/// Columns that share a scale; of bf16, which has none, as if a span did.
+CU_KNOWN int32_t cu_scale_group(cu_format format) {
+  switch (format) {
+  case cu_format_w4: case cu_format_int4_32: case cu_format_int8_32: return 32;
+  case cu_format_int4_64: case cu_format_int8_64: return 64;
+  default: return cu_span;
+  }
+}
+/// Bytes of a span of a tile: of its codes, and of its scales and zeros.
+CU_KNOWN int32_t cu_span_bytes(cu_format format) {
+  return cu_tile_rows * cu_span * cu_code_bits(format) / 8;
+}
+CU_KNOWN int32_t cu_span_scale_bytes(cu_format format) {
+  const int32_t groups = cu_span / cu_scale_group(format);
+  if (format == cu_format_bf16) return 0;
+  if (format == cu_format_fp8) return 4;
+  return groups * cu_tile_rows * (cu_has_zeros(format) ? 5 : 2);
+}
+/// Spans on their way to a warp of some tiles, the present one among them: few enough for several
+/// blocks a multiprocessor.
+CU_KNOWN int32_t cu_stages(cu_format format, int32_t tiles) {
+  return (cu_code_bits(format) == 4 ? 5 : 3) - (tiles > 1);
+}
+/// Warps of a block of many tokens, at most: scales and zeros of more groups need more registers.
+CU_KNOWN int32_t cu_many_warps(cu_format format) {
+  if (!cu_has_zeros(format)) {
+    return format == cu_format_w4 ? cu_many_warps_few : cu_many_warps_max;
+  }
+  return cu_scale_group(format) == 32 ? cu_many_warps_least : cu_many_warps_few;
 }
 /// Shared memory of a block of a product of few tokens, with so many tiles.
 static inline int32_t cu_few_bytes(cu_format format, int32_t tiles) {
@@ -361,6 +406,51 @@ typedef struct cu_pack {
   int32_t format;
   int32_t unused;
 } cu_pack;
+
+/// Integers of 4 or 8 bits in two dimensions as a checkpoint has them, several rows of a column or
+/// columns of a row in a word. Strides and places are in half bytes.
+typedef struct cu_integers {
+  const uint8_t *bytes;
+  /// From 16 rows to the next, from one word to the next below it, and beside it.
+  int64_t tile_stride, row_stride, column_stride;
+  /// Of how many rows, and of how many columns, the elements of a word are: 1 << shift.
+  int32_t row_shift, column_shift;
+  /// Half byte i is the place of element i in its word.
+  uint32_t order;
+  /// An integer is `(stored + bias) & mask`.
+  uint8_t bits, bias, mask, unused;
+} cu_integers;
+
+typedef enum cu_scale_type {
+  cu_scale_f32 = 0,
+  cu_scale_f16 = 1,
+  cu_scale_bf16 = 2,
+} cu_scale_type;
+
+/// Scales of rows and of groups of columns; strides in elements, from 16 rows to the next too.
+typedef struct cu_stored_scales {
+  const void *values;
+  int64_t tile_stride, row_stride, group_stride;
+  int32_t type, unused;
+} cu_stored_scales;
+
+/// Some tiles and spans of a calibrated weight, to a place in its packed form.
+typedef struct cu_pack_codes {
+  /// Of the first tile and span of this call.
+  cu_integers integers;
+  /// Of the whole weight; without bytes for zeros, these are the middle of the codes.
+  cu_integers zeros;
+  cu_stored_scales scales;
+  uint8_t *codes;
+  uint8_t *factors;
+  int32_t first_tile, tiles, first_span, spans;
+  /// Of the weight.
+  int32_t rows, columns;
+  /// Columns of the packed form, and columns that share a scale where the weight comes from.
+  int32_t padded_columns, group;
+  int32_t format;
+  int32_t unused;
+} cu_pack_codes;
 
 /// Something to do, for the time it takes.
 typedef struct cu_measure {

@@ -47,7 +47,8 @@ template <> struct Codes<cu_format_fp8> {
   }
 };
 
-template <> struct Codes<cu_format_w8> {
+/// Codes of 8 bits with a sign.
+struct Codes8 {
   static constexpr int fragments = 2;
   /// 128 + the low 7 bits, minus 128 or (with a sign) 256: exact in bfloat16.
   DEVICE uint32_t pair(uint32_t four, uint32_t selector) {
@@ -70,17 +71,48 @@ template <> struct Codes<cu_format_w8> {
     for (int i = 0; i < 4; i++) word |= (uint32_t)codes[i] << (8 * i);
     return word;
   }
+  /// Of the bytes of two rows' zeros, one in both halves; as a code, 128 less than it is.
+  DEVICE uint32_t zero(uint32_t two, int row) { return pair(two, row == 0 ? 0x4040 : 0x4141); }
+  /// Less a zero for each row: 8 bits and a sign, so exact in bfloat16.
+  DEVICE void fragment(const Words4 &words, int index, const uint32_t (&zeros)[2],
+                       uint32_t (&a)[4]) {
+    fragment(words, index, a);
+    UNROLL for (int i = 0; i < 4; i++) a[i] = bf16_multiply_add(zeros[i % 2], 0xbf80bf80u, a[i]);
+  }
 };
 
-template <> struct Codes<cu_format_w4> {
+/// Codes of 4 bits without a sign.
+struct Codes4 {
   static constexpr int fragments = 4;
-  /// 128 + (code + 8), minus 136.
-  DEVICE void fragment(const Words4 &words, int index, uint32_t (&a)[4]) {
+  /// Of the bytes of two rows' zeros, 128 more than one in both halves.
+  DEVICE uint32_t zero(uint32_t two, int row) {
+    return permute(two, 0x43, row == 0 ? 0x4040 : 0x4141);
+  }
+  /// 128 + code, minus 128 + zero of the row.
+  DEVICE void fragment(const Words4 &words, int index, const uint32_t (&zeros)[2],
+                       uint32_t (&a)[4]) {
     const uint32_t codes =
       index == 0 ? words.x : index == 1 ? words.y : index == 2 ? words.z : words.w;
     UNROLL for (int i = 0; i < 4; i++) {
       const uint32_t biased = ((codes >> (4 * i)) & 0x000f000fu) | 0x43004300u;
-      a[i] = bf16_multiply_add(0x43084308u, 0xbf80bf80u, biased);
+      a[i] = bf16_multiply_add(zeros[i % 2], 0xbf80bf80u, biased);
     }
   }
 };
+
+template <> struct Codes<cu_format_w8> : Codes8 {};
+
+template <> struct Codes<cu_format_w4> : Codes4 {
+  /// Every zero is 8.
+  DEVICE void fragment(const Words4 &words, int index, uint32_t (&a)[4]) {
+    const uint32_t zeros[2] = {0x43084308u, 0x43084308u};
+    Codes4::fragment(words, index, zeros, a);
+  }
+};
+
+template <> struct Codes<cu_format_int4_32> : Codes4 {};
+template <> struct Codes<cu_format_int4_64> : Codes4 {};
+template <> struct Codes<cu_format_int4_128> : Codes4 {};
+template <> struct Codes<cu_format_int8_32> : Codes8 {};
+template <> struct Codes<cu_format_int8_64> : Codes8 {};
+template <> struct Codes<cu_format_int8_128> : Codes8 {};

@@ -86,7 +86,7 @@ template <int format, int tiles> struct Few {
         const Words4 words =
           ring[((span % stages * tiles + i) * S::units + f / S::fragments) * 32];
         uint32_t a[4];
-        Codes<format>::fragment(words, f % S::fragments, a);
+        kept[i].fragment(f / of_group, words, f % S::fragments, a);
         multiply_tile(S::scales == 0 ? sum[i] : part[i], a, x[f].x, x[f].y);
         if (S::scales > 0 && f % of_group == of_group - 1) {
           kept[i].promote(f / of_group, part[i], sum[i]);
@@ -159,3 +159,9 @@ FEW(bf16, cu_format_bf16)
 FEW(fp8, cu_format_fp8)
 FEW(w8, cu_format_w8)
 FEW(w4, cu_format_w4)
+FEW(int4_32, cu_format_int4_32)
+FEW(int4_64, cu_format_int4_64)
+FEW(int4_128, cu_format_int4_128)
+FEW(int8_32, cu_format_int8_32)
+FEW(int8_64, cu_format_int8_64)
+FEW(int8_128, cu_format_int8_128)

@@ -18,9 +18,8 @@
 
 namespace {
 
-/// Threads of a block at most; codes of 4 bits need more registers.
-template <int format> constexpr int threads_max =
-  32 * (format == cu_format_w4 ? cu_many_warps_few : cu_many_warps_max);
+/// Threads of a block at most.
+template <int format> constexpr int threads_max = 32 * cu_many_warps((cu_format)format);
 
 /// Bytes from one token's inputs of a span to the next one's: eight rows are in all banks.
 constexpr int input_stride = cu_span * 2 + 32;
@@ -85,7 +84,7 @@ template <int format, int groups> struct Many {
     float part[groups][4] = {};
     UNROLL for (int f = 0; f < count; f++) {
       uint32_t a[4];
-      Codes<format>::fragment(words[f / S::fragments * 32], f % S::fragments, a);
+      now.fragment(f / of_group, words[f / S::fragments * 32], f % S::fragments, a);
       UNROLL for (int g = 0; g < groups; g++) {
         const Words2 b = *(const Words2 *)(x + g * 8 * input_stride + f * 32);
         multiply_tile(S::scales == 0 ? sum[g] : part[g], a, b.x, b.y);
@@ -197,6 +196,12 @@ MANY(bf16, cu_format_bf16)
 MANY(fp8, cu_format_fp8)
 MANY(w8, cu_format_w8)
 MANY(w4, cu_format_w4)
+MANY(int4_32, cu_format_int4_32)
+MANY(int4_64, cu_format_int4_64)
+MANY(int4_128, cu_format_int4_128)
+MANY(int8_32, cu_format_int8_32)
+MANY(int8_64, cu_format_int8_64)
+MANY(int8_128, cu_format_int8_128)
 
 // Grid and threads as of the blocks before, but tokens in twos, and matrices.
 KERNEL(sum_parts, cu_product, 32 * cu_many_warps_max) {

@@ -8,7 +8,7 @@
 //   w8    scale = bfloat16(largest magnitude of the group / 127), code = nearest in -127 ... 127.
 //   w4    scale = bfloat16(value of largest magnitude / -8), code = nearest in -8 ... 7.
 // Rows and columns beyond the weight's are zeros.
-#include "codes.h"
+#include "pack_words.h"
 
 namespace {
 
@@ -25,15 +25,6 @@ DEVICE uint8_t e4m3(float x) {
   const uint32_t bits = bits_of(magnitude);
   const uint32_t rounded = bits + 0x7ffff + (bits >> 20 & 1);
   return (uint8_t)(sign | ((rounded >> 20) - (120 << 3)));
-}
-
-/// Where four neighbouring codes of 8 bits lie; see `product.h`.
-DEVICE uint32_t &word8(const cu_pack &op, int row, int column) {
-  const int within = row % cu_tile_rows;
-  const int lane = within % 8 * 4 + column % 16 / 4;
-  const int64_t unit =
-    (int64_t)(row / cu_tile_rows) * (op.padded_columns / 32) + column / 32;
-  return ((uint32_t *)op.codes)[unit * 128 + lane * 4 + column % 32 / 16 * 2 + within / 8];
 }
 
 DEVICE void pack_bf16(const cu_pack &op, int row, int local, int span) {
@@ -110,19 +101,15 @@ DEVICE void pack_w4(const cu_pack &op, int row, int local, int span) {
       scales[half][g] = group_scale(op, row + 8 * half, local + 8 * half, span * groups + g, -8);
     }
   }
-  uint32_t *codes = (uint32_t *)op.codes;
   for (int column = span * cu_span; column < (span + 1) * cu_span; column += 4) {
     uint32_t word = 0;
     for (int i = 0; i < 8; i++) {
       const int half = i / 4, kk = i % 4;
       const float x = element(op, local + 8 * half, column + kk);
       const uint16_t scale = scales[half][column % cu_span / op.group];
-      const int shift = (kk / 2 * 2 + half) * 4 + kk % 2 * 16;
-      word |= (uint32_t)(code(x, scale, -8, 7) + 8) << shift;
+      word |= (uint32_t)(code(x, scale, -8, 7) + 8) << shift4(half, kk);
     }
-    const int lane = row % 8 * 4 + column % 16 / 4;
-    const int64_t unit = (int64_t)(row / cu_tile_rows) * (op.padded_columns / 64) + column / 64;
-    codes[unit * 128 + lane * 4 + column % 64 / 16] = word;
+    word4(op, row, column) = word;
   }
 }
 

@@ -6,8 +6,9 @@
 // columns]. With experts, a block's tokens are a piece of work (`slots.h`): slots of one expert.
 //
 // Layout. A lane's fragment of a packed weight is what `wgmma` takes from its registers, so weights
-// become bfloat16 there. Tokens come from shared memory, in the order of k that fragments have:
-// `arrange` brings them to it first, in blocks of 128 tokens × 128 columns of 32 KiB,
+// become bfloat16 there. Zeros, and the scales beside them, are copied with the codes. Tokens come
+// from shared memory, in the order of k that fragments have: `arrange` brings them to it first, in
+// blocks of 128 tokens × 128 columns of 32 KiB,
 //   [tokens / 8][16 eights of k][8 tokens][8 of k]   bfloat16, zeros beyond the last,
 // where of 16 columns the even pairs (0, 1, 4, 5, 8, ...) are one eight and the odd the other.
 //
@@ -77,6 +78,12 @@ PREFILL(bf16, cu_format_bf16)
 PREFILL(fp8, cu_format_fp8)
 PREFILL(w8, cu_format_w8)
 PREFILL(w4, cu_format_w4)
+PREFILL(int4_32, cu_format_int4_32)
+PREFILL(int4_64, cu_format_int4_64)
+PREFILL(int4_128, cu_format_int4_128)
+PREFILL(int8_32, cu_format_int8_32)
+PREFILL(int8_64, cu_format_int8_64)
+PREFILL(int8_128, cu_format_int8_128)
 
 // Grid: spans of columns, blocks of tokens (pieces of work).
 KERNEL(arrange, cu_prefill, cu_threads) {

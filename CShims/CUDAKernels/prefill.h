@@ -11,15 +11,16 @@ template <int format> struct PrefillShape {
   static constexpr int tiles = cu_prefill_rows / cu_tile_rows;
   /// Fragments of a span, of a group that shares a scale, and that are made at once.
   static constexpr int steps = cu_span / 16;
-  static constexpr int group_steps = format == cu_format_w4 ? 2 : steps;
+  static constexpr int group_steps = cu_scale_group((cu_format)format) / 16;
   static constexpr int chunk = group_steps < 4 ? group_steps : 4;
   static constexpr int groups = steps / group_steps;
-  /// Bytes of a span: of a tile's codes, of the tokens, of all.
+  /// Bytes of a span: of a tile's codes, of its scales, of those that are in shared memory, of the
+  /// tokens, of all.
   static constexpr int tile_bytes = steps / fragments * 512;
+  static constexpr int scale_bytes = Span<format>::scale_bytes;
+  static constexpr int factor_bytes = Span<format>::has_zeros ? scale_bytes : 0;
   static constexpr int token_bytes = cu_prefill_tokens * cu_span * 2;
-  static constexpr int stage_bytes = token_bytes + tiles * tile_bytes;
-  static constexpr int scale_bytes =
-    format == cu_format_fp8 ? 4 : has_scales ? groups * cu_tile_rows * 2 : 0;
+  static constexpr int stage_bytes = token_bytes + tiles * (tile_bytes + factor_bytes);
   /// Sums of the parts so far, in shared memory where registers have sums of groups too.
   static constexpr int total_bytes = has_scales ? cu_prefill_rows * cu_prefill_tokens * 4 : 0;
 };

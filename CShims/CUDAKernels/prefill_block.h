@@ -49,6 +49,7 @@ template <int format> struct Prefill {
     for (PrefillWalk walk(op); !walk.is_over(); walk.advance()) {
       const Tile tile = tile_of(op.product, walk.row_block(), lane % Shape::tiles, Shape::tiles);
       const uint8_t *codes = tile.codes(op.product, walk.tokens().matrix, Shape::tile_bytes);
+      const uint8_t *factors = tile.scales(op.product, walk.tokens().matrix, Shape::scale_bytes);
       const uint8_t *tokens =
         op.arranged + (int64_t)walk.token_block() * spans * Shape::token_bytes;
       for (int span = 0; span < spans; span++, stage = stage.next()) {
@@ -64,6 +65,10 @@ template <int format> struct Prefill {
         if (lane >= Shape::tiles) continue;
         copy_bulk(place + Shape::token_bytes + lane * Shape::tile_bytes,
                   codes + (int64_t)span * Shape::tile_bytes, Shape::tile_bytes, barrier);
+        if (Shape::factor_bytes == 0) continue;
+        copy_bulk(place + Shape::token_bytes + Shape::tiles * Shape::tile_bytes
+                    + lane * Shape::factor_bytes,
+                  factors + (int64_t)span * Shape::factor_bytes, Shape::factor_bytes, barrier);
       }
     }
   }
@@ -78,13 +83,34 @@ template <int format> struct Prefill {
   uint32_t sets[2][Shape::chunk][4];
   float group[2][32], sum[2][32];
 
+  /// The scales and zeros of the warp's tile, where they come with the codes.
+  DEVICE_MEMBER const uint8_t *factors_at(const Stage &stage) const {
+    return stages + stage.index * Shape::stage_bytes + Shape::token_bytes
+      + Shape::tiles * Shape::tile_bytes + thread_index() / 32 * Shape::factor_bytes;
+  }
+  /// Of those, the place of a group of the lane's rows.
+  DEVICE_MEMBER int factor_place(int group) const {
+    return thread_index() % 32 / 4 * Shape::groups + group;
+  }
+
   DEVICE_MEMBER void fragments(const Stage &stage, int chunk, uint32_t (&set)[Shape::chunk][4]) {
     const uint8_t *codes = stages + stage.index * Shape::stage_bytes + Shape::token_bytes
       + thread_index() / 32 * Shape::tile_bytes + thread_index() % 32 * 16;
+    uint32_t zeros[2] = {0, 0};
+    if constexpr (Shape::factor_bytes > 0) {
+      const uint16_t *pairs =
+        (const uint16_t *)(factors_at(stage) + Shape::factor_bytes / 5 * 4);
+      const uint32_t two = pairs[factor_place(chunk * Shape::chunk / Shape::group_steps)];
+      UNROLL for (int i = 0; i < 2; i++) zeros[i] = Codes<format>::zero(two, i);
+    }
     UNROLL for (int f = 0; f < Shape::chunk; f++) {
       const int step = chunk * Shape::chunk + f;
       const Words4 words = *(const Words4 *)(codes + step / Shape::fragments * 512);
-      Codes<format>::fragment(words, step % Shape::fragments, set[f]);
+      if constexpr (Shape::factor_bytes == 0) {
+        Codes<format>::fragment(words, step % Shape::fragments, set[f]);
+      } else {
+        Codes<format>::fragment(words, step % Shape::fragments, zeros, set[f]);
+      }
     }
     UNROLL for (int f = 0; f < Shape::chunk; f++) compute_now(set[f]);
   }
@@ -108,6 +134,10 @@ template <int format> struct Prefill {
 
   DEVICE_MEMBER Scales scales(int span, int group) const {
     if (!Shape::has_scales) return {1, 1};
+    if (Shape::factor_bytes > 0) {
+      const Float2 pair = ((const Float2 *)factors_at(stage))[factor_place(group)];
+      return {pair.x, pair.y};
+    }
     if (format == cu_format_fp8) {
       const float scale = ((const float *)factors)[span];
       return {scale, scale};

@@ -21,10 +21,15 @@
 //   w8    as fp8, codes of 8 bits with a sign.
 //   w4    64 columns a unit: for each fragment 4 bytes; register i of the fragment has its codes
 //         (plus 8) in bits 4i to 4i + 3 and 16 + 4i to 16 + 4i + 3.
-// Scales: fp8 one float for each tile and span; w8 and w4 a bfloat16 for each tile, group and row.
+//   int8  as w8, each code 128 less than it is.
+//   int4  as w4, codes as they are.
+// Scales: fp8 one float for each tile and span; w8 and w4 a bfloat16 for each tile, group and row;
+// int8 and int4 for each tile and span a float for each row and group, then as many zeros (bytes,
+// of int8 as its codes), both in the order [g][group][row g, row g + 8].
 //
-// Numbers. Codes become bfloat16 exactly, inputs are bfloat16; a product is exact, sums are 32
-// bits. The sum of a scale's group is multiplied with the scale and added to the sum so far.
+// Numbers. Codes, less their zeros, become bfloat16 exactly, inputs are bfloat16; a product is
+// exact, sums are 32 bits. The sum of a scale's group is multiplied with the scale and added to the
+// sum so far.
 //
 // The same bits for any number of tokens: the columns are cut in 8 parts of whole spans, a part's
 // spans are taken in order, and the parts' sums are added in order. Nothing of this depends on the
@@ -32,9 +37,7 @@
 #pragma once
 #include "codes.h"
 
-/// As `cu_stages`, where the compiler must know it.
-template <int format, int tiles> constexpr int stages_of =
-  (format == cu_format_w4 ? 5 : 3) - (tiles > 1);
+template <int format, int tiles> constexpr int stages_of = cu_stages((cu_format)format, tiles);
 
 /// A lane's share of one span of a tile: `units` times 16 bytes, and its scales.
 template <int format> struct Span {
@@ -42,13 +45,22 @@ template <int format> struct Span {
   static constexpr int units = cu_span / 16 / fragments;
   static constexpr int bytes = units * 512;
   /// Groups that share a scale, and scales of a lane: of its row g and of its row g + 8.
-  static constexpr int groups = format == cu_format_w4 ? 4 : 1;
+  static constexpr int groups = cu_span / cu_scale_group((cu_format)format);
   static constexpr int scales = format == cu_format_bf16 ? 0 : format == cu_format_fp8 ? 1 : 2;
-  static constexpr int scale_bytes = scales == 1 ? 4 : scales * groups * cu_tile_rows;
+  static constexpr int scale_bytes = cu_span_scale_bytes((cu_format)format);
+  static constexpr bool has_zeros = cu_has_zeros((cu_format)format);
 };
 
-/// A lane's scales of a span of a tile.
-template <int format> struct Scales {
+/// `sum += scale · part`, of the lane's rows g and g + 8.
+DEVICE void add_scaled(float low, float high, float (&part)[4], float (&sum)[4]) {
+  UNROLL for (int i = 0; i < 4; i++) {
+    sum[i] += (i < 2 ? low : high) * part[i];
+    part[i] = 0;
+  }
+}
+
+/// A lane's scales of a span of a tile, and what they do.
+template <int format, bool has_zeros = Span<format>::has_zeros> struct Scales {
   using S = Span<format>;
   /// A float, or for each group two bfloat16: of the lane's row g, and of its row g + 8 above it.
   uint32_t words[S::groups];
@@ -65,15 +77,52 @@ template <int format> struct Scales {
     }
   }
 
-  /// `sum += scale · part`, of the rows of this lane.
+  DEVICE_MEMBER void fragment(int, const Words4 &words, int index, uint32_t (&a)[4]) const {
+    Codes<format>::fragment(words, index, a);
+  }
+
   DEVICE_MEMBER void promote(int group, float (&part)[4], float (&sum)[4]) const {
     const uint32_t word = words[group];
     const float low = float_of(S::scales == 1 ? word : word << 16);
     const float high = float_of(S::scales == 1 ? word : word & 0xffff0000u);
-    UNROLL for (int i = 0; i < 4; i++) {
-      sum[i] += (i < 2 ? low : high) * part[i];
-      part[i] = 0;
+    add_scaled(low, high, part, sum);
+  }
+};
+
+/// With zeros.
+template <int format> struct Scales<format, true> {
+  using S = Span<format>;
+  /// Of each group, of the lane's row g, and of its row g + 8.
+  Float2 scales[S::groups];
+  /// The same, 16 bits for each group.
+  uint32_t zeros[(S::groups + 1) / 2];
+
+  DEVICE_MEMBER void load(const uint8_t *factors, int span) {
+    const uint8_t *of_span = factors + (int64_t)span * S::scale_bytes;
+    const int row = thread_index() % 32 / 4;
+    const float *floats = (const float *)of_span + row * S::groups * 2;
+    const uint8_t *bytes = of_span + S::scale_bytes / 5 * 4 + row * S::groups * 2;
+    if constexpr (S::groups == 1) {
+      scales[0] = *(const Float2 *)floats;
+      zeros[0] = *(const uint16_t *)bytes;
+    } else {
+      UNROLL for (int i = 0; i < S::groups / 2; i++) {
+        const Float4 *four = (const Float4 *)floats + i;
+        scales[2 * i].x = four->x, scales[2 * i].y = four->y;
+        scales[2 * i + 1].x = four->z, scales[2 * i + 1].y = four->w;
+        zeros[i] = ((const uint32_t *)bytes)[i];
+      }
     }
+  }
+
+  DEVICE_MEMBER void fragment(int group, const Words4 &words, int index, uint32_t (&a)[4]) const {
+    const uint32_t two = zeros[group / 2] >> (group % 2 * 16);
+    const uint32_t of_rows[2] = {Codes<format>::zero(two, 0), Codes<format>::zero(two, 1)};
+    Codes<format>::fragment(words, index, of_rows, a);
+  }
+
+  DEVICE_MEMBER void promote(int group, float (&part)[4], float (&sum)[4]) const {
+    add_scaled(scales[group].x, scales[group].y, part, sum);
   }
 };
 

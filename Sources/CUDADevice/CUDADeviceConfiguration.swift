@@ -6,7 +6,8 @@ internal import CUDAKernels
 /// bfloat16, sums have 32 bits; norms, biases, routers, residuals and all else between are 32-bit
 /// floats. The small matrices of single heads are bfloat16 always.
 package enum CUDAPrecision: String, Hashable, Sendable, CaseIterable {
-  /// FP8 where stored as FP8, `w8` or `w4` where packed so, else bfloat16.
+  /// FP8 where stored as FP8, `w8` or `w4` where packed so, codes that were calibrated as they are;
+  /// else bfloat16.
   case auto
   case bf16
   /// 8-bit floats (e4m3), 128 × 128 elements sharing a scale.

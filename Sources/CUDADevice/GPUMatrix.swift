@@ -24,35 +24,21 @@ struct MatrixLayout {
   var spans: Int { (columns + Self.span - 1) / Self.span }
   var paddedColumns: Int { spans * Self.span }
   /// Columns that share a scale.
-  var group: Int { format == cu_format_w4 ? 32 : Self.span }
+  var group: Int { Int(cu_scale_group(format)) }
 
   /// A multiple of the arena's alignment, whatever the shape.
-  var codeBytes: Int {
-    let elements = tiles * Self.tileRows * paddedColumns
-    return switch format {
-    case cu_format_bf16: elements * 2
-    case cu_format_w4: elements / 2
-    default: elements
-    }
-  }
+  var codeBytes: Int { tiles * spans * Int(cu_span_bytes(format)) }
 
   /// So much that the scales behind them are aligned.
-  var scaleBytes: Int {
-    let bytes =
-      switch format {
-      case cu_format_bf16: 0
-      case cu_format_fp8: tiles * spans * 4
-      default: tiles * Self.tileRows * (paddedColumns / group) * 2
-      }
-    return (bytes + 15) / 16 * 16
-  }
+  var scaleBytes: Int { (tiles * spans * Int(cu_span_scale_bytes(format)) + 15) / 16 * 16 }
 
   var name: String {
     switch format {
+    case cu_format_bf16: "bf16"
     case cu_format_fp8: "fp8"
     case cu_format_w8: "w8"
     case cu_format_w4: "w4"
-    default: "bf16"
+    default: "int\(cu_code_bits(format))"
     }
   }
 }
@@ -68,10 +54,18 @@ extension MatrixLayout {
     case .auto:
       if let panels = tensor.panels, panels.factors == .scales {
         panels.bits == 8 ? cu_format_w8 : cu_format_w4
+      } else if let calibrated = CalibratedMatrix(tensor) {
+        calibrated.format
       } else {
         tensor.type == .float8e4m3 && takesBlocks(of: tensor) ? cu_format_fp8 : cu_format_bf16
       }
     }
+  }
+
+  /// Of weights that are multiplied together: what all are, or else bf16.
+  static func format(ofAll tensors: [StoredTensor], _ precision: CUDAPrecision) -> cu_format {
+    let formats = Set(tensors.map { format(of: $0, precision).rawValue })
+    return formats.count == 1 ? cu_format(formats.first ?? 0) : cu_format_bf16
   }
 
   /// Whether each span of a tile has one stored scale.

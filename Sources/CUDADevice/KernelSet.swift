@@ -12,7 +12,7 @@ struct KernelSet {
   let choices: [(experts: Int, kernel: GPU.Kernel)]
   let groupExperts, combineExperts: GPU.Kernel
   let swiglu, add, join, selectOutputs, largestOfRows: GPU.Kernel
-  let pack, packBlockScales, narrow, narrowRows: GPU.Kernel
+  let pack, packBlockScales, packCodes, narrow, narrowRows: GPU.Kernel
   let measureRead, measureCopy, measureFill, measureMatrices: GPU.Kernel
   let sumParts: GPU.Kernel
   /// Brings inputs to where products of many tokens take them from.
@@ -22,6 +22,9 @@ struct KernelSet {
 
   private static let formats = [
     (cu_format_bf16, "bf16"), (cu_format_fp8, "fp8"), (cu_format_w8, "w8"), (cu_format_w4, "w4"),
+    (cu_format_int4_32, "int4_32"), (cu_format_int4_64, "int4_64"),
+    (cu_format_int4_128, "int4_128"), (cu_format_int8_32, "int8_32"),
+    (cu_format_int8_64, "int8_64"), (cu_format_int8_128, "int8_128"),
   ]
 
   /// Loads the kernels' file.
@@ -59,6 +62,7 @@ struct KernelSet {
     largestOfRows = try kernel("largest_of_rows")
     pack = try kernel("pack")
     packBlockScales = try kernel("pack_block_scales")
+    packCodes = try kernel("pack_codes")
     narrow = try kernel("narrow")
     narrowRows = try kernel("narrow_rows")
     measureRead = try kernel("measure_read")

@@ -28,7 +28,7 @@ struct ProductKernels {
         sharedBytes: Int(sharedBytes))
     }
     self.format = format
-    manyWarpsMax = format == cu_format_w4 ? cu_many_warps_few : cu_many_warps_max
+    manyWarpsMax = Int(cu_many_warps(format))
     few = try kernel("few", cu_few_bytes(format, 1))
     gatedFew = try kernel("gated_few", cu_few_bytes(format, 2))
     var many: [GPU.Kernel] = []

@@ -15,8 +15,8 @@ final class WeightLoader {
 
   let source: any WeightSource
   let precision: CUDAPrecision
-  private let gpu: GPU
-  private let kernels: KernelSet
+  let gpu: GPU
+  let kernels: KernelSet
   private(set) var loadedBytes = 0
   private var loadedNames: Set<String> = []
   /// How matrices are kept, but those of single heads.
@@ -98,18 +98,25 @@ final class WeightLoader {
   func matrices(
     _ weights: [Weight], _ arena: inout DeviceArena
   ) throws(CUDAError) -> GPUMatrix {
-    let first = try tensor(weights[0], forProducts: true)
-    try checkCodes(first)
+    var tensors: [StoredTensor] = []
+    for weight in weights {
+      check(weight.shape == weights[0].shape, "\(weight) is shaped unlike \(weights[0])")
+      tensors.append(try tensor(weight, forProducts: true))
+    }
+    try checkCodes(tensors[0])
     let layout = MatrixLayout(
-      format: MatrixLayout.format(of: first, precision), rows: weights[0].rows,
+      format: MatrixLayout.format(ofAll: tensors, precision), rows: weights[0].rows,
       columns: weights[0].columns)
     if arena.isLayout { formatsInUse.insert(layout.name) }
     let matrix = allocate(layout, count: weights.count, &arena)
-    for (index, weight) in weights.enumerated() {
-      check(weight.shape == weights[0].shape, "\(weight) is shaped unlike \(weights[0])")
-      let tensor = try tensor(weight, forProducts: true)
-      if arena.isLayout { continue }
-      try pack(tensor, rows: 0..<weight.rows, transposed: false, matrix, index)
+    if arena.isLayout { return matrix }
+    for (index, tensor) in tensors.enumerated() {
+      if cu_has_zeros(layout.format) != 0, let source = CalibratedMatrix(tensor) {
+        try packCodes(source, matrix, index)
+        count(tensor)
+      } else {
+        try pack(tensor, rows: 0..<layout.rows, transposed: false, matrix, index)
+      }
     }
     return matrix
   }
@@ -227,7 +234,7 @@ final class WeightLoader {
     }
   }
 
-  private func launch<Argument: BitwiseCopyable>(
+  func launch<Argument: BitwiseCopyable>(
     _ kernel: GPU.Kernel, threads: Int, _ argument: inout Argument
   ) throws(CUDAError) {
     let blockThreads = cu_threads
@@ -239,10 +246,10 @@ final class WeightLoader {
 
   // MARK: Copies
 
-  private var deviceStaging: UInt64 { staging?.device ?? 0 }
+  var deviceStaging: UInt64 { staging?.device ?? 0 }
 
   /// Pinned memory whose last copy is done.
-  private func nextStaging(_ byteCount: Int) throws(CUDAError) -> UnsafeMutableRawPointer {
+  func nextStaging(_ byteCount: Int) throws(CUDAError) -> UnsafeMutableRawPointer {
     try reserveStaging(byteCount)
     guard var current = staging, let start = current.memory[1 - current.turn].baseAddress else {
       throw CUDAError(.internal, "no memory to load weights through")
@@ -268,7 +275,7 @@ final class WeightLoader {
       memory: memory, fences: fences, device: try gpu.allocate(size), byteCount: size)
   }
 
-  private func recordStaging() throws(CUDAError) {
+  func recordStaging() throws(CUDAError) {
     if let staging { try gpu.record(staging.fences[staging.turn]) }
   }
 

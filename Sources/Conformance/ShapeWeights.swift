@@ -4,13 +4,17 @@ package import Program
 internal import Support
 
 /// Random weights of any size: every tensor is some bytes of one buffer, from a place that follows
-/// from its name. Matrices are bfloat16 or FP8 in blocks of 128 × 128, of a size that keeps the
-/// size of what they map; vectors are 32-bit floats.
+/// from its name. Matrices are bfloat16, FP8 in blocks of 128 × 128 or calibrated codes, of a size
+/// that keeps the size of what they map; vectors are 32-bit floats.
 package struct ShapeWeights: WeightSource {
   /// How the matrices of linears and experts are stored.
-  package enum Storage: Sendable { case bf16, fp8 }
+  package enum Storage: Hashable, Sendable {
+    case bf16, fp8
+    /// Codes of so many bits, with scales and zeros of so many columns.
+    case codes(bits: Int, group: Int)
+  }
 
-  private final class Buffer: @unchecked Sendable {  // written in init only
+  final class Buffer: @unchecked Sendable {  // written in init only
     let bytes: UnsafeMutableRawBufferPointer
 
     init(byteCount: Int, fill: (UnsafeMutableRawBufferPointer) -> Void) {
@@ -27,14 +31,18 @@ package struct ShapeWeights: WeightSource {
 
   private let matrices: Buffer
   private let codes: Buffer?
+  /// Of codes.
+  private let scales: Buffer?
+  private let storage: Storage
   private let vectors: Buffer
   private let coded: Set<String>
   private let seed: UInt64
 
   package init(_ program: Program, storage: Storage, seed: UInt64) {
     self.seed = seed
+    self.storage = storage
     var coded: Set<String> = []
-    if storage == .fp8 {
+    if storage != .bf16 {
       for case .linear(let op) in program.operations { coded.insert(op.weight.name) }
       for case .experts(let op) in program.operations {
         coded.formUnion(Operation.experts(op).weights.map(\.name))
@@ -54,13 +62,23 @@ package struct ShapeWeights: WeightSource {
       // From 0.5 to 1.
       Self.fill($0, seed ^ 1) { ($0 & 0x007F_FFFF_007F_FFFF) | 0x3F00_0000_3F00_0000 }
     }
-    codes =
-      coded.isEmpty
-      ? nil
-      : Buffer(byteCount: room({ coded.contains($0.name) }, 1)) {
+    let codeBytes = room({ coded.contains($0.name) }, 1)
+    switch storage {
+    case .bf16: (codes, scales) = (nil, nil)
+    case .fp8:
+      codes = Buffer(byteCount: codeBytes) {
         // Both signs, magnitudes from 1 to 2.
         Self.fill($0, seed ^ 2) { $0 & 0x8F8F_8F8F_8F8F_8F8F | 0x3838_3838_3838_3838 }
       }
+      scales = nil
+    case .codes(let bits, _):
+      codes = Buffer(byteCount: codeBytes) { Self.fill($0, seed ^ 2) { $0 } }
+      scales = Buffer(byteCount: codeBytes) {
+        // Halves from 2^-9 to 2^-8, or from 2^-13 to 2^-12.
+        let exponent: UInt64 = bits == 4 ? 0x1800_1800_1800_1800 : 0x0800_0800_0800_0800
+        Self.fill($0, seed ^ 3) { $0 & 0x03FF_03FF_03FF_03FF | exponent }
+      }
+    }
   }
 
   /// xorshift64*, 8 bytes at a time.
@@ -82,6 +100,9 @@ package struct ShapeWeights: WeightSource {
     guard let codes, coded.contains(weight.name) else {
       return stored(weight, .bfloat16, in: matrices)
     }
+    if case .codes(let bits, let group) = storage, let scales {
+      return calibrated(weight, bits: bits, group: group, codes, scales)
+    }
     let perRow = (weight.columns + Self.blockSide - 1) / Self.blockSide
     let count = (weight.rows + Self.blockSide - 1) / Self.blockSide * perRow
     return stored(
@@ -94,14 +115,19 @@ package struct ShapeWeights: WeightSource {
   private func stored(
     _ weight: Weight, _ type: ElementType, in buffer: Buffer, scales: BlockScales? = nil
   ) -> StoredTensor {
-    let hash = weight.name.utf8.reduce(seed ^ 0xCBF2_9CE4_8422_2325) {
-      ($0 ^ UInt64($1)) &* 0x100_0000_01B3
-    }
-    let start = Int(hash >> 32 % UInt64(Self.placeCount)) * 64
+    let start = place(of: weight)
     let end = start + weight.elementCount * type.size
     return StoredTensor(
       weight: weight, type: type,
       bytes: UnsafeRawBufferPointer(rebasing: buffer.bytes[start..<end]),
       scales: scales, owner: buffer)
+  }
+
+  /// Where its bytes begin in a buffer.
+  func place(of weight: Weight) -> Int {
+    let hash = weight.name.utf8.reduce(seed ^ 0xCBF2_9CE4_8422_2325) {
+      ($0 ^ UInt64($1)) &* 0x100_0000_01B3
+    }
+    return Int(hash >> 32 % UInt64(Self.placeCount)) * 64
   }
 }

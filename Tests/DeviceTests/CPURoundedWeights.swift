@@ -7,23 +7,30 @@ import Program
 struct CPURoundedWeights: WeightSource {
   let source: any WeightSource
   private let rounded: Set<String>
+  /// Of those, what is exact where it is stored as codes.
+  private let coded: Set<String>
 
-  init(_ program: Program, _ source: any WeightSource) {
+  /// - Parameter keepsCodes: whether linears and experts multiply stored codes as they are.
+  init(_ program: Program, _ source: any WeightSource, keepsCodes: Bool = false) {
     self.source = source
     var names: Set<String> = []
+    var heads: Set<String> = []
     for operation in program.operations {
       switch operation {
       case .linear(let op): names.insert(op.weight.name)
       case .headwiseLinear, .experts: names.formUnion(operation.weights.map(\.name))
       default: continue
       }
+      if case .headwiseLinear(let op) = operation { heads.insert(op.weight.name) }
     }
     rounded = names
+    coded = keepsCodes ? names.subtracting(heads) : []
   }
 
   func tensor(_ weight: Weight) throws(WeightError) -> StoredTensor {
     let tensor = try source.tensor(weight)
-    guard rounded.contains(weight.name) else { return tensor }
+    let isExact = tensor.codes != nil && coded.contains(weight.name)
+    guard rounded.contains(weight.name), !isExact else { return tensor }
     let floats = tensor.dequantized().map(Self.nearest)
     let copy = UnsafeMutableBufferPointer<Float>.allocate(capacity: floats.count)
     _ = copy.initialize(from: floats)

@@ -12,15 +12,22 @@ import Testing
 
 /// Whole models on an emulated GPU, against the reference and against transformers.
 @Suite struct CUDAGoldenTests {
+  /// All in bfloat16, and calibrated codes as they are.
+  private static let cases =
+    SyntheticCheckpoint.names.map { ($0, CUDAPrecision.bf16) }
+    + CPUCalibratedTests.names.map { ($0, .auto) }
+
   /// Every value that any operation writes, from inputs that are the reference's.
-  @Test(arguments: SyntheticCheckpoint.names)
-  func `each operation equals the reference`(name: String) throws {
+  @Test(arguments: cases)
+  func `each operation equals the reference`(name: String, precision: CUDAPrecision) throws {
     let golden = try SyntheticCheckpoint(name)
     let checkpoint = try Checkpoint(directory: golden.directory)
     let program = try Model.program(for: checkpoint)
-    let rounded = CPURoundedWeights(program, checkpoint)
+    let rounded = CPURoundedWeights(program, checkpoint, keepsCodes: precision == .auto)
     var reference = try CPUModelRun(program, rounded, on: ReferenceDevice())
-    var run = try CPUModelRun(program, checkpoint, on: try EmulatedGPU.device(.bf16))
+    let device = try EmulatedGPU.device(precision)
+    var run = try CPUModelRun(program, checkpoint, on: device)
+    #expect(device.summary.contains("int") == (precision == .auto), "\(device.summary)")
     // Two chunks of one sequence and the whole of another share a step.
     let plans = [
       CPUModelRun.plan([(0, Array(golden.prompt.prefix(19)), 0)]),

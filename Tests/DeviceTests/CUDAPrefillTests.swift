@@ -12,7 +12,7 @@ import Testing
   /// 155 rows a step: a whole block of tokens and a part of one.
   private static let lengths = [60, 1, 50, 44]
 
-  private static let cases = [
+  static let cases = [
     OperationCase("linear with bias", width: 300, lengths: lengths) { b, x in
       b.linear(x, Weight("w", [35, 300]), bias: Weight("bias", [35]))
     },

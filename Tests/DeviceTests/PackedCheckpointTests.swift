@@ -84,6 +84,9 @@ import Testing
     let expected = try logits(source, on: devices[0])
     let areEqual = bitsEqual(try logits(packed, on: devices[1]), expected)
     #expect(areEqual && devices[0].summary == devices[1].summary)
+    let gpus = try [source, packed].map { try logits($0, on: EmulatedGPU.device()) }
+    let areEqualOnGPU = bitsEqual(gpus[0], gpus[1])
+    #expect(areEqualOnGPU)
     // The reference reads the panels' values, which are those that transformers was given, but for
     // the matrices of single heads.
     let reference = try logits(packed, on: ReferenceDevice())

@@ -66,7 +66,8 @@ extension EndToEnd {
       let result = try run(
         [], ["verify", "--device", "cuda:0", "--shapes", "tiny-v3", "--rows", "9"])
       #expect(result.status == 0, "\(result.errors)")
-      for precision in ["bf16", "fp8", "w8", "w4"] {
+      let codes = ["int8", "int4"].flatMap { name in [128, 64, 32].map { "\(name)-\($0)" } }
+      for precision in ["bf16", "fp8", "w8", "w4"] + codes {
         for subject in ["latentAttention: error", "experts: error", "same bits in chunks"] {
           #expect(result.output.contains("ok    tiny-v3 \(precision) \(subject)"))
         }
@@ -74,12 +75,18 @@ extension EndToEnd {
       #expect(!result.output.contains("WRONG"))
     }
 
+    @Test func `a checkpoint's codes are profiled as it stores them`() throws {
+      let mini = Repository.path("Models/mini")
+      let result = try run([], ["profile", "--model", mini, "--precision", "int4-128"])
+      #expect(result.status == 2 && result.errors.contains("as it stores them"))
+    }
+
     @Test func `profile says where a step's time goes`() throws {
       let folder = try TemporaryDirectory()
       let result = try run(
         [],
         ["profile", "--model", "shape:tiny-qwen", "--batch", "2,1", "--context", "20"]
-          + ["--tables", "2", "--prefill", "33", "--repeats", "2"]
+          + ["--precision", "int4-128", "--tables", "2", "--prefill", "33", "--repeats", "2"]
           + ["--json", folder.path("profile.json")])
       #expect(result.status == 0, "\(result.errors)")
       #expect(result.output.contains("attention") && result.output.contains("of limit"))
@@ -92,6 +99,7 @@ extension EndToEnd {
       for limit in ["read_bytes_per_s", "copy_bytes_per_s", "matrix_flops_per_s"] {
         #expect(lines[0][limit]?.numberValue ?? 0 > 0)
       }
+      #expect(lines[1]["precision"]?.stringValue == "int4-128")
       #expect(lines[1]["batch"]?.integerValue == 2)
       #expect(lines[1]["fraction_of_limit"]?.numberValue ?? 0 > 0)
       #expect(lines.map { $0["operations"]?.arrayValue?.isEmpty } == [nil, false, true, nil])

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import CUDADevice
+import Conformance
 import Glibc
 import Program
 import Support
@@ -13,7 +14,9 @@ enum Profile: Subcommand {
   static let options = [
     Option("--model", "DIR", "a checkpoint, or shape:NAME for random weights"),
     Option("--device", "NAME", "cuda:N", default: "cuda:0"),
-    Option("--precision", "NAME", "auto, bf16, fp8, w8 or w4", default: "auto: as stored"),
+    Option(
+      "--precision", "NAME", "auto, bf16, fp8, w8 or w4; of a shape also codes, as int4-128",
+      default: "auto: as stored"),
     Option("--batch", "LIST", "batch sizes divided by commas", default: "1,4,32"),
     Option("--tables", "LIST", "batch sizes of which operations are listed", default: "--batch"),
     Option("--context", "N", "keys that each sequence has", default: "1024"),
@@ -107,9 +110,10 @@ enum Profile: Subcommand {
     return number ?? 0
   }
 
-  private static func precision(_ arguments: Arguments) throws(UsageError) -> CUDAPrecision {
-    let word = try arguments.choice("--precision", of: CUDAPrecision.allCases.map(\.rawValue))
-    return CUDAPrecision(rawValue: word ?? "auto") ?? .auto
+  private static func precision(_ arguments: Arguments) throws(UsageError) -> String {
+    let stored = ShapeWeights.Storage.calibrated.map(\.name)
+    let words = CUDAPrecision.allCases.map(\.rawValue) + stored
+    return try arguments.choice("--precision", of: words) ?? CUDAPrecision.auto.rawValue
   }
 
   static func rounded(_ value: Double) -> String { "\((value * 1_000).rounded() / 1_000)" }

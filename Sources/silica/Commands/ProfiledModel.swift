@@ -14,18 +14,26 @@ struct ProfiledModel {
   private let name: String
   private let gpu: Int
   private let precision: CUDAPrecision
+  /// As it was asked for.
+  private let precisionName: String
   private let program: Program
   private let weights: any WeightSource
   private let traffic: CUDATraffic
 
-  init(_ model: String, gpu: Int, precision: CUDAPrecision) throws {
+  /// - Parameter word: a device's precision, or of a shape how its weights are stored.
+  init(_ model: String, gpu: Int, precision word: String) throws {
     self.gpu = gpu
-    self.precision = precision
+    precisionName = word
+    let storage = ShapeWeights.Storage(calibrated: word)
+    precision = CUDAPrecision(rawValue: word) ?? .auto
     if model.hasPrefix(ModelShape.prefix) {
       name = String(model.dropFirst(ModelShape.prefix.count))
       program = try ModelShape(name).program()
-      weights = ShapeWeights(program, storage: .bf16, seed: 1)
+      weights = ShapeWeights(program, storage: storage ?? .bf16, seed: 1)
     } else {
+      guard storage == nil else {
+        throw UsageError("--precision is '\(word)'; a checkpoint's codes are as it stores them")
+      }
       name = model
       let checkpoint = try Checkpoint(directory: model)
       program = try Model.program(for: checkpoint)
@@ -34,7 +42,7 @@ struct ProfiledModel {
     traffic = try CUDATraffic(program, from: weights, precision: precision)
   }
 
-  var title: String { "\(name) \(precision.rawValue)" }
+  var title: String { "\(name) \(precisionName)" }
 
   private func device() throws(DeviceError) -> CUDADevice {
     try CUDADevice(CUDADeviceConfiguration(gpu: gpu, precision: precision))
@@ -64,7 +72,7 @@ struct ProfiledModel {
     try device.fillCaches()
     let seconds = Double(Clock.nowNanoseconds - start) / 1e9
     return ProfileRun(
-      name: name, precision: precision, context: context, program: program, traffic: traffic,
+      name: name, precision: precisionName, context: context, program: program, traffic: traffic,
       device: device, loadSeconds: seconds, limits: limits.limits)
   }
 }
@@ -74,7 +82,7 @@ struct ProfileRun {
   static let blockTokens = 16
 
   let name: String
-  let precision: CUDAPrecision
+  let precision: String
   let context: Int
   let program: Program
   let traffic: CUDATraffic

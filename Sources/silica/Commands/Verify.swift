@@ -78,19 +78,27 @@ private struct VerifiedDevice {
 
   var isCPU: Bool { gpu == nil }
 
-  var precisions: String { gpu == nil ? "f32,bf16,w8,w4" : "bf16,fp8,w8,w4" }
+  /// Those of the device, then codes that it multiplies as they are stored.
+  var precisions: String {
+    let codes = ShapeWeights.Storage.calibrated.map { "," + $0.name }.joined()
+    return (gpu == nil ? "f32,bf16,w8,w4" : "bf16,fp8,w8,w4") + codes
+  }
 
   func make(_ precision: String) throws -> any Device {
+    let isStored = ShapeWeights.Storage(calibrated: precision) != nil
+    let codes =
+      "and codes as \(ShapeWeights.Storage.calibrated.map(\.name).joined(separator: ", "))"
     if let gpu {
-      guard let precision = CUDAPrecision(rawValue: precision) else {
+      guard let precision = isStored ? .auto : CUDAPrecision(rawValue: precision) else {
         throw UsageError(
-          "--precision holds '\(precision)'; a CUDA device has auto, bf16, fp8, w8 and w4")
+          "--precision holds '\(precision)'; a CUDA device has auto, bf16, fp8, w8 and w4, \(codes)"
+        )
       }
       return try CUDADevice(CUDADeviceConfiguration(gpu: gpu, precision: precision))
     }
-    guard let precision = CPUPrecision(rawValue: precision) else {
+    guard let precision = isStored ? .auto : CPUPrecision(rawValue: precision) else {
       throw UsageError(
-        "--precision holds '\(precision)'; a CPU has auto, f32, bf16, fp8, w8 and w4")
+        "--precision holds '\(precision)'; a CPU has auto, f32, bf16, fp8, w8 and w4, \(codes)")
     }
     return try CPUDevice(CPUDeviceConfiguration(precision: precision))
   }
@@ -135,7 +143,9 @@ private struct VerifiedModel {
     self.precision = precision
     program = try ModelShape(shape, vocabulary: Self.vocabulary).program()
     // FP8 as a checkpoint has it: codes and scales are then exact.
-    weights = ShapeWeights(program, storage: precision == "fp8" ? .fp8 : .bf16, seed: seed)
+    let storage =
+      ShapeWeights.Storage(calibrated: precision) ?? (precision == "fp8" ? .fp8 : .bf16)
+    weights = ShapeWeights(program, storage: storage, seed: seed)
     var state = seed
     tokens = (0..<rows).map { _ in
       state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
@@ -174,6 +184,8 @@ private struct VerifiedModel {
       case "w8": 0.03
       // A CPU multiplies FP8 with FP8.
       case "fp8" where kind.isCPU: 0.08
+      // It makes codes of 8 bits of what it multiplies stored codes with.
+      case _ where kind.isCPU && precision.hasPrefix("int"): 0.03
       default: operation == "experts" && !kind.isCPU ? 4e-3 : 1e-3
       }
     case "attention", "latentAttention": 1e-2
