@@ -21,6 +21,11 @@ struct CPURoundedWeights: WeightSource {
     rounded = names
   }
 
+  init(_ names: Set<String>, _ source: any WeightSource) {
+    self.source = source
+    rounded = names
+  }
+
   func tensor(_ weight: Weight) throws(WeightError) -> StoredTensor {
     let tensor = try source.tensor(weight)
     guard rounded.contains(weight.name) else { return tensor }
