@@ -1,145 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
-// Softmax attention over paged keys, some queries of one key head at a time. Keys are taken in
-// blocks of up to 16 whose borders are fixed by position (they never cross a cache block); a block
-// updates the running maximum, denominator and sum ("online softmax", Milakov and Gimelshein 2018).
-// A key that a query may not see has weight 0 and changes nothing, so chunks do not matter.
-#include <math.h>
-
+// Softmax attention over a paged cache. A unit of work is some queries of one key head, which go
+// through its keys together, span by span (`body_span.h`).
+#include "body_span.h"
 #include "kernels.h"
 #include "vector.h"
 
-enum { QUERIES = 4, KEY_BLOCK = 16 };
-
-/// Queries that are worked on together, and their results so far.
+/// Where the queries of a unit come from and their results go.
 typedef struct {
-  float *queries;               // [QUERIES][padded key width], zeros behind the width
-  float *sums;                  // [QUERIES][padded value width]
-  int64_t query_stride, sum_stride;
-  int64_t limits[QUERIES];      // keys that each may see
-  float largest[QUERIES], denominators[QUERIES];
-  float weights[QUERIES][KEY_BLOCK], factors[QUERIES];
-} attention_tile;
+  const ck_sequence *sequence;
+  int64_t key_head;
+  /// The first query and how many, numbered by row, then head.
+  int64_t first, count;
+} attention_unit;
 
-INLINE int64_t padded(int64_t width) { return (width + 15) / 16 * 16; }
-
-/// Scores of `keys` neighbouring keys.
-INLINE void score_keys(
-    const ck_attention *a, attention_tile *t, const int queries, const int keys,
-    const float *key, int64_t index) {
-  v16f sums[QUERIES][4];
-#pragma clang loop unroll(full)
-  for (int q = 0; q < queries; q++)
-#pragma clang loop unroll(full)
-    for (int j = 0; j < keys; j++) sums[q][j] = splat(0);
-  for (int64_t d = 0; d < a->key_width; d += 16) {
-    v16f k[4];
-#pragma clang loop unroll(full)
-    for (int j = 0; j < keys; j++)
-      k[j] = load_some(key + j * a->cache_width + d, a->key_width - d);
-#pragma clang loop unroll(full)
-    for (int q = 0; q < queries; q++) {
-      const v16f x = load(t->queries + q * t->query_stride + d);
-#pragma clang loop unroll(full)
-      for (int j = 0; j < keys; j++) sums[q][j] = fma16(x, k[j], sums[q][j]);
-    }
-  }
-#pragma clang loop unroll(full)
-  for (int q = 0; q < queries; q++)
-#pragma clang loop unroll(full)
-    for (int j = 0; j < keys; j++) t->weights[q][index + j] = sum16(sums[q][j]) * a->scale;
+INLINE int64_t row_of(const ck_attention *a, const attention_unit *u, int64_t query) {
+  return u->sequence->first_row + query / (a->heads / a->cache.heads);
 }
 
-/// Turns the scores of a block, whose first key is at `position`, into weights.
-INLINE void weigh(attention_tile *t, const int queries, int64_t position) {
-  for (int q = 0; q < queries; q++) {
-    for (int j = 0; j < KEY_BLOCK; j++)
-      if (position + j >= t->limits[q]) t->weights[q][j] = -INFINITY;
-    const v16f scores = load(t->weights[q]);
-    const float highest = largest16(scores);
-    const float largest = highest > t->largest[q] ? highest : t->largest[q];
-    if (largest == -INFINITY) {  // nothing to see yet
-      t->factors[q] = 1;
-      store(t->weights[q], splat(0));
-      continue;
-    }
-    const v16f weights = exp16(scores - splat(largest));
-    t->factors[q] = exp16(splat(t->largest[q] - largest)).x;
-    t->denominators[q] = t->denominators[q] * t->factors[q] + sum16(weights);
-    t->largest[q] = largest;
-    store(t->weights[q], weights);
-  }
+INLINE int64_t head_of(const ck_attention *a, const attention_unit *u, int64_t query) {
+  const int64_t group = a->heads / a->cache.heads;
+  return u->key_head * group + query % group;
 }
 
-/// Adds the weighted values of `keys` keys.
-INLINE void add_values(
-    const ck_attention *a, attention_tile *t, const int queries, const float *value,
-    int64_t keys) {
-  for (int64_t d = 0; d < a->value_width; d += 16) {
-    v16f sums[QUERIES];
-#pragma clang loop unroll(full)
-    for (int q = 0; q < queries; q++)
-      sums[q] = load(t->sums + q * t->sum_stride + d) * splat(t->factors[q]);
-    for (int64_t j = 0; j < keys; j++) {
-      const v16f v = load_some(value + j * a->cache_width + d, a->value_width - d);
-#pragma clang loop unroll(full)
-      for (int q = 0; q < queries; q++) sums[q] = fma16(splat(t->weights[q][j]), v, sums[q]);
-    }
-#pragma clang loop unroll(full)
-    for (int q = 0; q < queries; q++) store(t->sums + q * t->sum_stride + d, sums[q]);
-  }
-}
-
-INLINE void attend_block(
-    const ck_attention *a, attention_tile *t, const int queries, const float *row,
-    int64_t key_head, int64_t position, int64_t keys) {
-  for (int q = 0; q < queries; q++) store(t->weights[q], splat(-INFINITY));
-  const float *key = row + key_head * a->key_width;
-  int64_t j = 0;
-  for (; j + CK_KEYS <= keys; j += CK_KEYS)
-    score_keys(a, t, queries, CK_KEYS, key + j * a->cache_width, j);
-  for (; j < keys; j++) score_keys(a, t, queries, 1, key + j * a->cache_width, j);
-  weigh(t, queries, position);
-  add_values(a, t, queries, row + a->value_offset + key_head * a->value_width, keys);
-}
-
-/// All keys that this device holds and some query of the tile may see.
-INLINE void attend(
-    const ck_attention *a, const ck_step *step, const ck_sequence *sequence, attention_tile *t,
-    const int queries, int64_t key_head) {
-  const int64_t limit = t->limits[queries - 1];  // rows rise within a tile
-  for (int64_t block = step->slice_index; block * step->block_tokens < limit;
-       block += step->slice_count) {
-    const float *rows =
-        a->cache + sequence->blocks[block] * step->block_tokens * a->cache_width;
-    const int64_t position = block * step->block_tokens;
-    const int64_t visible =
-        limit - position < step->block_tokens ? limit - position : step->block_tokens;
-    for (int64_t j = 0; j < visible; j += KEY_BLOCK) {
-      const int64_t keys = visible - j < KEY_BLOCK ? visible - j : KEY_BLOCK;
-      attend_block(a, t, queries, rows + j * a->cache_width, key_head, position + j, keys);
-    }
-  }
-}
-
-#define DEFINE_ATTEND(queries)                                                             \
-  static __attribute__((noinline)) void attend_##queries(                                  \
-      const ck_attention *a, const ck_step *step, const ck_sequence *sequence,             \
-      attention_tile *t, int64_t key_head) {                                               \
-    attend(a, step, sequence, t, queries, key_head);                                       \
-  }
-DEFINE_ATTEND(1)
-DEFINE_ATTEND(2)
-DEFINE_ATTEND(3)
-DEFINE_ATTEND(4)
-
-static void gather_query(const ck_attention *a, int64_t row, int64_t head, float *out) {
-  memset(out, 0, (size_t)padded(a->key_width) * sizeof(float));
+/// The queries from `first` on, element by element.
+static void gather_queries(
+    const ck_attention *a, const attention_unit *u, const attention_tile *t, int64_t first) {
+  float *out = t->queries;
   for (int part = 0; part < 2; part++) {
     const ck_columns *c = &a->parts[part];
-    if (c->width == 0) continue;
-    memcpy(out, c->data + row * c->stride + head * c->group, (size_t)c->width * sizeof(float));
-    out += c->width;
+    const float *queries[CK_QUERIES];
+    for (int q = 0; q < t->count; q++)
+      queries[q] = c->data + row_of(a, u, first + q) * c->stride
+                 + head_of(a, u, first + q) * c->group;
+    for (int64_t i = 0; i < c->width; i++, out += t->count)
+      for (int q = 0; q < t->count; q++) out[q] = queries[q][i];
   }
+  // What the cache has behind a key of an odd width is never written: 0.
+  if (a->cache.key_width % 2 != 0) memset(out, 0, (size_t)t->count * sizeof(float));
 }
 
 static void finish_query(
@@ -148,58 +45,127 @@ static void finish_query(
   const float *sums = t->sums + q * t->sum_stride;
   const float denominator = t->denominators[q] > 0 || isnan(t->denominators[q])
       ? t->denominators[q] : 1;
-  for (int64_t d = 0; d < a->value_width; d++) out[d] = sums[d] / denominator;
+  for (int64_t d = 0; d < a->value_width; d += 32) {
+    v16f low, high;
+    order_pair(a->cache.type == CK_BF16, load(sums + d), load(sums + d + 16), &low, &high);
+    store_some(out + d, low / splat(denominator), a->value_width - d);
+    store_some(out + d + 16, high / splat(denominator), a->value_width - d - 16);
+  }
   if (a->log_sum_exp == NULL) return;
   const int saw_none = t->largest[q] == -INFINITY;
   a->log_sum_exp[row * a->heads + head] =
       saw_none ? -INFINITY : t->largest[q] + logf(t->denominators[q]);
 }
 
-/// Queries `first ..< first + count` of one key head of a sequence, numbered by row, then head.
-static void attend_tile(
-    const ck_attention *a, const ck_step *step, const ck_sequence *sequence, int64_t key_head,
-    int64_t first, int count, float *scratch) {
-  const int64_t group = a->heads / a->key_heads;
-  attention_tile t;
-  t.query_stride = padded(a->key_width);
-  t.sum_stride = padded(a->value_width);
-  t.queries = scratch;
-  t.sums = scratch + QUERIES * t.query_stride;
-  memset(t.sums, 0, (size_t)(count * t.sum_stride) * sizeof(float));
-  for (int q = 0; q < count; q++) {
-    const int64_t row = (first + q) / group, head = key_head * group + (first + q) % group;
-    gather_query(a, sequence->first_row + row, head, t.queries + q * t.query_stride);
-    t.limits[q] = sequence->position + row + 1;
-    t.largest[q] = -INFINITY;
-    t.denominators[q] = 0;
+/// Where a device is among the groups that it has of a sequence.
+typedef struct {
+  int64_t block, offset;
+} group_cursor;
+
+/// The next groups with keys before `limit`; none if there are no more.
+static attention_span next_span(
+    const ck_attention *a, const ck_step *step, const ck_sequence *sequence, int64_t head,
+    int64_t limit, group_cursor *cursor) {
+  const int64_t size = step->block_tokens;
+  const int64_t key_words = ck_cache_words(&a->cache, a->cache.key_width);
+  attention_span s = {.value_stride = ck_cache_words(&a->cache, a->cache.value_width)};
+  while (s.groups < SPAN_GROUPS && cursor->block * size + cursor->offset < limit) {
+    const int64_t group = sequence->blocks[cursor->block] * ck_block_groups(size)
+                        + cursor->offset / CK_GROUP_TOKENS;
+    const int64_t left = size - cursor->offset;
+    s.keys[s.groups] =
+        a->cache.words + (group * a->cache.heads + head) * ck_group_words(&a->cache);
+    s.values[s.groups] = s.keys[s.groups] + key_words * CK_GROUP_TOKENS;
+    s.positions[s.groups] = cursor->block * size + cursor->offset;
+    s.tokens[s.groups++] = left < CK_GROUP_TOKENS ? left : CK_GROUP_TOKENS;
+    cursor->offset += CK_GROUP_TOKENS;
+    if (cursor->offset < size) continue;
+    cursor->offset = 0;
+    cursor->block += step->slice_count;
   }
-  switch (count) {
-    case 1: attend_1(a, step, sequence, &t, key_head); break;
-    case 2: attend_2(a, step, sequence, &t, key_head); break;
-    case 3: attend_3(a, step, sequence, &t, key_head); break;
-    default: attend_4(a, step, sequence, &t, key_head); break;
+  return s;
+}
+
+/// Values that are the beginnings of keys, one after the other.
+static void take_values(const ck_attention *a, attention_span *s, uint32_t *values) {
+  const int64_t words = ck_padded(ck_cache_words(&a->cache, a->value_width), 16);
+  s->value_stride = words;
+  for (int g = 0; g < s->groups; g++, values += words * CK_GROUP_TOKENS) {
+    for (int64_t word = 0; word < words; word += 16)
+      transpose(s->keys[g] + word * CK_GROUP_TOKENS, values + word, words);
+    s->values[g] = values;
   }
-  for (int q = 0; q < count; q++) {
-    const int64_t row = (first + q) / group, head = key_head * group + (first + q) % group;
-    finish_query(a, &t, q, sequence->first_row + row, head);
+}
+
+/// Cuts a unit into tiles of about the same size, each with its part of `scratch`; how many.
+static int make_tiles(
+    const ck_attention *a, const attention_unit *u, attention_tile *tiles, float *scratch) {
+  const int64_t width = ck_padded(a->cache.key_width, 2);
+  const int count = (int)((u->count + CK_QUERIES - 1) / CK_QUERIES);
+  int64_t query = u->first;
+  for (int i = 0; i < count; i++) {
+    attention_tile *t = &tiles[i];
+    t->count = (int)((u->first + u->count - query + count - i - 1) / (count - i));
+    t->sum_stride = ck_padded(a->value_width, 32);
+    t->queries = scratch;
+    t->sums = scratch + t->count * width;
+    scratch = t->sums + t->count * t->sum_stride;
+    memset(t->sums, 0, (size_t)(t->count * t->sum_stride) * sizeof(float));
+    gather_queries(a, u, t, query);
+    for (int q = 0; q < t->count; q++, query++) {
+      t->limits[q] = u->sequence->position + row_of(a, u, query) - u->sequence->first_row + 1;
+      t->largest[q] = -INFINITY;
+      t->denominators[q] = 0;
+    }
   }
+  return count;
+}
+
+static void attend_unit(
+    const ck_attention *a, const ck_step *step, const attention_unit *u, float *scratch) {
+  attention_tile tiles[(CK_UNIT_QUERIES + CK_QUERIES - 1) / CK_QUERIES];
+  const int count = make_tiles(a, u, tiles, scratch);
+  float *values = scratch + u->count * (ck_padded(a->cache.key_width, 2) + tiles[0].sum_stride);
+  const int64_t limit = tiles[count - 1].limits[tiles[count - 1].count - 1];
+  group_cursor cursor = {.block = step->slice_index};
+  for (;;) {
+    attention_span span = next_span(a, step, u->sequence, u->key_head, limit, &cursor);
+    if (span.groups == 0) break;
+    if (a->cache.value_width == 0) take_values(a, &span, (uint32_t *)values);
+    for (int i = 0; i < count; i++)
+      if (span.positions[0] < tiles[i].limits[tiles[i].count - 1])
+        attends[a->cache.type == CK_BF16][tiles[i].count - 1](a, &tiles[i], &span);
+  }
+  int64_t query = u->first;
+  for (int i = 0; i < count; i++)
+    for (int q = 0; q < tiles[i].count; q++, query++)
+      finish_query(a, &tiles[i], q, row_of(a, u, query), head_of(a, u, query));
+}
+
+/// About as many in each part as in the others, none of more than `most`.
+INLINE int64_t even_part(int64_t count, int64_t most) {
+  const int64_t parts = (count + most - 1) / most;
+  return (count + parts - 1) / parts;
 }
 
 static void run_attention(const void *arguments, const ck_step *step, ck_worker *worker) {
   const ck_attention *a = arguments;
-  const int64_t group = a->heads / a->key_heads;
+  const int64_t group = a->heads / a->cache.heads;
+  const int64_t threads = ck_pool_threads(worker->pool);
+  // Few queries are shared by all workers; of many, units are large enough to read keys rarely.
+  const int64_t share = (step->rows * a->heads + threads - 1) / threads;
+  const int64_t most = even_part(share, CK_UNIT_QUERIES);
   int64_t unit = ck_claim(worker), begin = 0;
   for (int64_t i = 0; i < step->sequence_count; i++) {
-    const ck_sequence *sequence = &step->sequences[i];
-    const int64_t queries = sequence->rows * group;
-    const int64_t tiles = (queries + QUERIES - 1) / QUERIES;
-    for (; unit < begin + a->key_heads * tiles; unit = ck_claim(worker)) {
-      const int64_t key_head = (unit - begin) / tiles;
-      const int64_t first = (unit - begin) % tiles * QUERIES;
-      const int64_t left = queries - first;
-      attend_tile(a, step, sequence, key_head, first, left < QUERIES ? (int)left : QUERIES,
-                  worker->scratch);
+    const int64_t queries = step->sequences[i].rows * group, size = even_part(queries, most);
+    const int64_t units = (queries + size - 1) / size;
+    for (; unit < begin + a->cache.heads * units; unit = ck_claim(worker)) {
+      attention_unit u = {.sequence = &step->sequences[i]};
+      u.key_head = (unit - begin) / units;
+      u.first = (unit - begin) % units * size;
+      u.count = queries - u.first < size ? queries - u.first : size;
+      attend_unit(a, step, &u, worker->scratch);
     }
-    begin += a->key_heads * tiles;
+    begin += a->cache.heads * units;
   }
 }

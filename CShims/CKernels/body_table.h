@@ -4,7 +4,8 @@
 // Of products of codes: CK_DOT (how four bytes are multiplied); CK_CODE_ROWS, CK_CODE_PANELS(rows)
 // as above; CK_CODE_TILE, the most accumulators that these make; CK_NIBBLE_ROWS, CK_CODE_ROWS of
 // weights in nibbles; CK_BLOCK_ROWS, not more than these, rows of a tile where there are many.
-// CK_KEYS: keys that attention multiplies at once.
+// Of attention: CK_QUERIES (queries of a register tile), CK_SCORE_GROUPS(queries) (groups of keys
+// of it), CK_VALUE_QUERIES (queries of a tile with 32 elements of values).
 #include "body_gated.h"
 #include "body_attention.h"
 #include "body_quantize.h"

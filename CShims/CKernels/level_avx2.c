@@ -11,7 +11,9 @@
 #define CK_CODE_PANELS(rows) 1
 #define CK_NIBBLE_ROWS 2
 #define CK_BLOCK_ROWS 2
-#define CK_KEYS 1
+#define CK_QUERIES 4
+#define CK_VALUE_QUERIES 2
+#define CK_SCORE_GROUPS(queries) 1
 #define CK_LEVEL_NAME "avx2"
 #define CK_LEVEL_TABLE ck_kernels_avx2
 #include "body_table.h"

@@ -12,7 +12,9 @@
 #define CK_CODE_PANELS(rows) ((rows) == 1 ? 2 : 1)
 #define CK_NIBBLE_ROWS 4
 #define CK_BLOCK_ROWS 4
-#define CK_KEYS 1
+#define CK_QUERIES 4
+#define CK_VALUE_QUERIES 2
+#define CK_SCORE_GROUPS(queries) 1
 #define CK_LEVEL_NAME "avx2vnni"
 #define CK_LEVEL_TABLE ck_kernels_avx2vnni
 #include "body_table.h"

@@ -13,7 +13,9 @@
 #define CK_CODE_PANELS(rows) 2
 #define CK_NIBBLE_ROWS 4
 #define CK_BLOCK_ROWS 4
-#define CK_KEYS 4
+#define CK_QUERIES 12
+#define CK_VALUE_QUERIES 12
+#define CK_SCORE_GROUPS(queries) ((queries) <= 2 ? 4 : (queries) <= 6 ? 2 : 1)
 #define CK_LEVEL_NAME "avx512"
 #define CK_LEVEL_TABLE ck_kernels_avx512
 #include "body_table.h"

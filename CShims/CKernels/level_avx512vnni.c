@@ -13,7 +13,9 @@
 #define CK_CODE_PANELS(rows) ((rows) <= 2 ? 4 : (rows) <= 10 ? 2 : 1)
 #define CK_NIBBLE_ROWS 10
 #define CK_BLOCK_ROWS 6
-#define CK_KEYS 4
+#define CK_QUERIES 12
+#define CK_VALUE_QUERIES 12
+#define CK_SCORE_GROUPS(queries) ((queries) <= 2 ? 4 : (queries) <= 6 ? 2 : 1)
 #define CK_LEVEL_NAME "avx512vnni"
 #define CK_LEVEL_TABLE ck_kernels_avx512vnni
 #include "body_table.h"

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "bits.h"
+
 void ck_run_embed(const void *arguments, const ck_step *step, ck_worker *worker) {
   const ck_embed *e = arguments;
   for (int64_t row; (row = ck_claim(worker)) < step->rows;)
@@ -23,22 +25,48 @@ void ck_run_angles(const void *arguments, const ck_step *step, ck_worker *worker
     }
 }
 
-void ck_run_store(const void *arguments, const ck_step *step, ck_worker *worker) {
-  const ck_store *s = arguments;
-  for (int64_t row; (row = ck_claim(worker)) < step->rows;) {
-    const int64_t block = step->positions[row] / step->block_tokens;
-    if (block % step->slice_count != step->slice_index) continue;
-    const ck_sequence *sequence = &step->sequences[step->row_sequence[row]];
-    const int64_t offset = step->positions[row] % step->block_tokens;
-    float *out =
-        s->cache + (sequence->blocks[block] * step->block_tokens + offset) * s->cache_width;
-    for (int part = 0; part < 2; part++) {
-      const ck_columns *c = &s->parts[part];
-      for (int64_t group = 0; group < c->count; group++, out += c->width)
-        memcpy(out, c->data + row * c->stride + group * c->group,
-               (size_t)c->width * sizeof(float));
-    }
+/// Writes one element of every `stride` words.
+static void store_elements(
+    const ck_cache *cache, const float *from, int64_t count, int64_t first, int64_t stride,
+    uint32_t *to) {
+  if (cache->type == CK_F32) {
+    for (int64_t i = 0; i < count; i++) memcpy(to + (first + i) * stride, from + i, sizeof *to);
+    return;
   }
+  for (int64_t i = first; i < first + count; i++)
+    ((uint16_t *)to)[i / 2 * stride * 2 + i % 2] = to_bf16(from[i - first]);
+}
+
+static void store_row(const ck_store *s, const ck_step *step, int64_t row) {
+  const int64_t block = step->positions[row] / step->block_tokens;
+  if (block % step->slice_count != step->slice_index) return;
+  const ck_sequence *sequence = &step->sequences[step->row_sequence[row]];
+  const int64_t offset = step->positions[row] % step->block_tokens;
+  const int64_t group = sequence->blocks[block] * ck_block_groups(step->block_tokens)
+                      + offset / CK_GROUP_TOKENS;
+  const int64_t token = offset % CK_GROUP_TOKENS, words = ck_group_words(&s->cache);
+  uint32_t *to = s->cache.words + group * s->cache.heads * words;
+  const int64_t key_words = ck_cache_words(&s->cache, s->cache.key_width);
+  for (int64_t head = 0; head < s->cache.heads; head++, to += words) {
+    int64_t first = 0;
+    for (int part = 0; part < 2; part++) {
+      const ck_columns *c = &s->keys[part];
+      store_elements(&s->cache, c->data + row * c->stride + head * c->group, c->width, first,
+                     CK_GROUP_TOKENS, to + token);
+      first += c->width;
+    }
+    const ck_columns *c = &s->values;
+    store_elements(&s->cache, c->data + row * c->stride + head * c->group, c->width, 0, 1,
+                   to + CK_GROUP_TOKENS * key_words
+                     + token * ck_cache_words(&s->cache, c->width));
+  }
+}
+
+/// A unit is as many rows as a group has tokens, because those of a group share cache lines.
+void ck_run_store(const void *arguments, const ck_step *step, ck_worker *worker) {
+  for (int64_t row; (row = ck_claim(worker) * CK_GROUP_TOKENS) < step->rows;)
+    for (int64_t i = row; i < row + CK_GROUP_TOKENS && i < step->rows; i++)
+      store_row(arguments, step, i);
 }
 
 void ck_run_select(const void *arguments, const ck_step *step, ck_worker *worker) {

@@ -61,7 +61,8 @@ package final class CPUDevice: Device {
     let packer = WeightPacker(
       source: weights, precision: configuration.precision, arena: arena, pool: pool)
     var lowering = try Lowering(
-      program, capacity: capacity, kernels: kernels, memory: memory, packer: packer)
+      program, capacity: capacity, kernels: kernels, memory: memory, packer: packer,
+      cacheType: configuration.keepsFloatCaches ? CK_F32 : CK_BF16)
     try lowering.run(progress: progress)
     guard configuration.precision != .fp8 || lowering.packer.usesFloat8 else {
       throw DeviceError(

@@ -6,8 +6,8 @@ internal import Glibc
 internal import Support
 internal import Topology
 
-/// How a CPU device keeps the matrices it multiplies with. Keys, values, norms, biases and routers
-/// are 32-bit floats always; so are activations, but where they are multiplied with `w8` or `w4`.
+/// How a CPU device keeps the matrices it multiplies with. Norms, biases and routers are 32-bit
+/// floats always; so are activations, but where they are multiplied with `w8` or `w4`.
 package enum CPUPrecision: String, Hashable, Sendable, CaseIterable {
   /// Each matrix as wide as it is stored: f32 where stored as f32, bf16 where stored in bf16, f16
   /// (loses 3 bits) or fp8. Decided matrix by matrix, so that a stage decides as the whole model.
@@ -21,6 +21,15 @@ package enum CPUPrecision: String, Hashable, Sendable, CaseIterable {
   /// Products of FP8 weights as DeepSeek computes them, with activations of FP8, each matrix that
   /// is stored otherwise as in `auto`. Exact to its definition, and slow: for comparing.
   case fp8
+}
+
+/// How a CPU device keeps keys and values.
+package enum CPUCachePrecision: String, Hashable, Sendable, CaseIterable {
+  /// bf16, but f32 where the precision is `f32` or `fp8`, which are for comparing.
+  case auto
+  case f32
+  /// Rounded to nearest even.
+  case bf16
 }
 
 /// Which vector instructions the kernels use.
@@ -56,6 +65,7 @@ package enum CPULevel: String, Hashable, Sendable, CaseIterable {
 /// What a CPU device is made of.
 package struct CPUDeviceConfiguration: Hashable, Sendable {
   package var precision: CPUPrecision
+  package var cachePrecision: CPUCachePrecision
   /// Threads that compute, the device's own among them; nil: one for each usable physical core.
   package var threadCount: Int?
   /// Where worker `i` is pinned: `cpus[i % cpus.count]`; the device's own thread, worker 0, is
@@ -68,13 +78,25 @@ package struct CPUDeviceConfiguration: Hashable, Sendable {
   package static let threadCountMax = 1024
 
   package init(
-    precision: CPUPrecision = .auto, threadCount: Int? = nil, cpus: [Int] = [],
-    level: CPULevel? = nil
+    precision: CPUPrecision = .auto, cachePrecision: CPUCachePrecision = .auto,
+    threadCount: Int? = nil, cpus: [Int] = [], level: CPULevel? = nil
   ) {
     self.precision = precision
+    self.cachePrecision = cachePrecision
     self.threadCount = threadCount
     self.cpus = cpus
     self.level = level
+  }
+
+  /// Bytes that the device keeps of one cached number.
+  package var cacheElementBytes: Int { keepsFloatCaches ? 4 : 2 }
+
+  var keepsFloatCaches: Bool {
+    switch cachePrecision {
+    case .auto: precision == .f32 || precision == .fp8
+    case .f32: true
+    case .bf16: false
+    }
   }
 
   func resolvedThreadCount() throws(DeviceError) -> Int {

@@ -55,53 +55,39 @@ extension Lowering {
   }
 
   mutating func attention(_ op: Attention) throws(DeviceError) {
-    let keyWidth = op.keys.count * op.keys.width
-    try store(op.keys, op.values, in: op.cache)
-    var arguments = ck_attention()
-    arguments.parts.0 = values.columns(op.queries)
-    arguments.heads = Int64(op.queries.count)
-    arguments.key_heads = Int64(op.keys.count)
-    arguments.key_width = Int64(op.keys.width)
-    arguments.value_width = Int64(op.values.width)
-    arguments.value_offset = Int64(keyWidth)
-    arguments.scale = op.scale
-    try attend(arguments, op.cache, output: op.output, logSumExp: op.logSumExp)
-  }
-
-  mutating func latentAttention(_ op: LatentAttention) throws(DeviceError) {
-    try store(op.latent, op.ropeKey, in: op.cache)
-    var arguments = ck_attention()
-    arguments.parts.0 = values.columns(op.latentQueries)
-    arguments.parts.1 = values.columns(op.ropeQueries)
-    arguments.heads = Int64(op.latentQueries.count)
-    arguments.key_heads = 1
-    arguments.key_width = Int64(op.latent.width + op.ropeKey.width)
-    arguments.value_width = Int64(op.latent.width)
-    arguments.value_offset = 0
-    arguments.scale = op.scale
-    try attend(arguments, op.cache, output: op.output, logSumExp: op.logSumExp)
-  }
-
-  private mutating func store(
-    _ first: Columns, _ second: Columns, in id: CacheID
-  ) throws(DeviceError) {
+    let cache = try cache(
+      op.cache, heads: op.keys.count, keyWidth: op.keys.width, valueWidth: op.values.width)
     try append(
       ck_run_store,
       ck_store(
-        parts: (values.columns(first), values.columns(second)), cache: cache(id),
-        cache_width: Int64(program[id].width)))
+        keys: (values.columns(op.keys), ck_columns()), values: values.columns(op.values),
+        cache: cache))
+    try attend(
+      ck_attention(
+        parts: (values.columns(op.queries), ck_columns()), heads: Int64(op.queries.count),
+        value_width: Int64(op.values.width), cache: cache, scale: op.scale,
+        output: values.floats(op.output), log_sum_exp: op.logSumExp.map { values.floats($0) }))
   }
 
-  private mutating func attend(
-    _ template: ck_attention, _ id: CacheID, output: ValueID, logSumExp: ValueID?
-  ) throws(DeviceError) {
-    var arguments = template
-    arguments.cache = UnsafePointer(cache(id))
-    arguments.cache_width = Int64(program[id].width)
-    arguments.output = values.floats(output)
-    arguments.log_sum_exp = logSumExp.map { values.floats($0) }
-    // Four queries and their sums, each padded to whole vectors.
-    reserveScratch(4 * (Int(arguments.key_width) + Int(arguments.value_width) + 32))
+  mutating func latentAttention(_ op: LatentAttention) throws(DeviceError) {
+    let width = op.latent.width + op.ropeKey.width
+    let cache = try cache(op.cache, heads: 1, keyWidth: width, valueWidth: 0)
+    try append(
+      ck_run_store,
+      ck_store(
+        keys: (values.columns(op.latent), values.columns(op.ropeKey)), values: ck_columns(),
+        cache: cache))
+    try attend(
+      ck_attention(
+        parts: (values.columns(op.latentQueries), values.columns(op.ropeQueries)),
+        heads: Int64(op.latentQueries.count), value_width: Int64(op.latent.width), cache: cache,
+        scale: op.scale, output: values.floats(op.output),
+        log_sum_exp: op.logSumExp.map { values.floats($0) }))
+  }
+
+  private mutating func attend(_ arguments: ck_attention) throws(DeviceError) {
+    var arguments = arguments
+    reserveScratch(Int(ck_attention_scratch(&arguments)))
     try append(kernels.attention, arguments)
   }
 

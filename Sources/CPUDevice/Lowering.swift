@@ -14,6 +14,7 @@ struct Lowering {
   let arena: Arena
   let memory: StepMemory
   let threadCount: Int
+  private let cacheType: ck_type
   let values: ValueMemory
   let scratch = LayerScratch()
   var packer: WeightPacker
@@ -30,19 +31,20 @@ struct Lowering {
   /// What a step begins with: the angles of its positions.
   private(set) var beginPhases: [ck_phase] = []
   private var angles: [RopeTable: UnsafeMutablePointer<ck_angles>] = [:]
-  private var caches: [UnsafeMutablePointer<Float>] = []
+  private var caches: [CacheID: ck_cache] = [:]
   /// Floats of scratch memory that some kernel needs.
   private(set) var scratchFloats = 0
 
   init(
     _ program: Program, capacity: DeviceCapacity, kernels: ck_kernels, memory: StepMemory,
-    packer: WeightPacker
+    packer: WeightPacker, cacheType: ck_type
   ) throws(DeviceError) {
     self.program = program
     self.capacity = capacity
     self.kernels = kernels
     self.memory = memory
     self.packer = packer
+    self.cacheType = cacheType
     arena = packer.arena
     threadCount = packer.pool.threadCount
     let groups = FusedGroup.all(of: program)
@@ -50,10 +52,6 @@ struct Lowering {
     readerCounts = FusedGroup.readerCounts(of: program)
     values = try ValueMemory(
       program, fused: groups.map(\.operations), capacity: capacity, arena: arena)
-    let tokens = capacity.blockCount * capacity.blockTokens
-    for cache in program.caches {
-      caches.append(try arena.allocate(Float.self, count: tokens * cache.width))
-    }
   }
 
   /// Lowers all operations; `progress` is told the bytes of weights loaded so far.
@@ -131,7 +129,22 @@ struct Lowering {
     UnsafePointer(memory.counts + (program[value].rows == .tokens ? 0 : 1))
   }
 
-  func cache(_ id: CacheID) -> UnsafeMutablePointer<Float> { caches[id.index] }
+  /// Keys and values of so many heads, in memory that is allocated when first asked for.
+  mutating func cache(
+    _ id: CacheID, heads: Int, keyWidth: Int, valueWidth: Int
+  ) throws(DeviceError) -> ck_cache {
+    if let known = caches[id] { return known }
+    var cache = ck_cache()
+    cache.type = cacheType
+    cache.heads = Int64(heads)
+    cache.key_width = Int64(keyWidth)
+    cache.value_width = Int64(valueWidth)
+    let groups = capacity.blockCount * Int(ck_block_groups(Int64(capacity.blockTokens)))
+    let words = groups * heads * Int(ck_group_words(&cache))
+    cache.words = try arena.allocate(UInt32.self, count: words + Int(CK_CACHE_PADDING))
+    caches[id] = cache
+    return cache
+  }
 
   /// The angles of a table, computed once a step.
   mutating func angles(_ table: RopeTable) throws(DeviceError) -> UnsafePointer<ck_angles> {

@@ -27,6 +27,11 @@ struct CPURoundedWeights: WeightSource {
     coded = keepsCodes ? names.subtracting(heads) : []
   }
 
+  init(_ names: Set<String>, _ source: any WeightSource) {
+    self.source = source
+    rounded = names
+  }
+
   func tensor(_ weight: Weight) throws(WeightError) -> StoredTensor {
     let tensor = try source.tensor(weight)
     let isExact = tensor.codes != nil && coded.contains(weight.name)

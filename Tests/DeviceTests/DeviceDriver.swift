@@ -9,7 +9,7 @@ import Support
 /// Runs sequences through a program, on one device or on several that hold a slice of the keys
 /// each.
 struct DeviceDriver {
-  static let blockTokens = 4
+  private let blockTokens: Int
   private let program: Program
   /// One for each context slice.
   private let devices: [any Device]
@@ -19,15 +19,16 @@ struct DeviceDriver {
   /// Loads the devices. With more than one, attention must give its log-sum-exp.
   init(
     _ program: Program, _ weights: any WeightSource = RandomWeights(), on devices: [any Device],
-    rowCountMax: Int = 256
+    rowCountMax: Int = 256, blockTokens: Int = 4
   ) throws {
+    self.blockTokens = blockTokens
     self.program = program
     self.devices = devices
     for (index, device) in devices.enumerated() {
       let capacity = DeviceCapacity(
         rowCountMax: rowCountMax, outputCountMax: rowCountMax,
         blockCount: sequenceCountMax * blocksPerSequence,
-        blockTokens: Self.blockTokens,
+        blockTokens: blockTokens,
         contextSlice: ContextSlice(index: index, count: devices.count))
       try device.load(program, from: weights, capacity: capacity, progress: { _ in })
     }
@@ -122,7 +123,7 @@ struct DeviceDriver {
 
   /// Blocks of all sequences lie mixed, in falling order.
   private func sequence(_ index: Int, from position: Int, count: Int) -> StepSequence {
-    let blockCount = (position + count + Self.blockTokens - 1) / Self.blockTokens
+    let blockCount = (position + count + blockTokens - 1) / blockTokens
     check(index < sequenceCountMax && blockCount <= blocksPerSequence, "too much for the driver")
     let blocks = (0..<blockCount).map {
       Int32(sequenceCountMax * (blocksPerSequence - 1 - $0) + index)

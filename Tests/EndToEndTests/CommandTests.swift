@@ -45,6 +45,11 @@ extension EndToEnd {
       (["serve", "--model", "a", "--kv-memory", "much"], "--kv-memory is 'much'"),
       (["serve", "--model", "a", "--device", "abacus"], "--device is 'abacus'"),
       (["serve", "--model", "a", "--precision", "f12"], "--precision is 'f12'"),
+      (["serve", "--model", "a", "--kv-precision", "w8"], "--kv-precision is 'w8'"),
+      (
+        ["serve", "--model", "a", "--device", "cuda", "--kv-precision", "f32"],
+        "this device keeps keys and values in bf16"
+      ),
       (["serve", "--model", "a", "--listen", "nowhere"], "'nowhere'"),
       (["serve", "--model", "a", "--listen", "localhost:65536"], "'localhost:65536'"),
       (["generate", "--model", "a"], "--prompt"),

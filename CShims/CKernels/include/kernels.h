@@ -111,6 +111,37 @@ typedef struct {
   int in_parts;
 } ck_codes;
 
+// MARK: Caches
+
+/// Tokens of a cache that lie side by side: a group. Words that may be read behind a cache.
+enum { CK_GROUP_TOKENS = 16, CK_CACHE_PADDING = 256 };
+
+/// Keys and values of a layer, in words of 32 bits: an f32, or two bf16, the first in the low half.
+/// A block is a whole number of groups. A group has, for each head, its keys as a panel, `[words of
+/// a key][16 tokens]`, and its values, `[16 tokens][words of a value]`.
+typedef struct {
+  uint32_t *words;
+  /// CK_F32 or CK_BF16.
+  ck_type type;
+  int64_t heads, key_width;
+  /// 0: a value is the beginning of its key.
+  int64_t value_width;
+} ck_cache;
+
+static inline int64_t ck_cache_words(const ck_cache *cache, int64_t width) {
+  return cache->type == CK_BF16 ? (width + 1) / 2 : width;
+}
+
+/// Words of one head of a group.
+static inline int64_t ck_group_words(const ck_cache *cache) {
+  return CK_GROUP_TOKENS * (ck_cache_words(cache, cache->key_width)
+                            + ck_cache_words(cache, cache->value_width));
+}
+
+static inline int64_t ck_block_groups(int64_t block_tokens) {
+  return (block_tokens + CK_GROUP_TOKENS - 1) / CK_GROUP_TOKENS;
+}
+
 // MARK: A step
 
 typedef struct {
@@ -306,25 +337,39 @@ typedef struct {
   int interleaved;
 } ck_rope;
 
-/// Copies the step's rows of two groups of columns behind each other into cache rows.
+/// Writes the step's rows into a cache. A key is `keys[0]` and `keys[1]` (may be empty) behind each
+/// other; `values` are empty where the cache has none of their own.
 typedef struct {
-  ck_columns parts[2];
-  float *cache;
-  int64_t cache_width;
+  ck_columns keys[2], values;
+  ck_cache cache;
 } ck_store;
 
 /// Softmax attention. A query is `parts[0]` and `parts[1]` (may be empty) behind each other; query
-/// head `h` uses key head `h / (heads / key_heads)`.
+/// head `h` uses key head `h / (heads / cache.heads)`.
 typedef struct {
   ck_columns parts[2];
-  int64_t heads, key_heads, key_width;
-  int64_t value_width, value_offset;
-  const float *cache;
-  int64_t cache_width;
+  int64_t heads, value_width;
+  ck_cache cache;
   float scale;
   float *output;
   float *log_sum_exp;
 } ck_attention;
+
+/// Queries that a unit of work takes through the keys together, at most; keys that have one maximum
+/// together.
+enum { CK_UNIT_QUERIES = 48, CK_SPAN_TOKENS = 64 };
+
+static inline int64_t ck_padded(int64_t count, int64_t multiple) {
+  return (count + multiple - 1) / multiple * multiple;
+}
+
+/// Floats of scratch that attention needs: queries, their sums and, where these are taken from the
+/// keys, a span's values.
+static inline int64_t ck_attention_scratch(const ck_attention *a) {
+  const int64_t width = ck_padded(a->value_width, 32);
+  return CK_UNIT_QUERIES * (ck_padded(a->cache.key_width, 2) + width)
+       + (a->cache.value_width == 0 ? CK_SPAN_TOKENS * width : 0);
+}
 
 typedef struct {
   int32_t expert;

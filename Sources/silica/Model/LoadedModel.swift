@@ -87,6 +87,9 @@ struct LoadedModel {
     }
     configuration.contextLength = options.contextLength
     configuration.kvMemoryBytes = options.kvMemoryBytes
+    if options.device == .cpu, options.synthetic == nil {
+      configuration.cacheElementBytes = options.cpuConfiguration.cacheElementBytes
+    }
     configuration.waitingSequencesMax = options.waitingMax ?? configuration.waitingSequencesMax
     return configuration
   }
@@ -112,9 +115,10 @@ struct LoadedModel {
   private static func hostFactory(_ options: ModelOptions) -> DeviceFactory {
     if options.device == .reference { return { _ in ReferenceDevice() } }
     return { (seat) throws(DeviceError) in
-      try CPUDevice(
-        CPUDeviceConfiguration(
-          precision: options.cpuPrecision, threadCount: seat.cpus.count, cpus: seat.cpus))
+      var configuration = options.cpuConfiguration
+      configuration.threadCount = seat.cpus.count
+      configuration.cpus = seat.cpus
+      return try CPUDevice(configuration)
     }
   }
 

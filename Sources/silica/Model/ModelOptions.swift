@@ -16,6 +16,7 @@ struct ModelOptions {
   var device: DeviceKind
   /// Of a CPU device.
   var cpuPrecision: CPUPrecision
+  var cpuCachePrecision: CPUCachePrecision
   /// Of a CUDA device.
   var cudaPrecision: CUDAPrecision
   var stages: Int
@@ -43,6 +44,9 @@ struct ModelOptions {
     Option("--max-waiting", "N", "sequences that wait for their first step", default: "256"),
     Option("--prefill-chunk", "N", "tokens of a step", default: "256"),
     Option("--context-length", "N", "tokens of a sequence", default: "the model's"),
+    Option(
+      "--kv-precision", "NAME", "of keys and values on CPUs: auto, f32 or bf16",
+      default: "auto: bf16, f32 with --precision f32 or fp8"),
     Option("--kv-memory", "SIZE", "memory for keys and values, as 512M", default: "half of free"),
   ]
 
@@ -52,6 +56,7 @@ struct ModelOptions {
     shape = try Self.shape(directory)
     device = try Self.device(arguments.string("--device") ?? "auto")
     (cpuPrecision, cudaPrecision) = try Self.precision(arguments, device)
+    cpuCachePrecision = try Self.cachePrecision(arguments, device)
     stages = try arguments.integer("--stages", in: 1...1_024) ?? 1
     contextSlices = try arguments.integer("--context-slices", in: 1...64) ?? 1
     threads = try arguments.integer("--threads", in: 1...4_096)
@@ -101,5 +106,29 @@ struct ModelOptions {
       }
       return (.auto, .auto)
     }
+  }
+
+  private static func cachePrecision(
+    _ arguments: Arguments, _ device: DeviceKind
+  ) throws(UsageError) -> CPUCachePrecision {
+    let word = try arguments.choice(
+      "--kv-precision", of: CPUCachePrecision.allCases.map(\.rawValue))
+    guard let word, let precision = CPUCachePrecision(rawValue: word) else { return .auto }
+    let kept: CPUCachePrecision
+    switch device {
+    case .cpu: return precision
+    case .cuda: kept = .bf16
+    case .reference: kept = .f32
+    }
+    guard precision == .auto || precision == kept else {
+      throw UsageError(
+        "--kv-precision is '\(word)'; this device keeps keys and values in \(kept.rawValue)")
+    }
+    return .auto
+  }
+
+  /// What the devices of a CPU are made of, but for where they run.
+  var cpuConfiguration: CPUDeviceConfiguration {
+    CPUDeviceConfiguration(precision: cpuPrecision, cachePrecision: cpuCachePrecision)
   }
 }

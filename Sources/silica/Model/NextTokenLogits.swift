@@ -67,9 +67,7 @@ struct NextTokenLogits {
     let device: any Device =
       switch options.device {
       case .reference: ReferenceDevice()
-      case .cpu:
-        try CPUDevice(
-          CPUDeviceConfiguration(precision: options.cpuPrecision, threadCount: options.threads))
+      case .cpu: try CPUDevice(cpuConfiguration)
       case .cuda(let gpu):
         try CUDADevice(CUDADeviceConfiguration(gpu: gpu ?? 0, precision: options.cudaPrecision))
       }
@@ -78,6 +76,12 @@ struct NextTokenLogits {
       blockTokens: Self.blockTokens)
     try device.load(program, from: checkpoint, capacity: capacity, progress: { _ in })
     return device
+  }
+
+  private var cpuConfiguration: CPUDeviceConfiguration {
+    var configuration = options.cpuConfiguration
+    configuration.threadCount = options.threads
+    return configuration
   }
 
   private static func blockCount(_ tokens: Int) -> Int { (tokens + blockTokens - 1) / blockTokens }

@@ -31,7 +31,8 @@ enum SyntheticOptions {
       }
       return nil
     }
-    for option in ["--device", "--precision", "--threads"] where arguments.has(option) {
+    for option in ["--device", "--precision", "--kv-precision", "--threads"]
+    where arguments.has(option) {
       throw UsageError("\(option) does not go with --model \(name), whose device is synthetic too")
     }
     for option in ["--stages", "--context-slices"] {
