@@ -3,9 +3,16 @@
 #define _GNU_SOURCE
 #include "kernels.h"
 
+#include <errno.h>
 #include <math.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
+
+// Of Linux; C libraries before 2.35 do not name it.
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
 
 #include "bits.h"
 
@@ -96,3 +103,10 @@ void *ck_map(int64_t bytes) {
 }
 
 void ck_unmap(void *memory, int64_t bytes) { munmap(memory, (size_t)bytes); }
+
+int ck_read_pages(const void *memory, int64_t bytes) {
+  const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+  const uintptr_t start = (uintptr_t)memory / page * page;
+  const uintptr_t end = (uintptr_t)memory + (uintptr_t)bytes;
+  return madvise((void *)start, end - start, MADV_POPULATE_READ) == 0 ? 0 : errno;
+}

@@ -28,6 +28,7 @@ package final class CPUDevice: Device {
     var fusedPhases: PhaseList
     var beginPhases: [ck_phase]
     var owners: [any AnyObject & Sendable]
+    var pageReader: PageReader
     var precision: String
   }
 
@@ -74,7 +75,8 @@ package final class CPUDevice: Device {
     loaded = Loaded(
       program: program, memory: memory, values: lowering.values, phases: lowering.phases,
       fusedPhases: lowering.fusedPhases, beginPhases: lowering.beginPhases,
-      owners: lowering.packer.owners, precision: lowering.packer.precisionInUse)
+      owners: lowering.packer.owners, pageReader: PageReader(lowering.packer.mappedTables),
+      precision: lowering.packer.precisionInUse)
   }
 
   package func begin(_ plan: StepPlan) {

@@ -15,6 +15,8 @@ struct WeightPacker {
   private var typesInUse = PackedTypes()
   /// What keeps mapped tensors.
   private(set) var owners: [any AnyObject & Sendable] = []
+  /// Tensors of which steps read some rows where they are mapped.
+  private(set) var mappedTables: [StoredTensor] = []
   private(set) var loadedBytes = 0
   /// Of FP8 weights, and so of the activations they are multiplied with; one for a checkpoint.
   private(set) var scalesArePowersOfTwo = false
@@ -71,6 +73,7 @@ struct WeightPacker {
   mutating func stored(_ weight: Weight) throws(DeviceError) -> ck_tensor {
     let tensor = try tensor(weight)
     owners.append(tensor.owner)
+    mappedTables.append(tensor)
     guard let scales = tensor.scales else { return tensor.description(scales: nil) }
     let values = try arena.allocate(Float.self, count: scales.values.count)
     for (index, value) in scales.values.enumerated() { values[index] = value }

@@ -467,3 +467,6 @@ void ck_run_join(const void *arguments, const ck_step *step, ck_worker *worker);
 /// Zeroed memory of its own pages, huge ones where the system gives them. NULL if there is none.
 void *ck_map(int64_t bytes);
 void ck_unmap(void *memory, int64_t bytes);
+/// Reads the pages of mapped memory and waits for them. 0, or an errno: systems before Linux 5.14
+/// cannot, and files may have become shorter.
+int ck_read_pages(const void *memory, int64_t bytes);
