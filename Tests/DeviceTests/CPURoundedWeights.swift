@@ -30,6 +30,7 @@ struct CPURoundedWeights: WeightSource {
   init(_ names: Set<String>, _ source: any WeightSource) {
     self.source = source
     rounded = names
+    coded = []
   }
 
   func tensor(_ weight: Weight) throws(WeightError) -> StoredTensor {
