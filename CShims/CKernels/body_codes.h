@@ -103,7 +103,7 @@ INLINE void multiply_group(
     v16i *sums) {
   const int step = has_nibbles(source) ? 8 : 4;
   // Few rows are as fast as memory, and the processor's own prefetching serves them best.
-  const int prefetches = rows > (has_nibbles(source) ? 3 : 6);
+  const int prefetches = rows > (has_nibbles(source) ? 3 : 5);
   for (int64_t k = from; k < to; k += step, weights += 64) {
     v64u w[4];
 #pragma clang loop unroll(full)
@@ -128,14 +128,52 @@ INLINE void multiply_group(
   }
 }
 
+/// What the inner indices `from ..< to`, which share the weights' scales, add to the results but
+/// for these scales: integer sums times the scales of activations.
+INLINE void multiply_chunk(
+    const ck_gemm *g, const code_tile *t, const int rows, const int panels,
+    const code_source source, const uint8_t *weights, int64_t stride, const uint8_t *zeros,
+    int64_t zero_stride, int64_t from, int64_t to, v16f *products) {
+  const int64_t group = sum_group(g, source);
+  const int offset = is_w8(source) ? 128 : 8;
+  const int bytes = has_nibbles(source) ? CK_PANEL / 2 : CK_PANEL;  // of one inner index
+  if (is_by_parts(source))
+#pragma clang loop unroll(full)
+    for (int i = 0; i < rows * panels; i++) products[i] = splat(0);
+  for (int64_t k = from; k < to; k += group, weights += group * bytes) {
+    const int64_t end = k + group < to ? k + group : to;
+    v16i sums[CODE_TILE];
+#pragma clang loop unroll(full)
+    for (int r = 0; r < rows; r++) {
+      const int32_t sum = sum_of_codes(&t->groups[r][k / CK_CODE_GROUP], k, group);
+#pragma clang loop unroll(full)
+      for (int p = 0; p < panels; p++)
+        sums[r * panels + p] = is_stored(source)
+            ? load_code_zeros(zeros + p * zero_stride) * -sum : (v16i)(-offset * sum);
+    }
+    multiply_group(t, rows, panels, source, weights, stride, k, end, sums);
+#pragma clang loop unroll(full)
+    for (int r = 0; r < rows; r++) {
+      const v16f x =
+          splat(t->groups[r][k / CK_CODE_GROUP].scales[k % CK_CODE_GROUP / CK_CODE_PART]);
+#pragma clang loop unroll(full)
+      for (int p = 0; p < panels; p++) {
+        v16f *product = &products[r * panels + p];
+        const v16f sum = __builtin_convertvector(sums[r * panels + p], v16f);
+        *product = is_by_parts(source) ? fma16(sum, x, *product) : sum * x;
+      }
+    }
+  }
+}
+
 /// One register tile over the inner indices `from ..< to`, whole groups but the last. `weights` are
 /// those of the first panel and `from`, `stride` bytes before those of the next panel.
 INLINE void multiply_codes(
     const ck_gemm *g, const code_tile *t, const int rows, const int panels,
     const code_source source, const uint8_t *weights, int64_t stride, int64_t panel, int64_t from,
     int64_t to) {
-  const int64_t group = sum_group(g, source), shared = scale_group(g, source);
-  const int offset = is_w8(source) ? 128 : 8;
+  const int64_t shared = scale_group(g, source);
+  const int64_t chunk = shared < CK_CODE_GROUP ? shared : CK_CODE_GROUP;
   const int bytes = has_nibbles(source) ? CK_PANEL / 2 : CK_PANEL;  // of one inner index
   const int64_t scale_stride = scale_groups(g, source) * CK_PANEL;
   // Of the first panel and the group that holds `from`.
@@ -150,35 +188,23 @@ INLINE void multiply_codes(
       totals[r * panels + p] =
           from == 0 ? splat(0) : load_some(t->outputs[r] + column, g->columns - column);
     }
-  for (int64_t k = from; k < to; k += group) {
-    const int64_t end = k + group < to ? k + group : to;
-    v16i sums[CODE_TILE];
-#pragma clang loop unroll(full)
-    for (int r = 0; r < rows; r++) {
-      const int32_t sum = sum_of_codes(&t->groups[r][k / CK_CODE_GROUP], k, group);
-#pragma clang loop unroll(full)
-      for (int p = 0; p < panels; p++)
-        sums[r * panels + p] = is_stored(source)
-            ? load_code_zeros(g->factors.zeros + factor + p * scale_stride) * -sum
-            : (v16i)(-offset * sum);
-    }
-    multiply_group(t, rows, panels, source, weights + (k - from) * bytes, stride, k, end, sums);
+  for (int64_t k = from; k < to; k += chunk) {
+    v16f products[CODE_TILE];
+    multiply_chunk(
+        g, t, rows, panels, source, weights + (k - from) * bytes, stride,
+        is_stored(source) ? g->factors.zeros + factor : NULL, scale_stride, k,
+        k + chunk < to ? k + chunk : to, products);
     v16f scale[4];
 #pragma clang loop unroll(full)
     for (int p = 0; p < panels; p++)
       scale[p] = is_stored(source) ? load(g->factors.scales + factor + p * scale_stride)
                                    : load_bf16(g->scales + factor + p * scale_stride);
 #pragma clang loop unroll(full)
-    for (int r = 0; r < rows; r++) {
-      const v16f x =
-          splat(t->groups[r][k / CK_CODE_GROUP].scales[k % CK_CODE_GROUP / CK_CODE_PART]);
+    for (int r = 0; r < rows; r++)
 #pragma clang loop unroll(full)
-      for (int p = 0; p < panels; p++) {
-        const v16f sum = __builtin_convertvector(sums[r * panels + p], v16f);
-        totals[r * panels + p] = fma16(sum, x * scale[p], totals[r * panels + p]);
-      }
-    }
-    left_of_group -= group;
+      for (int p = 0; p < panels; p++)
+        totals[r * panels + p] = fma16(products[r * panels + p], scale[p], totals[r * panels + p]);
+    left_of_group -= chunk;
     if (left_of_group > 0) continue;
     factor += CK_PANEL;
     left_of_group = shared;

@@ -97,8 +97,8 @@ static void run_gated_unit(
   }
 }
 
-/// The unit that claim `i` of `units` is for: what workers claim at the same time lies far apart, since
-/// neighbours' codes share cache lines, and what one claims next lies behind what it has read.
+/// The unit that claim `i` of `units` is for. What workers claim at the same time lies far apart,
+/// since neighbours' codes share cache lines; what one claims next lies behind what it has read.
 INLINE int64_t spread(int64_t i, int64_t units, int64_t threads) {
   const int64_t each = units / threads;
   return i < each * threads ? i % threads * each + i / threads : i;

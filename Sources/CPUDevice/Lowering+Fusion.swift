@@ -78,8 +78,8 @@ extension Lowering {
     }
   }
 
-  /// Gates and ups of some pairs in one phase, which writes nothing yet; nil if their formats do not
-  /// allow it.
+  /// Gates and ups of some pairs in one phase, which writes nothing yet; nil if their formats do
+  /// not allow it.
   mutating func gated(_ products: [ck_gemm]) throws(DeviceError) -> UnsafeMutablePointer<ck_gated>?
   {
     for pair in stride(from: 0, to: products.count, by: 2) {
