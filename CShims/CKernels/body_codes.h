@@ -103,7 +103,7 @@ INLINE void multiply_group(
     v16i *sums) {
   const int step = has_nibbles(source) ? 8 : 4;
   // Few rows are as fast as memory, and the processor's own prefetching serves them best.
-  const int prefetches = rows > (has_nibbles(source) ? 3 : 5);
+  const int prefetches = rows > (has_nibbles(source) ? 2 : 5);
   for (int64_t k = from; k < to; k += step, weights += 64) {
     v64u w[4];
 #pragma clang loop unroll(full)

@@ -49,7 +49,7 @@ struct Lowering {
     threadCount = packer.pool.threadCount
     let groups = FusedGroup.all(of: program)
     fusedGroups = Dictionary(uniqueKeysWithValues: groups.map { ($0.operations.lowerBound, $0) })
-    readerCounts = FusedGroup.readerCounts(of: program)
+    readerCounts = program.readerCounts
     values = try ValueMemory(
       program, fused: groups.map(\.operations), capacity: capacity, arena: arena)
   }

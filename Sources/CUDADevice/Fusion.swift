@@ -26,18 +26,14 @@ struct Fusion {
   private static let addsMax = 2
 
   static func all(of program: Program) -> [Fusion] {
-    var readers: [ValueID: Int] = [:]
-    for operation in program.operations {
-      for value in operation.reads { readers[value, default: 0] += 1 }
-    }
-    switch program.output {
-    case .logits(let value), .hidden(let value): readers[value, default: 0] += 1
-    }
+    let readers = program.readerCounts
     var fusions: [Fusion] = []
     var index = 0
     while index < program.operations.count {
       let found =
-        gated(program, index, readers) ?? added(program, index, readers)
+        program.gatedUnit(at: index, readerCounts: readers).map {
+          Fusion(kind: .gated, operations: $0)
+        } ?? added(program, index, readers)
         ?? joined(program, index) ?? turned(program, index)
       if let found { fusions.append(found) }
       index = found?.operations.upperBound ?? index + 1
@@ -50,19 +46,6 @@ struct Fusion {
       return nil
     }
     return op
-  }
-
-  private static func gated(
-    _ program: Program, _ index: Int, _ readers: [ValueID: Int]
-  ) -> Fusion? {
-    guard let gate = linear(program, index), let up = linear(program, index + 1),
-      gate.input == up.input, gate.weight.shape == up.weight.shape,
-      index + 2 < program.operations.count,
-      case .swiglu(let unit) = program.operations[index + 2],
-      unit.gate == gate.output, unit.up == up.output,
-      readers[gate.output] == 1, readers[up.output] == 1
-    else { return nil }
-    return Fusion(kind: .gated, operations: index..<index + 3)
   }
 
   private static func added(
