@@ -14,8 +14,8 @@ extension Program {
     return counts
   }
 
-  /// The operations of a gated unit that begins at `index`: its gate, its up, both of one input, and
-  /// what the first makes of the second. Nil unless nobody else reads gate and up.
+  /// The operations of a gated unit that begins at `index`: its gate, its up, both of one input,
+  /// and what the first makes of the second. Nil unless nobody else reads gate and up.
   package func gatedUnit(at index: Int, readerCounts: [ValueID: Int]) -> Range<Int>? {
     guard index + 2 < operations.count,
       case .linear(let gate) = operations[index], case .linear(let up) = operations[index + 1],
