@@ -38,7 +38,8 @@ extension Lowering {
     let counts = try arena.allocate(Int64.self, count: op.experts.count)
     let (gateUp, down) = try products(of: op, memory, counts: counts)
     let gated = try gated(gateUp)
-    let (opening, closing) = (try gemms(gateUp), try gemms(down))
+    let opening = gated == nil ? try gemms(gateUp) : nil
+    let closing = try gemms(down)
     let rows = rows(of: op.output)
     let choices = UnsafePointer(values.choices(op.routing))
     try append(
@@ -46,7 +47,7 @@ extension Lowering {
       ck_group(
         rows: rows, choices: choices, experts: Int64(op.experts.count), top_k: Int64(topK),
         counts: counts, slots: memory.slots, slot_rows: memory.slotRows,
-        gate_up: UnsafeMutablePointer(mutating: gated?.pointee.gate_up ?? opening.products),
+        gate_up: UnsafeMutablePointer(mutating: gated?.pointee.gate_up ?? opening?.products),
         down: UnsafeMutablePointer(mutating: closing.products)))
     if let product = gateUp.first(where: { $0.codes.codes != nil }) {
       phases.append(try quantization(of: product, rows: rows))
@@ -62,7 +63,7 @@ extension Lowering {
       }
       if let coded { gated.pointee.codes = coded.codes }
       append(ck_phase(kernel: kernels.gated, arguments: gated))
-    } else {
+    } else if let opening {
       try append(kernels.gemms, opening)
       try append(
         kernels.swiglu,

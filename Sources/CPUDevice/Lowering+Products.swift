@@ -57,8 +57,7 @@ extension Lowering {
 
   /// What a gated unit gives has outliers, which would take the others' precision.
   func place(of value: ValueID) -> CodesInScratch.Place {
-    for case .swiglu(let op) in program.operations where op.output == value { return .gated }
-    return .inputs
+    gatedValues.contains(value) ? .gated : .inputs
   }
 
   /// The phase that turns the input of a product, of `rows * repeat` rows, into codes.

@@ -28,6 +28,8 @@ struct Lowering {
   /// By the operation that they begin with.
   private let fusedGroups: [Int: FusedGroup]
   let readerCounts: [ValueID: Int]
+  /// Results of gated units.
+  let gatedValues: Set<ValueID>
   /// What a step begins with: the angles of its positions.
   private(set) var beginPhases: [ck_phase] = []
   private var angles: [RopeTable: UnsafeMutablePointer<ck_angles>] = [:]
@@ -50,6 +52,10 @@ struct Lowering {
     let groups = FusedGroup.all(of: program)
     fusedGroups = Dictionary(uniqueKeysWithValues: groups.map { ($0.operations.lowerBound, $0) })
     readerCounts = program.readerCounts
+    gatedValues = Set(
+      program.operations.compactMap { operation in
+        if case .swiglu(let op) = operation { op.output } else { nil }
+      })
     values = try ValueMemory(
       program, fused: groups.map(\.operations), capacity: capacity, arena: arena)
   }
@@ -58,16 +64,7 @@ struct Lowering {
   mutating func run(progress: (Int) -> Void) throws(DeviceError) {
     var index = 0
     while index < program.operations.count {
-      if let group = fusedGroups[index] {
-        try lower(group)
-        index = group.operations.upperBound
-      } else if case .linear(let op) = program.operations[index] {
-        index = try lowerLinears(op, from: index)
-      } else {
-        beginOperation()
-        try lower(program.operations[index], at: index)
-        index += 1
-      }
+      index = try lower(at: index)
       progress(packer.loadedBytes)
     }
     beginOperation()
@@ -78,11 +75,19 @@ struct Lowering {
     phases.beginOperation()
   }
 
-  private mutating func lower(_ operation: Operation, at index: Int) throws(DeviceError) {
+  /// Lowers an operation and those that are fused with it; returns where they end.
+  private mutating func lower(at index: Int) throws(DeviceError) -> Int {
+    if let group = fusedGroups[index] {
+      try lower(group)
+      return group.operations.upperBound
+    }
+    let operation = program.operations[index]
+    if case .linear(let op) = operation { return try lowerLinears(op, from: index) }
+    beginOperation()
     switch operation {
     case .embed(let op): try embed(op)
     case .rmsNorm(let op): try rmsNorm(op, at: index)
-    case .linear(let op): _ = try lowerLinears(op, from: index)
+    case .linear: break  // above, with its neighbours
     case .headwiseLinear(let op): try headwiseLinear(op)
     case .rope(let op): try rope(op)
     case .attention(let op): try attention(op)
@@ -94,6 +99,7 @@ struct Lowering {
     case .join(let op): try join(op)
     case .selectOutputs(let op): try selectOutputs(op)
     }
+    return index + 1
   }
 
   /// Adds a phase to both lists; `arguments` are copied to where they stay.

@@ -38,14 +38,17 @@ extension EndToEnd {
       #expect(found.count == expected.values.count && difference <= 2e-4, "\(difference)")
     }
 
-    /// The error of a token's logits, root mean square relative to their deviation: the median of
-    /// tokens, since one whose experts change is several times as far. `make quality` has the mean.
-    @Test(arguments: [("bf16", Float(0.01)), ("w8", 0.02), ("w4", 0.15)])
-    func `a precision costs no more than it may`(precision: String, bound: Float) throws {
+    /// The error of logits, root mean square relative to their deviation, of the median token and
+    /// of all. In w8 single ones, probably with other experts, are several times as far as the
+    /// median, two of these 16; `make quality` has the mean of thousands.
+    @Test(arguments: [("bf16", Float(0.01), Float(0.01)), ("w8", 0.02, 0.04), ("w4", 0.15, 0.15)])
+    func `a precision costs no more than it may`(
+      precision: String, medianMax: Float, meanMax: Float
+    ) throws {
       let expected = try NumPyArray(contentsOfFile: "\(Self.fixture)/logits.npy")
       let found = try lastLogits(["--precision", precision], rows: expected.shape[0])
-      let mean = expected.values.reduce(0, +) / Float(expected.values.count)
-      let deviations = expected.values.map { ($0 - mean) * ($0 - mean) }
+      let center = expected.values.reduce(0, +) / Float(expected.values.count)
+      let deviations = expected.values.map { ($0 - center) * ($0 - center) }
       let variance = deviations.reduce(0, +) / Float(deviations.count)
       let width = expected.shape[1]
       let errors = (0..<expected.shape[0]).map { row in
@@ -53,7 +56,9 @@ extension EndToEnd {
         let squares = zip(found[range], expected.values[range]).map { ($0 - $1) * ($0 - $1) }
         return (squares.reduce(0, +) / Float(width) / variance).squareRoot()
       }.sorted()
-      #expect(errors[errors.count / 2] < bound, "\(errors)")
+      #expect(errors[errors.count / 2] < medianMax, "\(errors)")
+      let mean = errors.map { $0 * $0 }.reduce(0, +) / Float(errors.count)
+      #expect(mean.squareRoot() < meanMax, "\(errors)")
     }
 
     // MARK: Answers
