@@ -6,22 +6,11 @@
 #include "body_quantize.h"
 #include "body_rows.h"
 
-/// Bytes of `columns` padded columns of a packed matrix.
-INLINE int64_t panel_bytes(const ck_gemm *g, int64_t columns) {
-  switch (g->type) {
-    case CK_F32: return columns * g->inner * 4;
-    case CK_BF16: return columns * g->inner * 2;
-    case CK_W4:
-    case CK_INT4: return columns * ck_padded_inner(g->inner) / 2;
-    default: return columns * ck_padded_inner(g->inner);
-  }
-}
-
 /// The product from a panel on.
 static ck_gemm from_panel(const ck_gemm *g, int64_t panel) {
   ck_gemm part = *g;
   const int64_t column = panel * CK_PANEL;
-  part.panels = (const uint8_t *)g->panels + panel_bytes(g, column);
+  part.panels = (const uint8_t *)g->panels + ck_panel_bytes(g->type, g->inner, column);
   if (g->type == CK_W8 || g->type == CK_W4)
     part.scales += column * ck_scale_groups(g->type, g->inner);
   if (g->type == CK_INT8 || g->type == CK_INT4) {

@@ -22,15 +22,7 @@ struct PackedMatrix {
 
   /// Bytes of all panels, without scales.
   static func panelBytes(_ type: ck_type, inner: Int, columns: Int) -> Int {
-    let elements = panelCount(columns) * Int(CK_PANEL)
-    let padded = Int(ck_padded_inner(Int64(inner)))
-    return switch type {
-    case CK_W4, CK_INT4: elements * padded / 2
-    case CK_W8, CK_INT8: elements * padded
-    case CK_BF16: elements * inner * 2
-    case CK_FP8: columns * inner
-    default: elements * inner * 4
-    }
+    Int(ck_panel_bytes(type, Int64(inner), Int64(columns)))
   }
 
   /// Scales of all panels; 0 but for W8 and W4.

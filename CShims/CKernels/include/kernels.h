@@ -82,6 +82,20 @@ static inline int64_t ck_padded_inner(int64_t inner) {
   return (inner + CK_INNER_PADDING - 1) / CK_INNER_PADDING * CK_INNER_PADDING;
 }
 
+/// Bytes of a packed matrix's panels, without scales; of FP8, which has no panels, of its codes.
+static inline int64_t ck_panel_bytes(ck_type type, int64_t inner, int64_t columns) {
+  const int64_t padded = (columns + CK_PANEL - 1) / CK_PANEL * CK_PANEL;
+  switch (type) {
+    case CK_W4:
+    case CK_INT4: return padded * ck_padded_inner(inner) / 2;
+    case CK_W8:
+    case CK_INT8: return padded * ck_padded_inner(inner);
+    case CK_BF16: return padded * inner * 2;
+    case CK_FP8: return columns * inner;
+    default: return padded * inner * 4;
+  }
+}
+
 /// Groups of weights that share a scale, of so many inner indices.
 static inline int64_t ck_scale_groups(ck_type type, int64_t inner) {
   const int64_t group = type == CK_W8 ? CK_CODE_GROUP : CK_W4_GROUP;
