@@ -18,7 +18,7 @@ test: ## the whole test suite
 	@Tools/setup.sh test
 	@Tools/proto.sh --check
 	swift build -c release --build-tests
-	swift test -c release --skip-build
+	@Tools/test.sh
 
 serve: build ## serve a checkpoint: make serve MODEL=DIR [ARGS="--listen 0.0.0.0:50051"]
 	@test -n "$(MODEL)" || { echo 'usage: make serve MODEL=DIR [ARGS="..."]' >&2; exit 2; }
