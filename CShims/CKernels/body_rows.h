@@ -104,6 +104,37 @@ static void run_combine(const void *arguments, const ck_step *step, ck_worker *w
   }
 }
 
+/// One pass: each lane keeps its largest element and where it found it first.
+INLINE int32_t largest_column(const float *x, int64_t width) {
+  v16f peaks = splat(-INFINITY), zeros = splat(0);
+  v16i places = (v16i)0, place = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  int64_t d = 0;
+  for (; d + 16 <= width; d += 16, place += 16) {
+    const v16f v = load(x + d);
+    const v16i is_larger = v > peaks;
+    peaks = choose(is_larger, v, peaks);
+    places = (is_larger & place) | (~is_larger & places);
+    zeros += v * 0;  // stays 0 unless one is infinite or no number
+  }
+  float peak = -INFINITY, zero = sum16(zeros);
+  int32_t column = 0;
+  for (int lane = 0; lane < 16; lane++)
+    if (peaks[lane] > peak || (peaks[lane] == peak && places[lane] < column))
+      peak = peaks[lane], column = places[lane];
+  for (; d < width; d++) {
+    zero += x[d] * 0;
+    if (x[d] > peak) peak = x[d], column = (int32_t)d;
+  }
+  return zero == 0 ? column : -1;
+}
+
+static void run_largest(const void *arguments, const ck_step *step, ck_worker *worker) {
+  (void)step;
+  const ck_largest *l = arguments;
+  for (int64_t row; (row = ck_claim(worker)) < l->rows;)
+    l->columns[row] = largest_column(l->input + row * l->width, l->width);
+}
+
 /// Bytes of a unit of reading.
 enum { READ_BLOCK = 1 << 20 };
 

@@ -23,5 +23,6 @@ const ck_kernels CK_LEVEL_TABLE = {
   .add = run_add,
   .rope = run_rope,
   .combine = run_combine,
+  .largest = run_largest,
   .read = run_read,
 };

@@ -111,11 +111,37 @@ package final class CPUDevice: Device {
     if let start = source.baseAddress { destination.update(from: start, count: source.count) }
   }
 
-  private func floats(of value: ValueID, count: Int) -> UnsafeMutablePointer<Float> {
+  private func shape(of value: ValueID) -> (rows: Int, width: Int) {
     guard let loaded else { checkFailed("the device is not loaded", file: #fileID, line: #line) }
     let shape = loaded.program[value]
     let rows = shape.rows == .tokens ? loaded.memory.rowCount : loaded.memory.outputCount
-    check(count == rows * shape.width, "\(value) has \(rows * shape.width) floats, not \(count)")
+    return (rows, shape.width)
+  }
+
+  private func memory(of value: ValueID) -> UnsafeMutablePointer<Float> {
+    guard let loaded else { checkFailed("the device is not loaded", file: #fileID, line: #line) }
     return loaded.values.floats(value)
+  }
+
+  private func floats(of value: ValueID, count: Int) -> UnsafeMutablePointer<Float> {
+    let (rows, width) = shape(of: value)
+    check(count == rows * width, "\(value) has \(rows * width) floats, not \(count)")
+    return memory(of: value)
+  }
+}
+
+// MARK: - The largest of a row
+
+extension CPUDevice: LargestReader {
+  package func readLargest(
+    _ value: ValueID, into columns: UnsafeMutableBufferPointer<Int32>
+  ) {
+    let (rows, width) = shape(of: value)
+    check(columns.count == rows, "\(value) has \(rows) rows, not \(columns.count)")
+    pool.run(
+      kernels.largest,
+      ck_largest(
+        input: memory(of: value), rows: Int64(rows), width: Int64(width),
+        columns: columns.baseAddress))
   }
 }

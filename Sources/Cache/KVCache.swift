@@ -123,6 +123,7 @@ package struct KVCache: Sendable {
 
   /// Releases the blocks that `register` exchanged. No step under way may use them.
   package mutating func releaseExchanged(_ table: inout BlockTable) {
+    if table.exchanged.isEmpty { return }
     for (position, block) in table.exchanged { release(block, position: position) }
     table.exchanged.removeAll()
   }

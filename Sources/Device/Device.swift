@@ -40,7 +40,7 @@ package protocol Device: AnyObject {
   func write(_ value: ValueID, from source: UnsafeBufferPointer<Float>) throws(DeviceError)
 }
 
-/// A device that finds the largest of a row itself: worth it where rows are far from the host.
+/// A device that finds the largest of a row itself, and so copies no row to the host.
 package protocol LargestReader: Device {
   /// Of each row of a `.floats` value, the column of the largest element (of equal ones the
   /// lowest); -1 where an element is no finite number.

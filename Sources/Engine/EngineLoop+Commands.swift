@@ -41,12 +41,12 @@ extension EngineLoop {
       // `Engine.update` has checked it.
       checkFailed(error.message, file: #fileID, line: #line)
     }
-    if update.endsThinking { records[id]?.sampler.endThinking() }
+    if update.endsThinking { records[id.value]?.sampler.endThinking() }
   }
 
   private func submit(_ sequences: [AdmittedSequence], now: Nanoseconds) {
     for sequence in sequences {
-      records[sequence.request.id] = Record(sequence)
+      records[sequence.request.id.value] = Record(sequence)
     }
     do {
       try scheduler.enqueue(sequences.map(\.request), now: now)
@@ -63,8 +63,8 @@ extension EngineLoop {
   /// Ends all sequences; those in a step under way, when it comes back.
   func endAll(_ reason: FinishReason) {
     let now = Clock.nowNanoseconds
-    for id in records.keys.sorted(by: { $0.value < $1.value }) {
-      scheduler.end(id, reason, now: now)
+    for id in records.keys.sorted() {
+      scheduler.end(SequenceID(id), reason, now: now)
     }
   }
 }

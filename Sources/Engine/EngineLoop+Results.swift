@@ -12,8 +12,8 @@ struct StepRemainder {
   let batch: MicroBatch
   /// The next sequence of its plan.
   var sequence = 0
-  /// Where that one's logits begin.
-  var offset = 0
+  /// Where its outputs begin.
+  var output = 0
 }
 
 /// Steps that have come back: their tokens are sampled, in portions if readers wait meanwhile.
@@ -23,21 +23,17 @@ extension EngineLoop {
   func collectResult(atMost count: Int) -> Bool {
     guard var rest = remainder ?? nextResult() else { return false }
     let batch = rest.batch
-    let sequences = batch.plan.sequences[rest.sequence...].prefix(count)
-    let logits = UnsafeBufferPointer(batch.logits)
-    let outcomes = sequences.map { sequence in
+    let sequences = batch.plan.sequences
+    let end = rest.sequence + min(count, sequences.count - rest.sequence)
+    let outputs = batch.outputs
+    let outcomes = (rest.sequence..<end).map { index in
       if let error = batch.failure { return failed(error) }
-      let start = rest.offset
-      rest.offset += sequence.outputCount * vocabularySize
-      if batch.hasLargest {
-        guard sequence.outputs == .last else { return .computed }
-        return outcome(of: sequence, largest: batch.largest[start / vocabularySize])
-      }
-      return outcome(
-        of: sequence, logits: UnsafeBufferPointer(rebasing: logits[start..<rest.offset]))
+      let start = rest.output
+      rest.output += sequences[index].outputCount
+      return outcome(of: sequences[index], outputs, start..<rest.output)
     }
-    rest.sequence = sequences.endIndex
-    remainder = rest.sequence == batch.plan.sequences.endIndex ? nil : rest
+    rest.sequence = end
+    remainder = end == sequences.count ? nil : rest
     scheduler.complete(
       StepResult(planID: batch.plan.id, outcomes: outcomes), now: Clock.nowNanoseconds)
     if remainder == nil {
@@ -53,30 +49,26 @@ extension EngineLoop {
     return StepRemainder(batch: batch)
   }
 
+  /// - Parameter range: the sequence's among the outputs of the step.
   private func outcome(
-    of sequence: StepSequence, logits: UnsafeBufferPointer<Float>
+    of sequence: StepSequence, _ outputs: StepOutputs, _ range: Range<Int>
   ) -> SequenceOutcome {
-    switch sequence.outputs {
-    case .none:
-      return .computed
-    case .all:
-      records[sequence.id]?.scoring?.store(logits, firstPosition: sequence.firstPosition)
-      return .computed
-    case .last:
-      do {
-        // Without a record it has ended while the step was under way, and nobody looks.
-        let token = try records[sequence.id]?.sampler.next(logits, using: &workspace)
-        return token.map { .sampled($0) } ?? .computed
-      } catch {
-        return .failed(error)
+    // Without a record it has ended while the step was under way, and nobody looks.
+    guard !range.isEmpty, let record = records[sequence.id.value] else { return .computed }
+    do throws(SequenceError) {
+      switch outputs {
+      case .largest(let tokens):
+        return .sampled(try record.sampler.next(largest: tokens[range.lowerBound]))
+      case .logits(let all):
+        let logits = UnsafeBufferPointer(
+          rebasing: all[
+            range.lowerBound * vocabularySize..<range.upperBound * vocabularySize])
+        if sequence.outputs == .last {
+          return .sampled(try record.sampler.next(logits, using: &workspace))
+        }
+        record.scoring?.store(logits, firstPosition: sequence.firstPosition)
+        return .computed
       }
-    }
-  }
-
-  private func outcome(of sequence: StepSequence, largest: Int32) -> SequenceOutcome {
-    do {
-      let token = try records[sequence.id]?.sampler.next(largest: largest)
-      return token.map { .sampled($0) } ?? .computed
     } catch {
       return .failed(error)
     }

@@ -35,7 +35,8 @@ final class EngineLoop: @unchecked Sendable {  // `turns` guards all that change
   }
 
   var scheduler: Scheduler
-  var records: [SequenceID: Record] = [:]
+  /// By the numbers of their ids.
+  var records = NumberTable<Record>()
   let pipeline: Pipeline
   let commands: MPSCRing<EngineCommand>
   let gate: AdmissionGate
@@ -166,7 +167,7 @@ final class EngineLoop: @unchecked Sendable {  // `turns` guards all that change
       switch sequence.outputs {
       case .none: true
       case .all: false
-      case .last: records[sequence.id]?.sampler.takesLargest ?? true
+      case .last: records[sequence.id.value]?.sampler.takesLargest ?? true
       }
     }
   }
@@ -177,20 +178,26 @@ final class EngineLoop: @unchecked Sendable {  // `turns` guards all that change
   private func deliver(_ events: [SequenceEvent]) {
     // There are few sinks, one for each poller and each job; mostly all is for one.
     var deliveries: [(sink: any SequenceSink, events: [SequenceEvent])] = []
-    var endCount = 0
-    for (index, event) in events.enumerated() {
-      guard let record = records[event.id] else { continue }
-      let sink = record.sink
-      endCount += note(event, record)
+    func add(_ run: ArraySlice<SequenceEvent>, to sink: any SequenceSink) {
       if let index = deliveries.firstIndex(where: { $0.sink === sink }) {
-        deliveries[index].events.append(event)
+        deliveries[index].events += run
       } else {
-        var own: [SequenceEvent] = []
-        own.reserveCapacity(events.count - index)
-        own.append(event)
-        deliveries.append((sink, own))
+        deliveries.append((sink, Array(run)))
       }
     }
+    var run: (sink: any SequenceSink, start: Int)?
+    var endCount = 0
+    for index in events.indices {
+      guard let record = records[events[index].id.value] else {
+        checkFailed("an event of \(events[index].id) after its end", file: #fileID, line: #line)
+      }
+      if record.sink !== run?.sink {
+        if let run { add(events[run.start..<index], to: run.sink) }
+        run = (record.sink, index)
+      }
+      endCount += note(events[index], record)
+    }
+    if let run { add(events[run.start...], to: run.sink) }
     for delivery in deliveries {
       delivery.sink.deliver(delivery.events, stepEnd: stepEnd)
       toldSinks.append(delivery.sink)
@@ -212,7 +219,7 @@ final class EngineLoop: @unchecked Sendable {  // `turns` guards all that change
       record.isQueued = false
     }
     guard case .finished = event else { return 0 }
-    records[event.id] = nil
+    records[event.id.value] = nil
     return 1
   }
 
@@ -220,8 +227,9 @@ final class EngineLoop: @unchecked Sendable {  // `turns` guards all that change
   private func abandonRest() {
     let reason = FinishReason.failed(
       failure ?? SequenceError(.unavailable, "a device did not come back from a step"))
-    for (id, record) in records {
-      let event = SequenceEvent.finished(id, reason, SequenceAccount())
+    for id in records.keys {
+      guard let record = records[id] else { continue }
+      let event = SequenceEvent.finished(SequenceID(id), reason, SequenceAccount())
       let endCount = note(event, record)
       record.sink.deliver([event], stepEnd: stepEnd)
       record.sink.wakeReader()

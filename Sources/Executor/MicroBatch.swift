@@ -10,7 +10,10 @@ internal import Topology
 /// engine's, then each stage's in turn, then the engine's again; the rings between them order the
 /// accesses.
 package final class MicroBatch: @unchecked Sendable {
-  package internal(set) var plan = StepPlan(id: 0, tokens: [], sequences: [])
+  package internal(set) var plan = StepPlan(id: 0, tokens: [], sequences: []) {
+    didSet { outputCount = plan.outputCount }
+  }
+  private var outputCount = 0
   /// When the last device was done with the step, on `Clock`.
   package internal(set) var endTime: Nanoseconds = 0
   /// Why the step was not computed; its logits mean nothing then.
@@ -23,7 +26,7 @@ package final class MicroBatch: @unchecked Sendable {
   private let logitsBuffer: HostBuffer
   private let largestBuffer: UnsafeMutableBufferPointer<Int32>
   /// Whether the device gave `largest` and no logits.
-  package internal(set) var hasLargest = false
+  var hasLargest = false
   private let vocabularySize: Int
 
   init(
@@ -38,15 +41,28 @@ package final class MicroBatch: @unchecked Sendable {
 
   deinit { largestBuffer.deallocate() }
 
-  /// The plan's logits, `[outputs, vocabulary]`.
-  package var logits: UnsafeMutableBufferPointer<Float> {
-    logitsBuffer.prefix(plan.outputCount * vocabularySize)
+  /// What the step gave.
+  package var outputs: StepOutputs {
+    hasLargest
+      ? .largest(UnsafeBufferPointer(largest)) : .logits(UnsafeBufferPointer(logits))
   }
 
-  /// The token of each output's largest logit, -1 where one is no finite number.
-  package var largest: UnsafeMutableBufferPointer<Int32> {
-    UnsafeMutableBufferPointer(rebasing: largestBuffer[..<plan.outputCount])
+  var logits: UnsafeMutableBufferPointer<Float> {
+    logitsBuffer.prefix(outputCount * vocabularySize)
+  }
+
+  var largest: UnsafeMutableBufferPointer<Int32> {
+    UnsafeMutableBufferPointer(rebasing: largestBuffer[..<outputCount])
   }
 
   var notes: [String] { [hidden.note, logitsBuffer.note].compactMap { $0 } }
+}
+
+/// What the last stage gave for the outputs of a step, in their order. Valid until the batch is
+/// used again.
+package enum StepOutputs {
+  /// `[outputs, vocabulary]`
+  case logits(UnsafeBufferPointer<Float>)
+  /// The token of each output's largest logit, -1 where one is no finite number.
+  case largest(UnsafeBufferPointer<Int32>)
 }

@@ -22,6 +22,7 @@ extension Scheduler {
     } else {
       inFlight[0].completedCount += result.outcomes.count
     }
+    events.reserveCapacity(events.count + result.outcomes.count)
     for (entry, outcome) in zip(entries, result.outcomes) {
       sequences[entry.slot].inFlightCount -= 1
       if !sequences[entry.slot].isEnding { apply(outcome, to: entry, now: now) }
@@ -66,9 +67,28 @@ extension Scheduler {
 
   private mutating func noteComputed(_ slot: Int, rowCount: Int) {
     sequences[slot].computedCount += rowCount
+    if cache.canRegister(
+      sequences[slot].table, computedCount: sequences[slot].computedCount)
+    {
+      unregistered.append(slot)
+    }
+  }
+
+  /// Tells the index of prefixes of the blocks that were computed since it was last told.
+  mutating func registerComputed() {
+    for slot in unregistered where sequences.holds(slot) {
+      register(slot)
+      if sequences[slot].inFlightCount == 0 { cache.releaseExchanged(&sequences[slot].table) }
+    }
+    unregistered.removeAll(keepingCapacity: true)
+  }
+
+  /// The same of one sequence, before it lets go of them.
+  mutating func register(_ slot: Int) {
     let computed = sequences[slot].computedCount
     guard cache.canRegister(sequences[slot].table, computedCount: computed) else { return }
     let tokens = sequences[slot].tokens
     cache.register(&sequences[slot].table, tokens: tokens, computedCount: computed)
   }
+
 }

@@ -11,6 +11,7 @@ extension Scheduler {
   package mutating func plan(now: Nanoseconds) -> StepPlan? {
     expire(now: now)
     guard inFlight.count < configuration.planInFlightMax else { return nil }
+    registerComputed()
     hasPreempted = false
     var draft = PlanDraft(id: nextPlanID, now: now)
     planDecodes(&draft)

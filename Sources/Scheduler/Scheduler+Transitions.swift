@@ -48,6 +48,7 @@ extension Scheduler {
   /// Takes all blocks of a sequence that no step uses.
   mutating func dropBlocks(_ slot: Int) {
     check(sequences[slot].inFlightCount == 0, "blocks are taken from a step under way")
+    register(slot)
     cache.release(&sequences[slot].table)
     sequences[slot].computedCount = 0
     sequences[slot].plannedCount = 0
@@ -74,6 +75,7 @@ extension Scheduler {
   /// Lets go of an ending sequence, with its only `.finished` event.
   mutating func finish(_ slot: Int, now: Nanoseconds) {
     guard case .ending(let reason) = sequences[slot].phase else { return }
+    register(slot)
     cache.release(&sequences[slot].table)
     waitingPromptTokens -= sequences[slot].promptCount
     events.append(.finished(sequences[slot].id, reason, sequences[slot].account(now: now)))

@@ -30,6 +30,9 @@ package struct Scheduler: Sendable {
   /// Whether the plan being made took blocks from a running sequence.
   var hasPreempted = false
   var throughput = ThroughputEstimate()
+  /// Sequences some of whose computed blocks the index of prefixes does not know yet: it is told
+  /// before the next plan, and not while the tokens of a step wait to be delivered.
+  var unregistered: [Int] = []
   var events: [SequenceEvent] = []
 
   package init(_ configuration: SchedulerConfiguration) {
@@ -42,8 +45,9 @@ package struct Scheduler: Sendable {
 
   /// What happened since the last call, in order. At most a few for each sequence and call.
   package mutating func takeEvents() -> [SequenceEvent] {
-    defer { events.removeAll(keepingCapacity: true) }
-    return events
+    var taken: [SequenceEvent] = []
+    swap(&taken, &events)
+    return taken
   }
 
   /// Sequences that have not finished.

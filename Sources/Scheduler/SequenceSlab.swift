@@ -8,13 +8,17 @@ struct SequenceSlab: Sendable {
   private var states: [SequenceState] = []
   private var isUsed: [Bool] = []
   private var freeSlots: [Int] = []
-  private var slotOfID: [SequenceID: Int] = [:]
+  /// By the numbers of their ids.
+  private var slotOfID = NumberTable<Int>()
 
   var count: Int { slotOfID.count }
   /// Slots in use, in rising order.
   var slots: [Int] { isUsed.indices.filter { isUsed[$0] } }
 
-  func slot(of id: SequenceID) -> Int? { slotOfID[id] }
+  /// Whether a slot that some sequence had is one's still, be it another's.
+  func holds(_ slot: Int) -> Bool { isUsed[slot] }
+
+  func slot(of id: SequenceID) -> Int? { slotOfID[id.value] }
 
   subscript(slot: Int) -> SequenceState {
     _read {
@@ -28,7 +32,7 @@ struct SequenceSlab: Sendable {
   }
 
   mutating func insert(_ state: SequenceState) -> Int {
-    check(slotOfID[state.id] == nil, "\(state.id) is scheduled twice")
+    check(slotOfID[state.id.value] == nil, "\(state.id) is scheduled twice")
     let slot = freeSlots.popLast() ?? states.count
     if slot == states.count {
       states.append(state)
@@ -37,12 +41,12 @@ struct SequenceSlab: Sendable {
       states[slot] = state
       isUsed[slot] = true
     }
-    slotOfID[state.id] = slot
+    slotOfID[state.id.value] = slot
     return slot
   }
 
   mutating func remove(_ slot: Int) {
-    slotOfID[self[slot].id] = nil
+    slotOfID[self[slot].id.value] = nil
     states[slot].tokens = []
     isUsed[slot] = false
     freeSlots.append(slot)

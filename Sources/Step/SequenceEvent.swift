@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// Something that happened to a sequence. The events of one sequence come in order, and the last
-/// is its only `.finished`.
+/// is its only `.finished`, which is kept elsewhere, so that the many others are small.
 package enum SequenceEvent: Hashable, Sendable {
   /// So many sequences go before it in the waiting queue; it has not begun.
   case queued(SequenceID, position: Int)
@@ -9,7 +9,7 @@ package enum SequenceEvent: Hashable, Sendable {
   case prefilled(SequenceID, tokens: Int)
   /// The next token; `index` counts from 0. A stop token comes, too.
   case token(SequenceID, index: Int, SampledToken)
-  case finished(SequenceID, FinishReason, SequenceAccount)
+  indirect case finished(SequenceID, FinishReason, SequenceAccount)
 }
 
 extension SequenceEvent {

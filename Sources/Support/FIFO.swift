@@ -1,48 +1,60 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// A queue in an array, whose front moves instead of its elements: both ends in constant time on
-/// average, and no allocation once it has its size. Whoever uses it bounds it.
+/// A queue in a ring that grows: both ends in constant time on average, and no allocation once it
+/// has its size. Whoever uses it bounds it.
 ///
 /// Public and inlinable, so that other modules get it for their own elements: what is `package` is
 /// not specialised across modules.
 public struct FIFO<Element> {
-  @usableFromInline var elements: [Element?] = []
+  /// A power of two of them; those in use begin at `head` and go on at the beginning.
+  @usableFromInline var slots: [Element?] = []
   @usableFromInline var head = 0
+  @usableFromInline var used = 0
 
   @inlinable
   public init() {}
 
   @inlinable
-  public var count: Int { elements.count - head }
+  public var count: Int { used }
 
   @inlinable
-  public var isEmpty: Bool { head == elements.count }
+  public var isEmpty: Bool { used == 0 }
 
   /// The element that `popFirst` would give after `offset` others.
   @inlinable
   public subscript(offset: Int) -> Element {
-    guard let element = elements[head + offset] else {
-      checkFailed("an element before the front", file: #fileID, line: #line)
+    guard offset < count, let element = slots[(head + offset) & (slots.count - 1)] else {
+      checkFailed("element \(offset) of a queue of \(count)", file: #fileID, line: #line)
     }
     return element
   }
 
   @inlinable
-  public mutating func append(_ element: Element) { elements.append(element) }
+  public mutating func append(_ element: Element) {
+    if count == slots.count { grow() }
+    slots[(head + count) & (slots.count - 1)] = element
+    used += 1
+  }
 
   @inlinable
   public mutating func popFirst() -> Element? {
-    guard head < elements.count else { return nil }
-    let element = elements[head].take()
-    head += 1
-    if head == elements.count {
-      elements.removeAll(keepingCapacity: true)
-      head = 0
-    } else if head >= 64, head * 2 >= elements.count {
-      elements.removeFirst(head)
-      head = 0
-    }
+    guard count > 0 else { return nil }
+    let element = slots[head].take()
+    head = (head + 1) & (slots.count - 1)
+    used -= 1
     return element
+  }
+
+  /// Doubles the ring, which is full.
+  @usableFromInline
+  mutating func grow() {
+    var larger: [Element?] = []
+    larger.reserveCapacity(max(8, 2 * count))
+    larger += slots[head...]
+    larger += slots[..<head]
+    larger += repeatElement(nil, count: max(8, 2 * count) - count)
+    slots = larger
+    head = 0
   }
 }
 

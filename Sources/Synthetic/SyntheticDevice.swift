@@ -125,6 +125,15 @@ package final class SyntheticDevice: Device {
   }
 }
 
+extension SyntheticDevice: LargestReader {
+  package func readLargest(
+    _ value: ValueID, into columns: UnsafeMutableBufferPointer<Int32>
+  ) {
+    check(columns.count == outputs.count, "\(outputs.count) rows, not \(columns.count)")
+    _ = columns.update(fromContentsOf: outputs)
+  }
+}
+
 // MARK: - The model's answer
 
 extension SyntheticDevice {

@@ -22,14 +22,14 @@ package struct Detokenizer: Sendable {
     return takeText(keeping: Self.unfinishedCount(pending))
   }
 
-  /// Appends the text that a token completes to `text`, as UTF-8. Allocates nothing for ASCII.
+  /// Appends the text that a token completes to `text`, as UTF-8. Allocates nothing for a token of
+  /// whole characters.
   package mutating func append(_ id: Int32, to text: inout [UInt8]) {
     if skipsControlTokens && tokenizer.isControlToken(id) { return }
-    let bytes = tokenizer.bytes(of: id)
-    if pending.isEmpty, bytes.allSatisfy({ $0 < 0x80 }) {
-      text.append(contentsOf: bytes)
+    if pending.isEmpty, tokenizer.isText(id) {
+      text.append(contentsOf: tokenizer.bytes(of: id))
     } else {
-      pending += bytes
+      pending += tokenizer.bytes(of: id)
       text.append(contentsOf: takeText(keeping: Self.unfinishedCount(pending)).utf8)
     }
   }

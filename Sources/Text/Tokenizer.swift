@@ -81,6 +81,9 @@ package final class Tokenizer: Sendable {
   /// no token.
   package func bytes(of id: Int32) -> ArraySlice<UInt8> { vocabulary.bytes(of: id) }
 
+  /// Whether those bytes are whole characters of UTF-8.
+  func isText(_ id: Int32) -> Bool { vocabulary.isText(id) }
+
   /// Whether a token steers the model instead of being part of an answer: special tokens, and
   /// added ones written like `<｜User｜>` or `<|im_start|>`. `<think>` is part of an answer.
   package func isControlToken(_ id: Int32) -> Bool { vocabulary.isControl(id) }

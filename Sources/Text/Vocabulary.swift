@@ -11,17 +11,25 @@ struct Vocabulary {
   private let model: JSONObject
   let addedTokens: [AddedToken]
   private var addedByName: [[UInt8]: Int32] = [:]
-  private var kinds: [Kind]
-  /// The bytes of token `id` are `storage[ends[id - 1]..<ends[id]]`.
+  /// By id.
+  private var entries: [Entry]
   private var storage: [UInt8] = []
-  private var ends: [Int] = []
 
   private enum Kind: UInt8 { case absent, model, added, control }
+
+  /// What is asked of a token that comes, in one place.
+  private struct Entry {
+    /// Its bytes lie in `storage` from the end of the token before it to here.
+    var end: UInt32 = 0
+    var kind = Kind.absent
+    /// Whether they are whole characters of UTF-8.
+    var isText = false
+  }
 
   var modelCount: Int { model.count }
 
   /// One more than the largest id. (A model may have more rows than that.)
-  var count: Int { kinds.count }
+  var count: Int { entries.count }
 
   /// - Parameter model: of the checked form `{name: id}`.
   init(model: JSONObject, added: [AddedToken]) throws(TokenizerError) {
@@ -33,26 +41,35 @@ struct Vocabulary {
     guard top <= Int(Self.idMax) else {
       throw TokenizerError("a token has the id \(top); at most \(Self.idMax) is supported")
     }
-    kinds = Array(repeating: .absent, count: top + 1)
-    var bytes = try Self.modelBytes(model, &kinds)
+    entries = Array(repeating: Entry(), count: top + 1)
+    var bytes = try Self.modelBytes(model, &entries)
     for token in added { try add(token, &bytes) }
-    storage.reserveCapacity(bytes.lazy.map(\.count).reduce(0, +))
-    for token in bytes {
+    try store(bytes)
+  }
+
+  private mutating func store(_ bytes: [[UInt8]]) throws(TokenizerError) {
+    let size = bytes.lazy.map(\.count).reduce(0, +)
+    guard size <= UInt32.max else {
+      throw TokenizerError("the tokens have \(size) bytes; at most \(UInt32.max) are supported")
+    }
+    storage.reserveCapacity(size)
+    for (id, token) in bytes.enumerated() {
       storage += token
-      ends.append(storage.count)
+      entries[id].end = UInt32(storage.count)
+      entries[id].isText = String(validating: token, as: UTF8.self) != nil
     }
   }
 
   private static func modelBytes(
-    _ model: JSONObject, _ kinds: inout [Kind]
+    _ model: JSONObject, _ entries: inout [Entry]
   ) throws(TokenizerError) -> [[UInt8]] {
-    var bytes = [[UInt8]](repeating: [], count: kinds.count)
+    var bytes = [[UInt8]](repeating: [], count: entries.count)
     for member in model.members {
       let id = Int(try JSONReader(member.value, path: "model.vocab['\(member.key)']").id())
-      guard kinds[id] == .absent else {
+      guard entries[id].kind == .absent else {
         throw TokenizerError("model.vocab['\(member.key)'] is \(id), the id of another token too")
       }
-      kinds[id] = .model
+      entries[id].kind = .model
       bytes[id] = ByteAlphabet.bytes(of: member.key) ?? Array(member.key.utf8)
     }
     return bytes
@@ -61,7 +78,7 @@ struct Vocabulary {
   private mutating func add(_ token: AddedToken, _ bytes: inout [[UInt8]]) throws(TokenizerError) {
     let id = Int(token.id)
     let known = modelToken(token.content)
-    guard known == nil ? kinds[id] == .absent : known == token.id else {
+    guard known == nil ? entries[id].kind == .absent : known == token.id else {
       throw TokenizerError(
         "added_tokens: '\(token.content)' has the id \(id); "
           + (known.map { "model.vocab gives it \($0)" } ?? "another token has it too"))
@@ -70,7 +87,7 @@ struct Vocabulary {
       throw TokenizerError("added_tokens holds '\(token.content)' twice")
     }
     if known == nil { bytes[id] = Array(token.content.utf8) }
-    kinds[id] = token.isControl ? .control : .added
+    entries[id].kind = token.isControl ? .control : .added
   }
 
   /// The id of a token of the model.
@@ -95,12 +112,18 @@ struct Vocabulary {
   func holds(_ id: Int32) -> Bool { kind(id) != .absent }
 
   private func kind(_ id: Int32) -> Kind {
-    id >= 0 && Int(id) < kinds.count ? kinds[Int(id)] : .absent
+    entries.indices.contains(Int(id)) ? entries[Int(id)].kind : .absent
   }
 
   /// The bytes that a token stands for; none for an id without a token.
   func bytes(of id: Int32) -> ArraySlice<UInt8> {
-    guard id >= 0, Int(id) < ends.count else { return [] }
-    return storage[(id == 0 ? 0 : ends[Int(id) - 1])..<ends[Int(id)]]
+    guard entries.indices.contains(Int(id)) else { return [] }
+    let start = id == 0 ? 0 : entries[Int(id) - 1].end
+    return storage[Int(start)..<Int(entries[Int(id)].end)]
+  }
+
+  /// Whether those bytes are whole characters of UTF-8.
+  func isText(_ id: Int32) -> Bool {
+    entries.indices.contains(Int(id)) && entries[Int(id)].isText
   }
 }

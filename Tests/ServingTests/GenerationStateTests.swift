@@ -29,7 +29,7 @@ import Wire
   }
 
   @Test func `what gathers is one delta, as far as it goes into a message`() throws {
-    var generation = try generation()
+    let generation = try generation()
     _ = generation.admit(Generation.Admission(promptTokens: 3, seed: 9), model: server.model)
     let tokens = (0..<2_500).map { Int32(3 + $0 % 900) }
     for (index, id) in tokens.enumerated() {
@@ -66,13 +66,15 @@ import Wire
         $0.output.n = 2
         $0.output.tokenIds = sendsIDs
       }
-      var (taken, lent) = (try generation(change), try generation(change))
-      for index in 0..<count {
-        let token = token(Int32(3 + index * 7 % 900), index: index)
-        #expect(taken.apply(token, choice: choice) == .none)
-        #expect(lent.apply(token, choice: choice) == .none)
+      func generated() throws -> Generation {
+        let generation = try generation(change)
+        for index in 0..<count {
+          let token = token(Int32(3 + index * 7 % 900), index: index)
+          #expect(generation.apply(token, choice: choice) == .none)
+        }
+        return generation
       }
-      guard case .delta(let delta, count)? = taken.takeEvent(now: 0) else {
+      guard case .delta(let delta, count)? = try generated().takeEvent(now: 0) else {
         Issue.record("no delta of \(count) tokens")
         return
       }
@@ -86,19 +88,19 @@ import Wire
         (DeltaFrame.Head(generation: 300, sequence: 70_000), frame.encoded()),
         (nil, response.encoded()),
       ] {
-        var copy = lent
-        let tokenCount = copy.takeDeltaFrame(now: 0) { delta in
+        let lent = try generated()
+        let tokenCount = lent.takeDeltaFrame(now: 0) { delta in
           var written = [UInt8](repeating: 0, count: delta.encodedSize(head))
           written.withUnsafeMutableBytes { delta.encode(head, into: $0) }
           #expect(written == bytes)
         }
-        #expect(tokenCount == count && !copy.hasEvent)
+        #expect(tokenCount == count && !lent.hasEvent)
       }
     }
   }
 
   @Test func `progress is told until there is a token, and only the latest`() throws {
-    var generation = try generation { $0.output.n = 2 }
+    let generation = try generation { $0.output.n = 2 }
     _ = generation.admit(Generation.Admission(promptTokens: 90, seed: 0), model: server.model)
     _ = generation.takeEvent(now: 0)
     _ = generation.apply(.prefilled(Self.id, tokens: 16), choice: 0)
@@ -120,7 +122,7 @@ import Wire
   }
 
   @Test func `an error is said once, and nothing after it`() throws {
-    var generation = try generation { $0.output.n = 2 }
+    let generation = try generation { $0.output.n = 2 }
     _ = generation.admit(Generation.Admission(promptTokens: 1, seed: 0), model: server.model)
     _ = generation.takeEvent(now: 0)
     _ = generation.apply(token(5, index: 0), choice: 0)
@@ -138,7 +140,7 @@ import Wire
 
   @Test func `a stop string ends its own choice only`() throws {
     let stop = server.model.tokenizer.decode([40, 41])
-    var generation = try generation {
+    let generation = try generation {
       $0.output.n = 2
       $0.stopping.stop = [stop]
     }
@@ -162,7 +164,7 @@ import Wire
       ends += 1
     }
     #expect(ends == 2 && early.isOver)
-    var running = try generation()
+    let running = try generation()
     _ = running.admit(Generation.Admission(promptTokens: 1, seed: 0), model: server.model)
     #expect(running.cancel() == .cancel)
     #expect(running.cancel() == .cancel)

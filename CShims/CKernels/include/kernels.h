@@ -444,6 +444,14 @@ typedef struct {
   int64_t left_width, right_width;
 } ck_join;
 
+/// Of each of `rows` rows the column of the largest element, of equal ones the lowest; -1 where one
+/// is no finite number.
+typedef struct {
+  const float *input;
+  int64_t rows, width;
+  int32_t *columns;
+} ck_largest;
+
 /// Reads `bytes` of memory in units of 1 MiB, `passes` times.
 typedef struct {
   const void *memory;
@@ -454,7 +462,7 @@ typedef struct {
 
 typedef struct {
   const char *name;
-  ck_kernel gemms, gated, quantize, norm, attention, swiglu, add, rope, combine, read;
+  ck_kernel gemms, gated, quantize, norm, attention, swiglu, add, rope, combine, largest, read;
 } ck_kernels;
 
 typedef enum { 

@@ -105,6 +105,9 @@ struct Choice {
   /// Whether a delta waits to be sent.
   var hasDelta: Bool { !unsent.isEmpty }
 
+  /// Whether a delta does, or the end.
+  var hasNews: Bool { hasDelta || end != nil }
+
   /// Everything since the last delta, or as much as goes into one message.
   mutating func takeDelta() -> (delta: Silica_V1_Delta, tokenCount: Int)? {
     guard !unsent.isEmpty else { return nil }

@@ -6,7 +6,7 @@ internal import Step
 /// Tokens and text of one choice that are not sent yet.
 ///
 /// Holds plain arrays that are reused, so that a token costs no allocation while the client keeps
-/// up. Bounded by the window of unsent tokens.
+/// up. Bounded by the window of unsent tokens, and what is kept of those that were sent.
 struct DeltaBuffer {
   struct Token {
     /// Negative: text that came with no token.
@@ -14,6 +14,10 @@ struct DeltaBuffer {
     /// Where the text that it completed ends in `text`.
     var textEnd: Int
   }
+
+  /// What was sent stays until it is so much: to empty an array costs more than all else here.
+  private static let sentBytesMax = 1_024
+  private static let sentTokensMax = 64
 
   /// UTF-8 in whole characters. What is appended belongs to the next token that is appended.
   var text: [UInt8] = []
@@ -61,7 +65,7 @@ struct DeltaBuffer {
       }
     }
     (tokenStart, textStart) = (end, textEnd)
-    if isEmpty { reset() }
+    if isEmpty { makeRoom() }
     return tokenCount
   }
 
@@ -85,11 +89,12 @@ struct DeltaBuffer {
       logprobs.removeFirst(tokenCount)
     }
     (tokenStart, textStart) = (end, textEnd)
-    if isEmpty { reset() }
+    if isEmpty { makeRoom() }
     return (delta, tokenCount)
   }
 
-  private mutating func reset() {
+  private mutating func makeRoom() {
+    guard text.count > Self.sentBytesMax || tokens.count > Self.sentTokensMax else { return }
     tokens.removeAll(keepingCapacity: true)
     text.removeAll(keepingCapacity: true)
     (tokenStart, textStart) = (0, 0)

@@ -20,7 +20,8 @@ final class Dispatcher: @unchecked Sendable {  // all but the immutable is confi
   let mailbox: Mailbox
   private let poller: Poller
   private let aux: AuxThread
-  private var routes: [SequenceID: Route] = [:]
+  /// By the numbers of their sequences' ids.
+  private var routes = NumberTable<Route>()
 
   /// A dispatcher lives as long as its poller.
   init(model: ServedModel, limits: ServingLimits, poller: Poller, aux: AuxThread) {
@@ -78,7 +79,7 @@ final class Dispatcher: @unchecked Sendable {  // all but the immutable is confi
   func allow(_ work: EngineWork, choice: Int, tokens: Int) {
     guard choice < work.sequences.count else { return }
     let id = work.sequences[choice]
-    if routes[id] != nil { model.engine.allow(id, tokens: tokens) }
+    if routes[id.value] != nil { model.engine.allow(id, tokens: tokens) }
   }
 
   private func apply(_ update: SequenceUpdate, to work: EngineWork) throws(ServingError) {
@@ -93,31 +94,31 @@ final class Dispatcher: @unchecked Sendable {  // all but the immutable is confi
   func abandon(_ work: EngineWork) {
     work.markAbandoned()
     end(work.sequences, reason: .cancelled)
-    for id in work.sequences { routes[id] = nil }
+    for id in work.sequences { routes[id.value] = nil }
   }
 
   /// Ends sequences; their last events still come. Ids that are over are ignored.
   private func end(_ sequences: [SequenceID], reason: FinishReason) {
-    for id in sequences where routes[id] != nil { model.engine.cancel(id, reason: reason) }
+    for id in sequences where routes[id.value] != nil { model.engine.cancel(id, reason: reason) }
   }
 
   // MARK: Moving between pollers
 
   /// The generation goes on at another poller: what the engine says of it is passed on there.
   func forward(_ work: EngineWork, to mailbox: Mailbox) {
-    for id in work.sequences where routes[id] != nil { routes[id] = .elsewhere(mailbox) }
+    for id in running(of: work) { routes[id.value] = .elsewhere(mailbox) }
   }
 
   /// A generation has come from another poller.
   func adopt(_ work: EngineWork, running: [SequenceID]) {
     for (choice, id) in work.sequences.enumerated() where running.contains(id) {
-      routes[id] = .here(work, choice: choice)
+      routes[id.value] = .here(work, choice: choice)
     }
   }
 
   /// The sequences of a generation whose end has not come.
   func running(of work: EngineWork) -> [SequenceID] {
-    work.sequences.filter { routes[$0] != nil }
+    work.sequences.filter { routes[$0.value] != nil }
   }
 
   // MARK: From the engine
@@ -150,8 +151,8 @@ final class Dispatcher: @unchecked Sendable {  // all but the immutable is confi
 
   /// Returns who was told.
   private func pass(on event: SequenceEvent) -> (any GenerationOwner)? {
-    guard let route = routes[event.id] else { return nil }
-    if case .finished = event { routes[event.id] = nil }
+    guard let route = routes[event.id.value] else { return nil }
+    if case .finished = event { routes[event.id.value] = nil }
     switch route {
     case .here(let work, let choice):
       let owner = work.owner
@@ -205,6 +206,6 @@ final class Dispatcher: @unchecked Sendable {  // all but the immutable is confi
     let work = prompt.work
     work.sequences = choices.map(\.id)
     work.promptTokens = tokens.count
-    for (choice, id) in work.sequences.enumerated() { routes[id] = .here(work, choice: choice) }
+    adopt(work, running: work.sequences)
   }
 }

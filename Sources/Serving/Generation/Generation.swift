@@ -8,8 +8,9 @@ internal import Support
 /// A generation as its client sees it: accepted, progress, deltas, an end for each choice.
 ///
 /// Confined to the poller of its call. It is pulled: whoever owns the call asks for the next event
-/// when the call can take one, so everything that happened meanwhile is merged into it.
-package struct Generation {
+/// when the call can take one, so everything that happened meanwhile is merged into it. An object,
+/// so that asking it moves none of its two dozen references.
+package final class Generation {
   /// What can be sent next.
   package enum Event {
     case accepted(Silica_V1_Accepted)
@@ -80,7 +81,7 @@ package struct Generation {
   }
 
   /// Its sequences are in the engine, one for each choice.
-  package mutating func admit(
+  package func admit(
     _ admission: Admission, model: ServedModel, resumeToken: String = ""
   ) -> Action {
     isEncoding = false
@@ -96,14 +97,14 @@ package struct Generation {
   }
 
   /// Ends the generation by an error; nothing else is sent.
-  package mutating func fail(_ error: ServingError) -> Action {
+  package func fail(_ error: ServingError) -> Action {
     guard failure == nil else { return .none }
     failure = error
     return .abandon
   }
 
   /// The client asked for the end. Before admission nothing ran, so every choice ends at once.
-  package mutating func cancel() -> Action {
+  package func cancel() -> Action {
     guard isEncoding else { return .cancel }
     isEncoding = false
     for index in choices.indices { choices[index].finish(.cancelled, SequenceAccount()) }
@@ -113,7 +114,7 @@ package struct Generation {
   /// The client changes it; the engine checks what only it can.
   ///
   /// - Parameter now: on `Clock`; what a new deadline counts from.
-  package mutating func update(
+  package func update(
     _ message: Silica_V1_Update, model: ServedModel, now: Nanoseconds
   ) throws(ServingError) -> Action {
     let update = try SequenceUpdate(message, model: model, minTokens: minTokens, now: now)
@@ -123,7 +124,7 @@ package struct Generation {
   }
 
   /// Takes in what the engine says of one of the sequences.
-  package mutating func apply(_ event: SequenceEvent, choice index: Int) -> Action {
+  package func apply(_ event: SequenceEvent, choice index: Int) -> Action {
     guard failure == nil else { return .none }
     switch event {
     case .queued(_, let position):
@@ -154,14 +155,14 @@ package struct Generation {
   package var initialAllowance: Int { choices[0].initialAllowance }
 
   /// The client takes so many tokens more, of each choice.
-  package mutating func add(credit tokens: Int) {
+  package func add(credit tokens: Int) {
     for index in choices.indices { choices[index].add(credit: tokens) }
     mayHaveAllowance = true
   }
 
   /// How many tokens a sequence may now generate in all, if the engine is to be told. To be asked
   /// until nil after events were taken or credit was given.
-  package mutating func takeAllowance() -> (choice: Int, tokens: Int)? {
+  package func takeAllowance() -> (choice: Int, tokens: Int)? {
     guard mayHaveAllowance else { return nil }
     for index in choices.indices {
       if let tokens = choices[index].takeAllowance() { return (index, tokens) }
@@ -180,18 +181,17 @@ package struct Generation {
   /// Whether an event can be taken.
   package var hasEvent: Bool {
     if failure != nil { return unfinishedCount > 0 }
-    return accepted != nil || progress != nil
-      || choices.contains { $0.hasDelta || $0.end != nil }
+    return accepted != nil || progress != nil || choices.indices.contains { choices[$0].hasNews }
   }
 
   /// Notes that an event waits while the call is busy, for the account of time.
-  package mutating func noteBlocked(now: Nanoseconds) {
+  package func noteBlocked(now: Nanoseconds) {
     if blockedSince == nil { blockedSince = now }
   }
 
   /// Takes the next event if that is a plain delta: lends it as it is to be written, and says how
   /// many tokens it has. nil if it is another; `takeEvent` gives that.
-  package mutating func takeDeltaFrame(
+  package func takeDeltaFrame(
     now: Nanoseconds, _ body: (DeltaFrame) -> Void
   ) -> Int? {
     guard failure == nil, accepted == nil else { return nil }
@@ -210,14 +210,14 @@ package struct Generation {
     return nil
   }
 
-  private mutating func noteUnblocked(now: Nanoseconds) {
+  private func noteUnblocked(now: Nanoseconds) {
     guard let since = blockedSince else { return }
     blockedTime += now - since
     blockedSince = nil
   }
 
   /// Takes the next event. After `.failed`, and after the last `.finished`, there is none.
-  package mutating func takeEvent(now: Nanoseconds) -> Event? {
+  package func takeEvent(now: Nanoseconds) -> Event? {
     noteUnblocked(now: now)
     if let failure {
       guard unfinishedCount > 0 else { return nil }
@@ -238,7 +238,7 @@ package struct Generation {
     return progress.map { .progress($0) }
   }
 
-  private mutating func takeEvent(ofChoice index: Int) -> Event? {
+  private func takeEvent(ofChoice index: Int) -> Event? {
     if let (delta, tokenCount) = choices[index].takeDelta() {
       mayHaveAllowance = true
       return .delta(delta, tokenCount: tokenCount)

@@ -23,7 +23,7 @@ final class SessionGeneration: GenerationOwner, @unchecked Sendable {
   private(set) var key: UInt32
   /// nil while it waits to be resumed, and after its end.
   private(set) var stream: SessionHandler?
-  private(set) var generation: Generation
+  private let generation: Generation
   private(set) var resumption: Resumption?
   /// When it ends for want of a stream.
   var expiry: Nanoseconds?
