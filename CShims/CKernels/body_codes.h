@@ -12,11 +12,19 @@
 
 /// Inner indices of one pass, whole groups: a unit's weights stay in L2, a tile's codes in L1.
 /// `CODE_TILE` is the number of accumulators of the largest register tile.
-enum { CODE_BLOCK = 1536, CODE_ROWS = CK_CODE_ROWS, CODE_TILE = CK_CODE_TILE };
+enum { CODE_BLOCK = 1536, CODE_TILE = CK_CODE_TILE };
+enum { CODE_ROWS = CK_CODE_ROWS > CK_NIBBLE_ROWS ? CK_CODE_ROWS : CK_NIBBLE_ROWS };
 
-/// How far ahead of a product its weights are asked for: from memory into the second level of
+/// How far ahead of a single tile its weights are asked for: from memory into the second level of
 /// caches, which waits for more lines at once than the first; from there into the first.
 enum { PREFETCH_BYTES = 4096, NEAR_PREFETCH_BYTES = 1024 };
+
+/// Which lines a tile asks for with each line of weights that it reads.
+typedef enum {
+  NONE,
+  ITS_OWN,  // the same panel's, further on
+  THE_NEXT  // of the panels that come next, as far as `code_tile.ahead` has them
+} look_ahead;
 
 /// What a tile reads its weights from.
 typedef enum {
@@ -35,6 +43,9 @@ typedef struct {
   const int8_t *codes[CODE_ROWS];
   const ck_code_group *groups[CODE_ROWS];
   float *outputs[CODE_ROWS];
+  look_ahead looks;
+  /// From a line of the first panel to one that comes next.
+  int64_t ahead[2];
 } code_tile;
 
 INLINE int is_by_parts(const code_source source) { return source >= BYTES_BY_PARTS; }
@@ -102,16 +113,21 @@ INLINE void multiply_group(
     const uint8_t *weights, int64_t stride, int64_t from, int64_t to,
     v16i *sums) {
   const int step = has_nibbles(source) ? 8 : 4;
-  // Few rows are as fast as memory, and the processor's own prefetching serves them best.
-  const int prefetches = rows > (has_nibbles(source) ? 2 : 5);
+  const look_ahead looks = t->looks;
   for (int64_t k = from; k < to; k += step, weights += 64) {
     v64u w[4];
 #pragma clang loop unroll(full)
     for (int p = 0; p < panels; p++) {
       w[p] = load_bytes(weights + p * stride);
-      if (!prefetches) continue;
+      // Few rows are as fast as memory, and the processor's own prefetching serves them best.
+      if (rows <= (has_nibbles(source) ? 2 : 5) || looks != ITS_OWN) continue;
       __builtin_prefetch(weights + p * stride + PREFETCH_BYTES, 0, 2);
       __builtin_prefetch(weights + p * stride + NEAR_PREFETCH_BYTES, 0, 3);
+    }
+    // One of several tiles has more than two rows.
+    if (rows > 2 && looks == THE_NEXT) {
+      __builtin_prefetch(weights + t->ahead[0], 0, 2);
+      __builtin_prefetch(weights + t->ahead[1], 0, 2);
     }
     if (!has_nibbles(source)) {
       multiply_words(t, rows, panels, w, k, sums);
@@ -220,11 +236,17 @@ INLINE void multiply_codes(
     }
 }
 
+/// Panels of a tile of so many rows.
+INLINE int tile_panels(const code_source source, const int rows) {
+  (void)rows;  // some levels have one width for all
+  return has_nibbles(source) ? CK_NIBBLE_PANELS(rows) : CK_CODE_PANELS(rows);
+}
+
 /// `rows` rows by the panels `panel ..< end`.
 INLINE void multiply_code_rows(
     const ck_gemm *g, const code_tile *t, const int rows, const code_source source,
     const uint8_t *weights, int64_t stride, int64_t panel, int64_t end, int64_t from, int64_t to) {
-  const int wide = CK_CODE_PANELS(rows);
+  const int wide = tile_panels(source, rows);
   for (; panel + wide <= end; panel += wide, weights += wide * stride)
     multiply_codes(g, t, rows, wide, source, weights, stride, panel, from, to);
   for (; panel < end; panel++, weights += stride)
@@ -250,9 +272,6 @@ typedef void (*multiply_code_kernel)(
 #define CODE_ROWS_6(X, source) CODE_ROWS_4(X, source) X(5, source) X(6, source)
 #define CODE_ROWS_10(X, source) \
   CODE_ROWS_6(X, source) X(7, source) X(8, source) X(9, source) X(10, source)
-#define CODE_ROWS_20(X, source)                                                     \
-  CODE_ROWS_10(X, source) X(11, source) X(12, source) X(13, source) X(14, source)   \
-  X(15, source) X(16, source) X(17, source) X(18, source) X(19, source) X(20, source)
 #define CODE_ROWS_TO(count, X, source) CODE_ROWS_##count(X, source)
 #define EACH_CODE_ROWS(count, X, source) CODE_ROWS_TO(count, X, source)
 
@@ -276,16 +295,31 @@ static const multiply_code_kernel code_kernels[CODE_SOURCES][CODE_ROWS] = {
       {EACH_CODE_ROWS(CK_NIBBLE_ROWS, NAME_CODE_ROWS, STORED_NIBBLES_BY_PARTS)},
 };
 
+/// What tile `i` of `tiles` asks for: a single one for its own weights; of several, the last ones
+/// share those that come `next` (NULL if they are not known), one or two panels each.
+static void set_look_ahead(
+    code_tile *tile, int64_t i, int64_t tiles, int64_t panels, const uint8_t *weights,
+    const uint8_t *next, int64_t stride) {
+  const int64_t sharing = tiles < panels ? tiles : panels, first = i - (tiles - sharing);
+  tile->looks = tiles == 1 ? ITS_OWN : next == NULL || first < 0 ? NONE : THE_NEXT;
+  if (tile->looks != THE_NEXT) return;
+  const int64_t second = first + sharing < panels ? first + sharing : first;
+  tile->ahead[0] = next - weights + first * stride;
+  tile->ahead[1] = next - weights + second * stride;
+}
+
 /// All rows by some panels over the inner indices `from ..< to`, in tiles of at most `most` rows.
+/// `next` are the weights that come after these, if known.
 static void multiply_code_block(
     const ck_gemm *g, const code_source source, int64_t most, const uint8_t *weights,
-    int64_t stride, int64_t panel, int64_t end, int64_t from, int64_t to) {
+    const uint8_t *next, int64_t stride, int64_t panel, int64_t end, int64_t from, int64_t to) {
   const int64_t rows = *g->rows, width = g->codes.group_count * CK_CODE_GROUP;
   // Tiles of almost one size: a remainder of few rows would cost nearly as much as a full tile.
   const int64_t tiles = (rows + most - 1) / most;
   for (int64_t i = 0, row = 0, count; i < tiles; i++, row += count) {
     count = (rows - row + tiles - i - 1) / (tiles - i);
     code_tile tile;
+    set_look_ahead(&tile, i, tiles, tile_panels(source, (int)count), weights, next, stride);
     for (int64_t r = 0; r < count; r++) {
       const int64_t in = g->input_rows ? g->input_rows[row + r] : row + r;
       const int64_t out = g->output_rows ? g->output_rows[row + r] : row + r;
@@ -309,17 +343,20 @@ INLINE code_source source_of(const ck_gemm *g) {
 
 /// All rows by the panels of one unit, which are read from memory once. Few rows are one tile over
 /// all of k; more go block by block, so that all tiles find weights and codes in caches.
-static void multiply_code_unit(const ck_gemm *g, int64_t panel, int64_t end) {
+/// `next_panels` are those of the unit that comes after this one, if known.
+static void multiply_code_unit(
+    const ck_gemm *g, int64_t panel, int64_t end, const void *next_panels) {
   const code_source source = source_of(g);
   const int nibbles = has_nibbles(source), bytes = nibbles ? CK_PANEL / 2 : CK_PANEL;
   const int64_t inner = ck_padded_inner(g->inner), rows = *g->rows;
-  const int64_t tile = nibbles ? CK_NIBBLE_ROWS : CODE_ROWS;
-  const int64_t most = rows <= (nibbles ? tile : 2 * tile) ? tile : CK_BLOCK_ROWS;
-  const int64_t block = rows <= tile ? inner : CODE_BLOCK;
+  const int64_t most = nibbles ? CK_NIBBLE_ROWS
+                               : rows <= CK_CODE_ROWS ? CK_CODE_ROWS : CK_BLOCK_ROWS;
+  const int64_t block = rows <= most ? inner : CODE_BLOCK;
   const uint8_t *weights = (const uint8_t *)g->panels + panel * inner * bytes;
   for (int64_t from = 0; from < inner; from += block) {
     const int64_t to = from + block < inner ? from + block : inner;
+    const uint8_t *next = to < inner ? weights + to * bytes : next_panels;
     multiply_code_block(
-        g, source, most, weights + from * bytes, inner * bytes, panel, end, from, to);
+        g, source, most, weights + from * bytes, next, inner * bytes, panel, end, from, to);
   }
 }

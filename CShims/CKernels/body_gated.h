@@ -10,7 +10,7 @@
 static ck_gemm from_panel(const ck_gemm *g, int64_t panel) {
   ck_gemm part = *g;
   const int64_t column = panel * CK_PANEL;
-  part.panels = (const uint8_t *)g->panels + ck_panel_bytes(g->type, g->inner, column);
+  part.panels = panels_from(g, panel);
   if (g->type == CK_W8 || g->type == CK_W4)
     part.scales += column * ck_scale_groups(g->type, g->inner);
   if (g->type == CK_INT8 || g->type == CK_INT4) {
@@ -20,24 +20,6 @@ static ck_gemm from_panel(const ck_gemm *g, int64_t panel) {
   }
   if (g->bias != NULL) part.bias += column;
   part.columns -= column;
-  return part;
-}
-
-/// The product of rows `row ..< row + *rows`, written one behind the other.
-static ck_gemm from_row(const ck_gemm *g, int64_t row, const int64_t *rows, float *output) {
-  ck_gemm part = *g;
-  part.rows = rows;
-  part.output = output;
-  part.output_stride = CK_GATED_COLUMNS;
-  part.output_rows = NULL;
-  if (g->input_rows != NULL) {
-    part.input_rows += row;
-    return part;
-  }
-  part.input += row * g->input_stride;
-  if (g->codes.codes == NULL) return part;
-  part.codes.codes += row * g->codes.group_count * CK_CODE_GROUP;
-  part.codes.groups += row * g->codes.group_count;
   return part;
 }
 
@@ -67,46 +49,53 @@ INLINE void close_gate(
   }
 }
 
-/// All rows by the panels `panel ..< end` of a pair. Scratch: CK_GATED_SCRATCH floats.
-static void run_gated_unit(
-    const ck_gated *u, const ck_gemm *pair, int64_t panel, int64_t end, float *scratch) {
-  const ck_gemm gate = from_panel(&pair[0], panel), up = from_panel(&pair[1], panel);
-  float *gates = scratch, *ups = scratch + CK_GATED_ROWS * CK_GATED_COLUMNS;
-  const int64_t rows = *pair->rows, column = panel * CK_PANEL;
-  const int64_t width = end * CK_PANEL < pair->columns ? end * CK_PANEL - column
-                                                       : pair->columns - column;
-  for (int64_t row = 0; row < rows; row += CK_GATED_ROWS) {
-    const int64_t count = rows - row < CK_GATED_ROWS ? rows - row : CK_GATED_ROWS;
-    const ck_gemm parts[2] = {from_row(&gate, row, &count, gates), from_row(&up, row, &count, ups)};
-    for (int i = 0; i < 2; i++) multiply_panels(&parts[i], 0, end - panel);
-    for (int64_t r = 0; r < count; r++)
-      close_gate(
-          u, gates + r * CK_GATED_COLUMNS, ups + r * CK_GATED_COLUMNS,
-          pair->output_rows ? pair->output_rows[row + r] : row + r, column, width);
-  }
+/// One product of a pair, rows and panels of a unit, written one row behind the other.
+static ck_gemm part_of(const ck_gemm *g, const work_unit *u, float *output) {
+  const ck_gemm panels = from_panel(g, u->panel);
+  ck_gemm part = of_rows(&panels, u->row, &u->rows);
+  part.output = output;
+  part.output_stride = CK_GATED_COLUMNS;
+  part.output_rows = NULL;
+  return part;
 }
 
-/// The unit that claim `i` of `units` is for. What workers claim at the same time lies far apart,
+/// A unit of a pair. Scratch: CK_GATED_SCRATCH floats.
+static void run_gated_unit(
+    const ck_gated *g, const ck_gemm *pair, const work_unit *u, float *scratch) {
+  float *gates = scratch, *ups = scratch + CK_UNIT_ROWS * CK_GATED_COLUMNS;
+  const ck_gemm gate = part_of(&pair[0], u, gates), up = part_of(&pair[1], u, ups);
+  const int64_t panels = u->end - u->panel, column = u->panel * CK_PANEL;
+  const int64_t width = u->end * CK_PANEL < pair->columns ? panels * CK_PANEL
+                                                          : pair->columns - column;
+  multiply_panels(&gate, 0, panels, up.panels);
+  // What a worker claims next lies behind this.
+  multiply_panels(&up, 0, panels, panels_from(&gate, panels));
+  for (int64_t r = 0; r < u->rows; r++)
+    close_gate(
+        g, gates + r * CK_GATED_COLUMNS, ups + r * CK_GATED_COLUMNS,
+        pair->output_rows ? pair->output_rows[u->row + r] : u->row + r, column, width);
+}
+
+/// The part that claim `i` of `parts` is for. What workers claim at the same time lies far apart,
 /// since neighbours' codes share cache lines; what one claims next lies behind what it has read.
-INLINE int64_t spread(int64_t i, int64_t units, int64_t threads) {
-  const int64_t each = units / threads;
+INLINE int64_t spread(int64_t i, int64_t parts, int64_t threads) {
+  const int64_t each = parts / threads;
   return i < each * threads ? i % threads * each + i / threads : i;
 }
 
 static void run_gated(const void *arguments, const ck_step *step, ck_worker *worker) {
   (void)step;
-  const ck_gated *u = arguments;
+  const ck_gated *g = arguments;
   const int64_t threads = ck_pool_threads(worker->pool);
-  int64_t unit = ck_claim(worker), first = 0;
-  for (int64_t i = 0; i < u->pairs; i++) {
-    const ck_gemm *pair = &u->gate_up[2 * i];
-    if (*pair->rows == 0) continue;
-    const int64_t panels = (pair->columns + CK_PANEL - 1) / CK_PANEL;
-    const int64_t units = (panels + u->unit_panels - 1) / u->unit_panels;
-    for (; unit < first + units; unit = ck_claim(worker)) {
-      const int64_t panel = spread(unit - first, units, threads) * u->unit_panels;
-      const int64_t end = panel + u->unit_panels < panels ? panel + u->unit_panels : panels;
-      run_gated_unit(u, pair, panel, end, worker->scratch);
+  int64_t claim = ck_claim(worker), first = 0;
+  for (int64_t i = 0; i < g->pairs; i++) {
+    const ck_gemm *pair = &g->gate_up[2 * i];
+    const unit_grid grid = units_of(pair, g->unit_panels);
+    const int64_t units = grid.row_parts * grid.panel_parts;
+    for (; claim < first + units; claim = ck_claim(worker)) {
+      const int64_t part = spread((claim - first) % grid.panel_parts, grid.panel_parts, threads);
+      const work_unit u = unit_at(&grid, (claim - first) / grid.panel_parts, part);
+      run_gated_unit(g, pair, &u, worker->scratch);
     }
     first += units;
   }

@@ -128,12 +128,64 @@ static void multiply_unit(const ck_gemm *g, int64_t panel, int64_t end) {
   }
 }
 
-/// All rows by the panels `panel ..< end`.
-static void multiply_panels(const ck_gemm *g, int64_t panel, int64_t end) {
+/// A product's panels from one on.
+INLINE const void *panels_from(const ck_gemm *g, int64_t panel) {
+  return (const uint8_t *)g->panels + ck_panel_bytes(g->type, g->inner, panel * CK_PANEL);
+}
+
+/// The product of rows `row ..< row + *rows`.
+static ck_gemm of_rows(const ck_gemm *g, int64_t row, const int64_t *rows) {
+  ck_gemm part = *g;
+  part.rows = rows;
+  if (g->output_rows != NULL)
+    part.output_rows += row;
+  else
+    part.output += row * g->output_stride;
+  if (g->input_rows != NULL) {
+    part.input_rows += row;
+    return part;
+  }
+  part.input += row * g->input_stride;
+  if (g->codes.codes == NULL) return part;
+  part.codes.codes += row * g->codes.group_count * CK_CODE_GROUP;
+  part.codes.groups += row * g->codes.group_count;
+  return part;
+}
+
+/// Units of work of a product: parts of its rows, of almost one size, by parts of its panels. Units
+/// of the same rows lie behind each other.
+typedef struct {
+  int64_t rows, panels;
+  int64_t row_parts, panel_parts;
+  int64_t unit_panels;
+} unit_grid;
+
+INLINE unit_grid units_of(const ck_gemm *g, int64_t unit_panels) {
+  const int64_t rows = *g->rows, panels = (g->columns + CK_PANEL - 1) / CK_PANEL;
+  return (unit_grid){
+    rows, panels, (rows + CK_UNIT_ROWS - 1) / CK_UNIT_ROWS,
+    (panels + unit_panels - 1) / unit_panels, unit_panels};
+}
+
+/// Rows `row ..< row + rows`, panels `panel ..< end`.
+typedef struct {
+  int64_t row, rows, panel, end;
+} work_unit;
+
+INLINE work_unit unit_at(const unit_grid *grid, int64_t row_part, int64_t panel_part) {
+  const int64_t row = row_part * grid->rows / grid->row_parts;
+  const int64_t panel = panel_part * grid->unit_panels, end = panel + grid->unit_panels;
+  return (work_unit){
+    row, (row_part + 1) * grid->rows / grid->row_parts - row, panel,
+    end < grid->panels ? end : grid->panels};
+}
+
+/// All rows by the panels `panel ..< end`. `next` are the panels that come after them, if known.
+static void multiply_panels(const ck_gemm *g, int64_t panel, int64_t end, const void *next) {
   if (g->type == CK_FP8)
     ck_multiply_fp8(g, panel, end);
   else if (ck_takes_codes(g->type))
-    multiply_code_unit(g, panel, end);
+    multiply_code_unit(g, panel, end, next);
   else
     multiply_unit(g, panel, end);
 }
@@ -141,16 +193,24 @@ static void multiply_panels(const ck_gemm *g, int64_t panel, int64_t end) {
 static void run_gemms(const void *arguments, const ck_step *step, ck_worker *worker) {
   (void)step;
   const ck_gemms *phase = arguments;
-  int64_t unit = ck_claim(worker), first = 0;
+  const int64_t threads = ck_pool_threads(worker->pool);
+  int64_t claim = ck_claim(worker), first = 0;
   for (int64_t i = 0; i < phase->count; i++) {
     const ck_gemm *g = &phase->products[i];
-    if (*g->rows == 0) continue;
-    const int64_t panels = (g->columns + CK_PANEL - 1) / CK_PANEL;
-    const int64_t units = (panels + phase->unit_panels - 1) / phase->unit_panels;
-    for (; unit < first + units; unit = ck_claim(worker)) {
-      const int64_t panel = (unit - first) * phase->unit_panels;
-      const int64_t end = panel + phase->unit_panels < panels ? panel + phase->unit_panels : panels;
-      multiply_panels(g, panel, end);
+    const unit_grid grid = units_of(g, phase->unit_panels);
+    const int64_t units = grid.row_parts * grid.panel_parts;
+    for (; claim < first + units; claim = ck_claim(worker)) {
+      const int64_t part = (claim - first) % grid.panel_parts;
+      const work_unit u = unit_at(&grid, (claim - first) / grid.panel_parts, part);
+      // What this worker claims next, if all are as fast.
+      const int64_t next = (part + threads) * grid.unit_panels;
+      const void *next_panels = next < grid.panels ? panels_from(g, next) : NULL;
+      if (grid.row_parts == 1) {
+        multiply_panels(g, u.panel, u.end, next_panels);
+      } else {
+        const ck_gemm rows = of_rows(g, u.row, &u.rows);
+        multiply_panels(&rows, u.panel, u.end, next_panels);
+      }
     }
     first += units;
   }

@@ -11,6 +11,7 @@
 #define CK_CODE_PANELS(rows) 1
 #define CK_NIBBLE_ROWS 2
 #define CK_BLOCK_ROWS 2
+#define CK_NIBBLE_PANELS(rows) 1
 #define CK_QUERIES 4
 #define CK_VALUE_QUERIES 2
 #define CK_SCORE_GROUPS(queries) 1

@@ -12,6 +12,7 @@
 #define CK_CODE_PANELS(rows) ((rows) == 1 ? 2 : 1)
 #define CK_NIBBLE_ROWS 4
 #define CK_BLOCK_ROWS 4
+#define CK_NIBBLE_PANELS(rows) ((rows) == 1 ? 2 : 1)
 #define CK_QUERIES 4
 #define CK_VALUE_QUERIES 2
 #define CK_SCORE_GROUPS(queries) 1

@@ -13,6 +13,7 @@
 #define CK_CODE_PANELS(rows) 2
 #define CK_NIBBLE_ROWS 4
 #define CK_BLOCK_ROWS 4
+#define CK_NIBBLE_PANELS(rows) 2
 #define CK_QUERIES 12
 #define CK_VALUE_QUERIES 12
 #define CK_SCORE_GROUPS(queries) ((queries) <= 2 ? 4 : (queries) <= 6 ? 2 : 1)

@@ -18,6 +18,7 @@
 #define CK_CODE_PANELS(rows) 1
 #define CK_NIBBLE_ROWS 2
 #define CK_BLOCK_ROWS 2
+#define CK_NIBBLE_PANELS(rows) 1
 #define CK_SCORE_GROUPS(queries) 1
 #define CK_LEVEL_NAME "portable"
 #define CK_LEVEL_TABLE ck_kernels_portable

@@ -52,6 +52,30 @@ import Testing
     }
   }
 
+  /// Products of more than 256 rows are cut into units of some of them.
+  @Test(
+    arguments: CPULevel.available, [CPUPrecision.f32, .w8, .w4])
+  func `many rows at once have the bits of a few`(
+    level: CPULevel, precision: CPUPrecision
+  ) throws {
+    let operations = OperationCase.all.filter { operation in
+      ["linear with bias", "gated unit", "experts"].contains { operation.name.contains($0) }
+    }
+    #expect(operations.count > 2)
+    for operation in operations {
+      let vocabulary = Int32(operation.program.vocabularySize)
+      let tokens = (0..<600).map { Int32($0 * 7) % vocabulary }
+      func logits(chunk: Int) throws -> [Float] {
+        let device = try CPUDevice(.init(precision: precision, threadCount: 2, level: level))
+        var run = try CPUModelRun(
+          operation.program, RandomWeights(), on: device, rowCountMax: tokens.count)
+        return try run.logits(of: tokens, chunk: chunk)
+      }
+      let areEqual = bitsEqual(try logits(chunk: 600), try logits(chunk: 90))
+      #expect(areEqual, "\(operation.name)")
+    }
+  }
+
   /// All but the last token of each prompt in one step at a time, then all last tokens together.
   private func batched(
     _ prompts: ArraySlice<[Int32]>, on run: inout CPUModelRun

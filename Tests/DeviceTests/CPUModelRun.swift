@@ -15,12 +15,12 @@ struct CPUModelRun {
 
   init(
     _ program: Program, _ weights: any WeightSource, on device: any Device,
-    slice: ContextSlice = .whole
+    slice: ContextSlice = .whole, rowCountMax: Int = 128
   ) throws {
     self.program = program
     self.device = device
     let capacity = DeviceCapacity(
-      rowCountMax: 128, outputCountMax: 128, blockCount: Self.blockCount,
+      rowCountMax: rowCountMax, outputCountMax: rowCountMax, blockCount: Self.blockCount,
       blockTokens: Self.blockTokens, contextSlice: slice)
     try device.load(program, from: weights, capacity: capacity, progress: { _ in })
   }

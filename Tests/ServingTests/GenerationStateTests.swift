@@ -152,7 +152,7 @@ import Wire
   }
 
   @Test func `cancelling asks the engine only for what runs`() throws {
-    var early = try generation { $0.output.n = 2 }
+    let early = try generation { $0.output.n = 2 }
     #expect(early.cancel() == .abandon)
     var ends = 0
     while let event = early.takeEvent(now: 0) {

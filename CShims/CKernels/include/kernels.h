@@ -67,8 +67,9 @@ int32_t ck_code_zero(const ck_stored_codes *codes, int64_t row, int64_t group);
 /// The nearest bfloat16, of two the even one; a NaN stays one.
 uint16_t ck_to_bf16(float value);
 
-/// Columns of output that lie side by side in a panel; panels of a unit of work, at most.
-enum { CK_PANEL = 16, CK_UNIT_PANELS = 4 };
+/// Columns of output that lie side by side in a panel; panels and rows of a unit of work, at most.
+/// So many rows' codes stay in L2 while a worker goes over one unit after the other.
+enum { CK_PANEL = 16, CK_UNIT_PANELS = 4, CK_UNIT_ROWS = 256 };
 
 // MARK: Codes
 
@@ -274,7 +275,8 @@ typedef struct {
 /// their scales alone, `[columns][groups]` of `CK_CODE_GROUP` inner indices.
 void ck_multiply_fp8(const ck_gemm *product, int64_t panel, int64_t end);
 
-/// Independent products in one phase. A unit of work is some neighbouring panels of one of them.
+/// Independent products in one phase. A unit of work is some neighbouring panels of one of them, by
+/// some of its rows.
 typedef struct {
   const ck_gemm *products;
   int64_t count;
@@ -282,7 +284,7 @@ typedef struct {
 } ck_gemms;
 
 /// silu(input · gate) * (input · up), with nothing in between written to memory that others see. A
-/// unit of work is some neighbouring panels of one pair of products.
+/// unit of work is some neighbouring panels of one pair of products, by some of their rows.
 typedef struct {
   /// Gate and up of each pair, one behind the other, in the same format and not FP8. Their outputs
   /// are not used, but for `output_rows`.
@@ -296,9 +298,9 @@ typedef struct {
   ck_codes codes;
 } ck_gated;
 
-/// Rows whose gates and ups wait in a worker's scratch memory, and floats of it.
-enum { CK_GATED_ROWS = 256, CK_GATED_COLUMNS = CK_UNIT_PANELS * CK_PANEL };
-enum { CK_GATED_SCRATCH = 2 * CK_GATED_ROWS * CK_GATED_COLUMNS };
+/// Floats of a worker's scratch memory, in which gates and ups wait.
+enum { CK_GATED_COLUMNS = CK_UNIT_PANELS * CK_PANEL };
+enum { CK_GATED_SCRATCH = 2 * CK_UNIT_ROWS * CK_GATED_COLUMNS };
 
 /// Turns `rows * repeat` rows, `width` wide, into codes.
 typedef struct {
