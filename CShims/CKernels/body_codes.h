@@ -16,14 +16,18 @@ enum { CODE_BLOCK = 1536, CODE_TILE = CK_CODE_TILE };
 enum { CODE_ROWS = CK_CODE_ROWS > CK_NIBBLE_ROWS ? CK_CODE_ROWS : CK_NIBBLE_ROWS };
 
 /// How far ahead of a single tile its weights are asked for: from memory into the second level of
-/// caches, which waits for more lines at once than the first; from there into the first.
-enum { PREFETCH_BYTES = 4096, NEAR_PREFETCH_BYTES = 1024 };
+/// caches, which waits for more lines at once than the first; from there into the first. How far
+/// ahead its scales are, which the processor follows less well where they are many.
+enum { PREFETCH_BYTES = 4096, NEAR_PREFETCH_BYTES = 1024, SCALE_PREFETCH_BYTES = 512 };
+
+/// Panels of nibbles so short are read before the processor's own prefetching has found its pace.
+enum { SHORT_PANEL_BYTES = 16384 };
 
 /// Which lines a tile asks for with each line of weights that it reads.
 typedef enum {
   NONE,
-  ITS_OWN,  // the same panel's, further on
-  THE_NEXT  // of the panels that come next, as far as `code_tile.ahead` has them
+  OF_EACH,  // of each panel, `ahead[0]` bytes further on; and those of the same panel soon to come
+  OF_TWO    // of two panels, `ahead` bytes from the line of the first
 } look_ahead;
 
 /// What a tile reads its weights from.
@@ -44,7 +48,6 @@ typedef struct {
   const ck_code_group *groups[CODE_ROWS];
   float *outputs[CODE_ROWS];
   look_ahead looks;
-  /// From a line of the first panel to one that comes next.
   int64_t ahead[2];
 } code_tile;
 
@@ -114,18 +117,18 @@ INLINE void multiply_group(
     v16i *sums) {
   const int step = has_nibbles(source) ? 8 : 4;
   const look_ahead looks = t->looks;
+  // See `look_alone`: what cannot be need not be asked.
+  const int can_look = rows > (has_nibbles(source) ? 1 : 5);
   for (int64_t k = from; k < to; k += step, weights += 64) {
     v64u w[4];
 #pragma clang loop unroll(full)
     for (int p = 0; p < panels; p++) {
       w[p] = load_bytes(weights + p * stride);
-      // Few rows are as fast as memory, and the processor's own prefetching serves them best.
-      if (rows <= (has_nibbles(source) ? 2 : 5) || looks != ITS_OWN) continue;
-      __builtin_prefetch(weights + p * stride + PREFETCH_BYTES, 0, 2);
+      if (!can_look || looks != OF_EACH) continue;
+      __builtin_prefetch(weights + p * stride + t->ahead[0], 0, 2);
       __builtin_prefetch(weights + p * stride + NEAR_PREFETCH_BYTES, 0, 3);
     }
-    // One of several tiles has more than two rows.
-    if (rows > 2 && looks == THE_NEXT) {
+    if (rows > 2 && looks == OF_TWO) {
       __builtin_prefetch(weights + t->ahead[0], 0, 2);
       __builtin_prefetch(weights + t->ahead[1], 0, 2);
     }
@@ -182,6 +185,14 @@ INLINE void multiply_chunk(
   }
 }
 
+/// The scales of a panel's columns in a group.
+INLINE v16f scale_at(const ck_gemm *g, const code_source source, int64_t factor) {
+  if (is_stored(source)) return load(g->factors.scales + factor);
+  const uint16_t *scales = g->scales + factor;
+  if (has_nibbles(source)) __builtin_prefetch((const char *)scales + SCALE_PREFETCH_BYTES, 0, 3);
+  return load_bf16(scales);
+}
+
 /// One register tile over the inner indices `from ..< to`, whole groups but the last. `weights` are
 /// those of the first panel and `from`, `stride` bytes before those of the next panel.
 INLINE void multiply_codes(
@@ -213,8 +224,7 @@ INLINE void multiply_codes(
     v16f scale[4];
 #pragma clang loop unroll(full)
     for (int p = 0; p < panels; p++)
-      scale[p] = is_stored(source) ? load(g->factors.scales + factor + p * scale_stride)
-                                   : load_bf16(g->scales + factor + p * scale_stride);
+      scale[p] = scale_at(g, source, factor + p * scale_stride);
 #pragma clang loop unroll(full)
     for (int r = 0; r < rows; r++)
 #pragma clang loop unroll(full)
@@ -295,14 +305,23 @@ static const multiply_code_kernel code_kernels[CODE_SOURCES][CODE_ROWS] = {
       {EACH_CODE_ROWS(CK_NIBBLE_ROWS, NAME_CODE_ROWS, STORED_NIBBLES_BY_PARTS)},
 };
 
-/// What tile `i` of `tiles` asks for: a single one for its own weights; of several, the last ones
-/// share those that come `next` (NULL if they are not known), one or two panels each.
-static void set_look_ahead(
+/// What a tile of `rows` rows over all of k asks for. Few rows are as fast as memory, and the
+/// processor's own prefetching serves them best where panels are long.
+INLINE void look_alone(
+    code_tile *tile, int64_t rows, int nibbles, const uint8_t *weights, const uint8_t *next,
+    int64_t stride) {
+  const int is_short = nibbles && stride <= SHORT_PANEL_BYTES;
+  tile->ahead[0] = is_short && rows > 2 && next != NULL ? next - weights : PREFETCH_BYTES;
+  tile->looks = rows > (is_short ? 1 : nibbles ? 2 : 5) ? OF_EACH : NONE;
+}
+
+/// What tile `i` of `tiles` asks for: the last ones share the weights that come `next` (NULL if they
+/// are not known), one or two panels each.
+INLINE void look_together(
     code_tile *tile, int64_t i, int64_t tiles, int64_t panels, const uint8_t *weights,
     const uint8_t *next, int64_t stride) {
   const int64_t sharing = tiles < panels ? tiles : panels, first = i - (tiles - sharing);
-  tile->looks = tiles == 1 ? ITS_OWN : next == NULL || first < 0 ? NONE : THE_NEXT;
-  if (tile->looks != THE_NEXT) return;
+  tile->looks = next == NULL || first < 0 ? NONE : OF_TWO;
   const int64_t second = first + sharing < panels ? first + sharing : first;
   tile->ahead[0] = next - weights + first * stride;
   tile->ahead[1] = next - weights + second * stride;
@@ -319,7 +338,10 @@ static void multiply_code_block(
   for (int64_t i = 0, row = 0, count; i < tiles; i++, row += count) {
     count = (rows - row + tiles - i - 1) / (tiles - i);
     code_tile tile;
-    set_look_ahead(&tile, i, tiles, tile_panels(source, (int)count), weights, next, stride);
+    if (tiles == 1)
+      look_alone(&tile, count, has_nibbles(source), weights, next, stride);
+    else
+      look_together(&tile, i, tiles, tile_panels(source, (int)count), weights, next, stride);
     for (int64_t r = 0; r < count; r++) {
       const int64_t in = g->input_rows ? g->input_rows[row + r] : row + r;
       const int64_t out = g->output_rows ? g->output_rows[row + r] : row + r;
