@@ -23,7 +23,7 @@ typedef struct {
   int groups;
 } attention_span;
 
-/// Queries that are multiplied together, and their results so far.
+/// Queries that are multiplied together, and their results so far of a part of the context.
 typedef struct {
   int count;
   float *queries;                    // [elements of a key][count]
@@ -32,6 +32,33 @@ typedef struct {
   int64_t limits[CK_QUERIES];        // keys that each may see, rising
   float largest[CK_QUERIES], denominators[CK_QUERIES];
 } attention_tile;
+
+/// What a query has of the parts so far: `sums` over `denominator`, weights being e^(score -
+/// largest).
+typedef struct {
+  float *sums;
+  float largest, denominator;
+} attention_result;
+
+/// Adds what the next part gave; one in which the query saw nothing changes nothing.
+static void add_part(attention_result *all, const attention_result *part, int64_t width) {
+  if (part->largest == -INFINITY) return;
+  if (all->largest == -INFINITY) {
+    memcpy(all->sums, part->sums, (size_t)width * sizeof(float));
+    all->largest = part->largest;
+    all->denominator = part->denominator;
+    return;
+  }
+  const float largest = part->largest <= all->largest ? all->largest : part->largest;
+  const float changes[16] = {all->largest - largest, part->largest - largest};
+  const v16f factors = exp16(load(changes));
+  for (int64_t d = 0; d < width; d += 16) {
+    const v16f scaled = load(part->sums + d) * splat(factors[1]);
+    store(all->sums + d, fma16(load(all->sums + d), splat(factors[0]), scaled));
+  }
+  all->denominator = all->denominator * factors[0] + part->denominator * factors[1];
+  all->largest = largest;
+}
 
 /// A tile within a span: scores, which become weights, and factors for the sums so far.
 typedef struct {

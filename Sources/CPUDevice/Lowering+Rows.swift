@@ -66,7 +66,8 @@ extension Lowering {
       ck_attention(
         parts: (values.columns(op.queries), ck_columns()), heads: Int64(op.queries.count),
         value_width: Int64(op.values.width), cache: cache, scale: op.scale,
-        output: values.floats(op.output), log_sum_exp: op.logSumExp.map { values.floats($0) }))
+        output: values.floats(op.output), log_sum_exp: op.logSumExp.map { values.floats($0) },
+        partials: attentionPartials()))
   }
 
   mutating func latentAttention(_ op: LatentAttention) throws(DeviceError) {
@@ -82,7 +83,7 @@ extension Lowering {
         parts: (values.columns(op.latentQueries), values.columns(op.ropeQueries)),
         heads: Int64(op.latentQueries.count), value_width: Int64(op.latent.width), cache: cache,
         scale: op.scale, output: values.floats(op.output),
-        log_sum_exp: op.logSumExp.map { values.floats($0) }))
+        log_sum_exp: op.logSumExp.map { values.floats($0) }, partials: attentionPartials()))
   }
 
   private mutating func attend(_ arguments: ck_attention) throws(DeviceError) {

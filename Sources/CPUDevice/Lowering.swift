@@ -34,6 +34,8 @@ struct Lowering {
   private(set) var beginPhases: [ck_phase] = []
   private var angles: [RopeTable: UnsafeMutablePointer<ck_angles>] = [:]
   private var caches: [CacheID: ck_cache] = [:]
+  /// One for all attentions, which run one after the other; nil before the first.
+  private var partials: UnsafeMutablePointer<ck_partials>?
   /// Floats of scratch memory that some kernel needs.
   private(set) var scratchFloats = 0
 
@@ -124,6 +126,18 @@ struct Lowering {
   func place<T: BitwiseCopyable>(_ arguments: T) throws(DeviceError) -> UnsafeMutablePointer<T> {
     let place = try arena.allocate(T.self, count: 1)
     place.initialize(to: arguments)
+    return place
+  }
+
+  /// Where workers leave what parts of a context gave.
+  mutating func attentionPartials() throws(DeviceError) -> UnsafeMutablePointer<ck_partials> {
+    if let partials { return partials }
+    let (floats, units) = (Int(CK_PARTIAL_FLOATS), Int(CK_PARTIAL_UNITS))
+    let place = try place(
+      ck_partials(
+        floats: arena.allocate(Float.self, count: floats), count: Int64(floats),
+        arrived: arena.allocate(Int64.self, count: units), unit_count: Int64(units)))
+    partials = place
     return place
   }
 

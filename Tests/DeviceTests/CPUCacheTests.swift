@@ -8,7 +8,8 @@ import Testing
 
 /// Keys and values as the CPU device keeps them, over more keys than a span has.
 @Suite struct CPUCacheTests {
-  static let cases = OperationCase.longAttention.flatMap { operation in
+  static let operations = OperationCase.longAttention + OperationCase.deepAttention
+  static let cases = operations.flatMap { operation in
     CPULevel.available.map { (operation, $0) }
   }
 
@@ -20,7 +21,7 @@ import Testing
     on device: any Device, blockTokens: Int = 16, chunk: Int = .max
   ) throws -> [[Float]] {
     try DeviceDriver(
-      operation.program, weights, on: [device], rowCountMax: 512, blockTokens: blockTokens
+      operation.program, weights, on: [device], rowCountMax: 2_048, blockTokens: blockTokens
     ).results(of: operation.sequences, chunk: chunk)
   }
 

@@ -14,7 +14,7 @@ struct DeviceDriver {
   /// One for each context slice.
   private let devices: [any Device]
   private let sequenceCountMax = 8
-  private let blocksPerSequence = 96
+  private let blocksPerSequence = 288
 
   /// Loads the devices. With more than one, attention must give its log-sum-exp.
   init(

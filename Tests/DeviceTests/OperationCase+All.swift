@@ -76,6 +76,12 @@ extension OperationCase {
     latentAttention(heads: 40, latent: 144, rope: 4, lengths: [75, 60]),
   ]
 
+  /// Over more keys than a part of a context has on a CPU.
+  static let deepAttention: [OperationCase] = [
+    attention("deep", heads: 3, keys: 1, width: 16, values: 24, lengths: [1_150, 530]),
+    latentAttention(heads: 5, latent: 72, rope: 4, lengths: [1_030, 40]),
+  ]
+
   private static func attention(
     _ name: String, heads: Int, keys keyHeads: Int, width: Int, values: Int,
     lengths: [Int] = [1, 13, 6, 50]

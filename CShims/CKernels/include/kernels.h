@@ -360,6 +360,15 @@ typedef struct {
   ck_cache cache;
 } ck_store;
 
+/// Where workers leave what parts of a context gave, if they share one query's: memory for it, and
+/// how many parts of a unit are there; zeros between phases.
+typedef struct {
+  float *floats;
+  int64_t count;
+  int64_t *arrived;
+  int64_t unit_count;
+} ck_partials;
+
 /// Softmax attention. A query is `parts[0]` and `parts[1]` (may be empty) behind each other; query
 /// head `h` uses key head `h / (heads / cache.heads)`.
 typedef struct {
@@ -369,21 +378,25 @@ typedef struct {
   float scale;
   float *output;
   float *log_sum_exp;
+  ck_partials *partials;
 } ck_attention;
 
 /// Queries that a unit of work takes through the keys together, at most; keys that have one maximum
-/// together.
-enum { CK_UNIT_QUERIES = 48, CK_SPAN_TOKENS = 64 };
+/// together; keys of one part of a context, whose results are put together in order, whether or not
+/// several workers have made them.
+enum { CK_UNIT_QUERIES = 48, CK_SPAN_TOKENS = 64, CK_PART_TOKENS = 512 };
+/// What `ck_partials` has room for: 500 parts of 16 heads over latents of 512.
+enum { CK_PARTIAL_FLOATS = 1 << 22, CK_PARTIAL_UNITS = 4096 };
 
 static inline int64_t ck_padded(int64_t count, int64_t multiple) {
   return (count + multiple - 1) / multiple * multiple;
 }
 
-/// Floats of scratch that attention needs: queries, their sums and, where these are taken from the
-/// keys, a span's values.
+/// Floats of scratch that attention needs: queries, their sums of a part and of all and, where values
+/// are taken from the keys, a span's.
 static inline int64_t ck_attention_scratch(const ck_attention *a) {
   const int64_t width = ck_padded(a->value_width, 32);
-  return CK_UNIT_QUERIES * (ck_padded(a->cache.key_width, 2) + width)
+  return CK_UNIT_QUERIES * (ck_padded(a->cache.key_width, 2) + 2 * width)
        + (a->cache.value_width == 0 ? CK_SPAN_TOKENS * width : 0);
 }
 
