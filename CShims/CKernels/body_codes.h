@@ -315,8 +315,8 @@ INLINE void look_alone(
   tile->looks = rows > (is_short ? 1 : nibbles ? 2 : 5) ? OF_EACH : NONE;
 }
 
-/// What tile `i` of `tiles` asks for: the last ones share the weights that come `next` (NULL if they
-/// are not known), one or two panels each.
+/// What tile `i` of `tiles` asks for: the last ones share the weights that come `next` (NULL if
+/// they are not known), one or two panels each.
 INLINE void look_together(
     code_tile *tile, int64_t i, int64_t tiles, int64_t panels, const uint8_t *weights,
     const uint8_t *next, int64_t stride) {

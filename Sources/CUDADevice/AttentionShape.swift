@@ -34,6 +34,9 @@ struct AttentionShape {
     return [2, 1].first { bytes(queryRows: cu_tile_heads, stages: $0) <= room } ?? 0
   }
 
+  /// What a block takes at the least.
+  var bytesMin: Int { bytes(queryRows: cu_tile_heads, stages: 1) + Self.declaredBytes }
+
   /// Whether a block has room for a window's query rows too.
   func fitsWindow(queryRows: Int, stages: Int, sharedBytesMax: Int) -> Bool {
     bytes(queryRows: queryRows, stages: stages) <= sharedBytesMax - Self.declaredBytes

@@ -2,6 +2,7 @@
 
 internal import CUDADriver
 internal import CUDAKernels
+internal import Support
 
 /// The kernels of `CShims/CUDAKernels`, by the names they have there.
 struct KernelSet {
@@ -89,9 +90,11 @@ struct KernelSet {
 struct AttentionKernels {
   let store, merge: GPU.Kernel
   /// For values of up to `cu_value_width_few` columns and for wider ones; nil without room.
-  let few, many: Attend?
+  private let few, many: Attend?
   /// Tiles of keys in shared memory; 0: there is no room for one.
   let stages: Int
+  /// What is said where there is no room.
+  private let lack: String
 
   struct Attend {
     var token: GPU.Kernel
@@ -124,5 +127,17 @@ struct AttentionKernels {
     few = try attend(cu_value_width_few, windowHeads: cu_window_heads_few)
     many = try attend(cu_value_width_max, windowHeads: cu_window_heads_many)
     self.stages = stages
+    lack =
+      "attention with keys of \(shape.keyWidth) columns and values of "
+      + "\(shape.valueWidth == 0 ? "the same" : "\(shape.valueWidth)") takes "
+      + "\(shape.bytesMin) bytes of shared memory; expected at most \(most), which is what the GPU has"
+  }
+
+  /// For values of so many columns.
+  func attend(valueWidth: Int) throws(CUDAError) -> Attend {
+    guard let attend = valueWidth <= cu_value_width_few ? few : many else {
+      throw CUDAError(.unimplemented, lack)
+    }
+    return attend
   }
 }

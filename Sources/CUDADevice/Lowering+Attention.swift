@@ -98,12 +98,8 @@ extension Lowering {
   ) throws(CUDAError) -> AttentionLaunch {
     try Self.require(template.key_width, "keys", atMost: cu_key_width_max)
     try Self.require(template.value_width, "values", atMost: cu_value_width_max)
-    let isFew = Int(template.value_width) <= cu_value_width_few
     let set = kernels.attention
-    guard let attend = isFew ? set.few : set.many else {
-      throw CUDAError(
-        .unimplemented, "the model's keys and values take more shared memory than the GPU has")
-    }
+    let attend = try set.attend(valueWidth: Int(template.value_width))
     let scratch = scratch.attention(program, capacity, &arena)
     var argument = template
     argument.step = stepPointer
