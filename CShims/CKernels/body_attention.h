@@ -225,8 +225,8 @@ INLINE attention_cut cut_attention(const ck_attention *a, const ck_step *step, i
   return (attention_cut){CK_UNIT_QUERIES, 1};
 }
 
-/// One part of a unit's context, left at `floats`: of each query the sums, the largest score and the
-/// denominator.
+/// One part of a unit's context, left at `floats`: of each query the sums, the largest score and
+/// the denominator.
 static void attend_alone(
     const ck_attention *a, const ck_step *step, const attention_unit *u, int64_t part,
     float *scratch, float *floats) {

@@ -130,7 +130,7 @@ struct AttentionKernels {
     lack =
       "attention with keys of \(shape.keyWidth) columns and values of "
       + "\(shape.valueWidth == 0 ? "the same" : "\(shape.valueWidth)") takes "
-      + "\(shape.bytesMin) bytes of shared memory; expected at most \(most), which is what the GPU has"
+      + "\(shape.bytesMin) bytes of shared memory; expected at most \(most), what the GPU has"
   }
 
   /// For values of so many columns.
