@@ -15,20 +15,14 @@
 enum { CODE_BLOCK = 1536, CODE_TILE = CK_CODE_TILE };
 enum { CODE_ROWS = CK_CODE_ROWS > CK_NIBBLE_ROWS ? CK_CODE_ROWS : CK_NIBBLE_ROWS };
 
-/// How far ahead of a single tile its weights are asked for: from memory into the second level of
-/// caches, which waits for more lines at once than the first; from there into the first. How far
-/// ahead its scales are, which the processor follows less well where they are many.
-enum { PREFETCH_BYTES = 4096, NEAR_PREFETCH_BYTES = 1024, SCALE_PREFETCH_BYTES = 512 };
+/// How far ahead of a tile that is alone its weights are asked for, into the second level of
+/// caches, which waits for more lines at once than the first; and its scales, into the first.
+enum { PREFETCH_BYTES = 8192, SCALE_PREFETCH_BYTES = 512 };
 
-/// Panels of nibbles so short are read before the processor's own prefetching has found its pace.
-enum { SHORT_PANEL_BYTES = 16384 };
-
-/// Which lines a tile asks for with each line of weights that it reads.
-typedef enum {
-  NONE,
-  OF_EACH,  // of each panel, `ahead[0]` bytes further on; and those of the same panel soon to come
-  OF_TWO    // of two panels, `ahead` bytes from the line of the first
-} look_ahead;
+/// A tile that has all rows goes through its panels one after the other, which is one stream of
+/// memory to its end, and asks for what comes. Several over the same weights multiply more panels
+/// at once, and the last of them ask for the weights that come next.
+typedef enum { ALONE, TOGETHER } tile_use;
 
 /// What a tile reads its weights from.
 typedef enum {
@@ -47,7 +41,8 @@ typedef struct {
   const int8_t *codes[CODE_ROWS];
   const ck_code_group *groups[CODE_ROWS];
   float *outputs[CODE_ROWS];
-  look_ahead looks;
+  /// Whether a tile together with others looks ahead, and where: from a line of the first panel.
+  int looks;
   int64_t ahead[2];
 } code_tile;
 
@@ -113,22 +108,18 @@ INLINE void multiply_words(
 /// The integer sums of inner indices `from ..< to` of one group. `weights` are those of `from`.
 INLINE void multiply_group(
     const code_tile *t, const int rows, const int panels, const code_source source,
-    const uint8_t *weights, int64_t stride, int64_t from, int64_t to,
+    const tile_use use, const uint8_t *weights, int64_t stride, int64_t from, int64_t to,
     v16i *sums) {
   const int step = has_nibbles(source) ? 8 : 4;
-  const look_ahead looks = t->looks;
-  // See `look_alone`: what cannot be need not be asked.
-  const int can_look = rows > (has_nibbles(source) ? 1 : 5);
+  const int looks = t->looks;
   for (int64_t k = from; k < to; k += step, weights += 64) {
     v64u w[4];
 #pragma clang loop unroll(full)
     for (int p = 0; p < panels; p++) {
       w[p] = load_bytes(weights + p * stride);
-      if (!can_look || looks != OF_EACH) continue;
-      __builtin_prefetch(weights + p * stride + t->ahead[0], 0, 2);
-      __builtin_prefetch(weights + p * stride + NEAR_PREFETCH_BYTES, 0, 3);
+      if (use == ALONE) __builtin_prefetch(weights + p * stride + PREFETCH_BYTES, 0, 2);
     }
-    if (rows > 2 && looks == OF_TWO) {
+    if (use == TOGETHER && looks) {
       __builtin_prefetch(weights + t->ahead[0], 0, 2);
       __builtin_prefetch(weights + t->ahead[1], 0, 2);
     }
@@ -151,8 +142,8 @@ INLINE void multiply_group(
 /// for these scales: integer sums times the scales of activations.
 INLINE void multiply_chunk(
     const ck_gemm *g, const code_tile *t, const int rows, const int panels,
-    const code_source source, const uint8_t *weights, int64_t stride, const uint8_t *zeros,
-    int64_t zero_stride, int64_t from, int64_t to, v16f *products) {
+    const code_source source, const tile_use use, const uint8_t *weights, int64_t stride,
+    const uint8_t *zeros, int64_t zero_stride, int64_t from, int64_t to, v16f *products) {
   const int64_t group = sum_group(g, source);
   const int offset = is_w8(source) ? 128 : 8;
   const int bytes = has_nibbles(source) ? CK_PANEL / 2 : CK_PANEL;  // of one inner index
@@ -170,7 +161,7 @@ INLINE void multiply_chunk(
         sums[r * panels + p] = is_stored(source)
             ? load_code_zeros(zeros + p * zero_stride) * -sum : (v16i)(-offset * sum);
     }
-    multiply_group(t, rows, panels, source, weights, stride, k, end, sums);
+    multiply_group(t, rows, panels, source, use, weights, stride, k, end, sums);
 #pragma clang loop unroll(full)
     for (int r = 0; r < rows; r++) {
       const v16f x =
@@ -197,8 +188,8 @@ INLINE v16f scale_at(const ck_gemm *g, const code_source source, int64_t factor)
 /// those of the first panel and `from`, `stride` bytes before those of the next panel.
 INLINE void multiply_codes(
     const ck_gemm *g, const code_tile *t, const int rows, const int panels,
-    const code_source source, const uint8_t *weights, int64_t stride, int64_t panel, int64_t from,
-    int64_t to) {
+    const code_source source, const tile_use use, const uint8_t *weights, int64_t stride,
+    int64_t panel, int64_t from, int64_t to) {
   const int64_t shared = scale_group(g, source);
   const int64_t chunk = shared < CK_CODE_GROUP ? shared : CK_CODE_GROUP;
   const int bytes = has_nibbles(source) ? CK_PANEL / 2 : CK_PANEL;  // of one inner index
@@ -218,7 +209,7 @@ INLINE void multiply_codes(
   for (int64_t k = from; k < to; k += chunk) {
     v16f products[CODE_TILE];
     multiply_chunk(
-        g, t, rows, panels, source, weights + (k - from) * bytes, stride,
+        g, t, rows, panels, source, use, weights + (k - from) * bytes, stride,
         is_stored(source) ? g->factors.zeros + factor : NULL, scale_stride, k,
         k + chunk < to ? k + chunk : to, products);
     v16f scale[4];
@@ -247,20 +238,22 @@ INLINE void multiply_codes(
 }
 
 /// Panels of a tile of so many rows.
-INLINE int tile_panels(const code_source source, const int rows) {
+INLINE int tile_panels(const code_source source, const tile_use use, const int rows) {
   (void)rows;  // some levels have one width for all
-  return has_nibbles(source) ? CK_NIBBLE_PANELS(rows) : CK_CODE_PANELS(rows);
+  if (use == ALONE) return CK_ALONE_PANELS(rows);
+  return has_nibbles(source) ? CK_NIBBLE_PANELS(rows) : CK_BLOCK_PANELS(rows);
 }
 
 /// `rows` rows by the panels `panel ..< end`.
 INLINE void multiply_code_rows(
     const ck_gemm *g, const code_tile *t, const int rows, const code_source source,
-    const uint8_t *weights, int64_t stride, int64_t panel, int64_t end, int64_t from, int64_t to) {
-  const int wide = tile_panels(source, rows);
+    const tile_use use, const uint8_t *weights, int64_t stride, int64_t panel, int64_t end,
+    int64_t from, int64_t to) {
+  const int wide = tile_panels(source, use, rows);
   for (; panel + wide <= end; panel += wide, weights += wide * stride)
-    multiply_codes(g, t, rows, wide, source, weights, stride, panel, from, to);
+    multiply_codes(g, t, rows, wide, source, use, weights, stride, panel, from, to);
   for (; panel < end; panel++, weights += stride)
-    multiply_codes(g, t, rows, 1, source, weights, stride, panel, from, to);
+    multiply_codes(g, t, rows, 1, source, use, weights, stride, panel, from, to);
 }
 
 typedef void (*multiply_code_kernel)(
@@ -268,80 +261,80 @@ typedef void (*multiply_code_kernel)(
     int64_t);
 
 /// Kept apart from each other, one for each shape, so that registers are assigned to each alone.
-#define DEFINE_CODE_ROWS(rows, source)                                                       \
-  static __attribute__((noinline)) void multiply_##rows##_##source(                          \
-      const ck_gemm *g, const code_tile *t, const uint8_t *weights, int64_t stride,          \
-      int64_t panel, int64_t end, int64_t from, int64_t to) {                                \
-    multiply_code_rows(g, t, rows, source, weights, stride, panel, end, from, to);           \
+#define DEFINE_CODE_ROWS(rows, source, use)                                                \
+  static __attribute__((noinline)) void multiply_##rows##_##source##_##use(                \
+      const ck_gemm *g, const code_tile *t, const uint8_t *weights, int64_t stride,        \
+      int64_t panel, int64_t end, int64_t from, int64_t to) {                              \
+    multiply_code_rows(g, t, rows, source, use, weights, stride, panel, end, from, to);    \
   }
-#define NAME_CODE_ROWS(rows, source) multiply_##rows##_##source,
+#define NAME_CODE_ROWS(rows, source, use) multiply_##rows##_##source##_##use,
 
-// `X(rows, source)` for 1 up to so many rows: the numbers that levels may choose.
-#define CODE_ROWS_2(X, source) X(1, source) X(2, source)
-#define CODE_ROWS_4(X, source) CODE_ROWS_2(X, source) X(3, source) X(4, source)
-#define CODE_ROWS_6(X, source) CODE_ROWS_4(X, source) X(5, source) X(6, source)
-#define CODE_ROWS_10(X, source) \
-  CODE_ROWS_6(X, source) X(7, source) X(8, source) X(9, source) X(10, source)
-#define CODE_ROWS_TO(count, X, source) CODE_ROWS_##count(X, source)
-#define EACH_CODE_ROWS(count, X, source) CODE_ROWS_TO(count, X, source)
+// `X(rows, source, use)` for 1 up to so many rows: the numbers that levels may choose.
+#define CODE_ROWS_2(X, source, use) X(1, source, use) X(2, source, use)
+#define CODE_ROWS_4(X, source, use) CODE_ROWS_2(X, source, use) X(3, source, use) X(4, source, use)
+#define CODE_ROWS_6(X, source, use) CODE_ROWS_4(X, source, use) X(5, source, use) X(6, source, use)
+#define CODE_ROWS_10(X, source, use)                                                       \
+  CODE_ROWS_6(X, source, use) X(7, source, use) X(8, source, use) X(9, source, use)        \
+  X(10, source, use)
+#define CODE_ROWS_TO(count, X, source, use) CODE_ROWS_##count(X, source, use)
+#define EACH_CODE_ROWS(count, X, source, use) CODE_ROWS_TO(count, X, source, use)
+#define EACH_BYTE_ROWS(X, source)                                                          \
+  EACH_CODE_ROWS(CK_CODE_ROWS, X, source, ALONE) EACH_CODE_ROWS(CK_BLOCK_ROWS, X, source, TOGETHER)
+#define EACH_NIBBLE_ROWS(X, source)                                                        \
+  EACH_CODE_ROWS(CK_NIBBLE_ROWS, X, source, ALONE)                                         \
+  EACH_CODE_ROWS(CK_NIBBLE_ROWS, X, source, TOGETHER)
 
-EACH_CODE_ROWS(CK_CODE_ROWS, DEFINE_CODE_ROWS, BYTES)
-EACH_CODE_ROWS(CK_NIBBLE_ROWS, DEFINE_CODE_ROWS, NIBBLES)
-EACH_CODE_ROWS(CK_CODE_ROWS, DEFINE_CODE_ROWS, STORED_BYTES)
-EACH_CODE_ROWS(CK_NIBBLE_ROWS, DEFINE_CODE_ROWS, STORED_NIBBLES)
-EACH_CODE_ROWS(CK_CODE_ROWS, DEFINE_CODE_ROWS, BYTES_BY_PARTS)
-EACH_CODE_ROWS(CK_CODE_ROWS, DEFINE_CODE_ROWS, STORED_BYTES_BY_PARTS)
-EACH_CODE_ROWS(CK_NIBBLE_ROWS, DEFINE_CODE_ROWS, STORED_NIBBLES_BY_PARTS)
+EACH_BYTE_ROWS(DEFINE_CODE_ROWS, BYTES)
+EACH_NIBBLE_ROWS(DEFINE_CODE_ROWS, NIBBLES)
+EACH_BYTE_ROWS(DEFINE_CODE_ROWS, STORED_BYTES)
+EACH_NIBBLE_ROWS(DEFINE_CODE_ROWS, STORED_NIBBLES)
+EACH_BYTE_ROWS(DEFINE_CODE_ROWS, BYTES_BY_PARTS)
+EACH_BYTE_ROWS(DEFINE_CODE_ROWS, STORED_BYTES_BY_PARTS)
+EACH_NIBBLE_ROWS(DEFINE_CODE_ROWS, STORED_NIBBLES_BY_PARTS)
 
-/// By source, and rows less one: as many as the level multiplies at once from there.
-static const multiply_code_kernel code_kernels[CODE_SOURCES][CODE_ROWS] = {
-  [BYTES] = {EACH_CODE_ROWS(CK_CODE_ROWS, NAME_CODE_ROWS, BYTES)},
-  [NIBBLES] = {EACH_CODE_ROWS(CK_NIBBLE_ROWS, NAME_CODE_ROWS, NIBBLES)},
-  [STORED_BYTES] = {EACH_CODE_ROWS(CK_CODE_ROWS, NAME_CODE_ROWS, STORED_BYTES)},
-  [STORED_NIBBLES] = {EACH_CODE_ROWS(CK_NIBBLE_ROWS, NAME_CODE_ROWS, STORED_NIBBLES)},
-  [BYTES_BY_PARTS] = {EACH_CODE_ROWS(CK_CODE_ROWS, NAME_CODE_ROWS, BYTES_BY_PARTS)},
-  [STORED_BYTES_BY_PARTS] = {EACH_CODE_ROWS(CK_CODE_ROWS, NAME_CODE_ROWS, STORED_BYTES_BY_PARTS)},
-  [STORED_NIBBLES_BY_PARTS] =
-      {EACH_CODE_ROWS(CK_NIBBLE_ROWS, NAME_CODE_ROWS, STORED_NIBBLES_BY_PARTS)},
+#define NAME_BYTES(source)                                                                 \
+  {{EACH_CODE_ROWS(CK_CODE_ROWS, NAME_CODE_ROWS, source, ALONE)},                          \
+   {EACH_CODE_ROWS(CK_BLOCK_ROWS, NAME_CODE_ROWS, source, TOGETHER)}}
+#define NAME_NIBBLES(source)                                                               \
+  {{EACH_CODE_ROWS(CK_NIBBLE_ROWS, NAME_CODE_ROWS, source, ALONE)},                        \
+   {EACH_CODE_ROWS(CK_NIBBLE_ROWS, NAME_CODE_ROWS, source, TOGETHER)}}
+
+/// By source, use, and rows less one: as many as the level multiplies at once from there.
+static const multiply_code_kernel code_kernels[CODE_SOURCES][2][CODE_ROWS] = {
+  [BYTES] = NAME_BYTES(BYTES),
+  [NIBBLES] = NAME_NIBBLES(NIBBLES),
+  [STORED_BYTES] = NAME_BYTES(STORED_BYTES),
+  [STORED_NIBBLES] = NAME_NIBBLES(STORED_NIBBLES),
+  [BYTES_BY_PARTS] = NAME_BYTES(BYTES_BY_PARTS),
+  [STORED_BYTES_BY_PARTS] = NAME_BYTES(STORED_BYTES_BY_PARTS),
+  [STORED_NIBBLES_BY_PARTS] = NAME_NIBBLES(STORED_NIBBLES_BY_PARTS),
 };
 
-/// What a tile of `rows` rows over all of k asks for. Few rows are as fast as memory, and the
-/// processor's own prefetching serves them best where panels are long.
-INLINE void look_alone(
-    code_tile *tile, int64_t rows, int nibbles, const uint8_t *weights, const uint8_t *next,
-    int64_t stride) {
-  const int is_short = nibbles && stride <= SHORT_PANEL_BYTES;
-  tile->ahead[0] = is_short && rows > 2 && next != NULL ? next - weights : PREFETCH_BYTES;
-  tile->looks = rows > (is_short ? 1 : nibbles ? 2 : 5) ? OF_EACH : NONE;
-}
-
-/// What tile `i` of `tiles` asks for: the last ones share the weights that come `next` (NULL if
-/// they are not known), one or two panels each.
-INLINE void look_together(
+/// What tile `i` of `tiles` asks for: the last ones share the weights that come `next`, one or two
+/// panels each.
+INLINE void look_ahead(
     code_tile *tile, int64_t i, int64_t tiles, int64_t panels, const uint8_t *weights,
     const uint8_t *next, int64_t stride) {
   const int64_t sharing = tiles < panels ? tiles : panels, first = i - (tiles - sharing);
-  tile->looks = next == NULL || first < 0 ? NONE : OF_TWO;
   const int64_t second = first + sharing < panels ? first + sharing : first;
+  tile->looks = first >= 0;
   tile->ahead[0] = next - weights + first * stride;
   tile->ahead[1] = next - weights + second * stride;
 }
 
 /// All rows by some panels over the inner indices `from ..< to`, in tiles of at most `most` rows.
-/// `next` are the weights that come after these, if known.
+/// `next` are the weights that come after these.
 static void multiply_code_block(
     const ck_gemm *g, const code_source source, int64_t most, const uint8_t *weights,
     const uint8_t *next, int64_t stride, int64_t panel, int64_t end, int64_t from, int64_t to) {
   const int64_t rows = *g->rows, width = g->codes.group_count * CK_CODE_GROUP;
   // Tiles of almost one size: a remainder of few rows would cost nearly as much as a full tile.
   const int64_t tiles = (rows + most - 1) / most;
+  const tile_use use = tiles == 1 ? ALONE : TOGETHER;
   for (int64_t i = 0, row = 0, count; i < tiles; i++, row += count) {
     count = (rows - row + tiles - i - 1) / (tiles - i);
     code_tile tile;
-    if (tiles == 1)
-      look_alone(&tile, count, has_nibbles(source), weights, next, stride);
-    else
-      look_together(&tile, i, tiles, tile_panels(source, (int)count), weights, next, stride);
+    look_ahead(&tile, i, tiles, tile_panels(source, use, (int)count), weights, next, stride);
     for (int64_t r = 0; r < count; r++) {
       const int64_t in = g->input_rows ? g->input_rows[row + r] : row + r;
       const int64_t out = g->output_rows ? g->output_rows[row + r] : row + r;
@@ -349,7 +342,7 @@ static void multiply_code_block(
       tile.groups[r] = g->codes.groups + in * g->codes.group_count;
       tile.outputs[r] = g->output + out * g->output_stride;
     }
-    code_kernels[source][count - 1](g, &tile, weights, stride, panel, end, from, to);
+    code_kernels[source][use][count - 1](g, &tile, weights, stride, panel, end, from, to);
   }
 }
 
@@ -365,7 +358,7 @@ INLINE code_source source_of(const ck_gemm *g) {
 
 /// All rows by the panels of one unit, which are read from memory once. Few rows are one tile over
 /// all of k; more go block by block, so that all tiles find weights and codes in caches.
-/// `next_panels` are those of the unit that comes after this one, if known.
+/// `next_panels` are those of the unit that comes after this one.
 static void multiply_code_unit(
     const ck_gemm *g, int64_t panel, int64_t end, const void *next_panels) {
   const code_source source = source_of(g);

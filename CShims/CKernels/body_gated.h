@@ -76,13 +76,6 @@ static void run_gated_unit(
         pair->output_rows ? pair->output_rows[u->row + r] : u->row + r, column, width);
 }
 
-/// The part that claim `i` of `parts` is for. What workers claim at the same time lies far apart,
-/// since neighbours' codes share cache lines; what one claims next lies behind what it has read.
-INLINE int64_t spread(int64_t i, int64_t parts, int64_t threads) {
-  const int64_t each = parts / threads;
-  return i < each * threads ? i % threads * each + i / threads : i;
-}
-
 static void run_gated(const void *arguments, const ck_step *step, ck_worker *worker) {
   (void)step;
   const ck_gated *g = arguments;

@@ -180,7 +180,7 @@ INLINE work_unit unit_at(const unit_grid *grid, int64_t row_part, int64_t panel_
     end < grid->panels ? end : grid->panels};
 }
 
-/// All rows by the panels `panel ..< end`. `next` are the panels that come after them, if known.
+/// All rows by the panels `panel ..< end`. `next` are the panels that come after them.
 static void multiply_panels(const ck_gemm *g, int64_t panel, int64_t end, const void *next) {
   if (g->type == CK_FP8)
     ck_multiply_fp8(g, panel, end);
@@ -188,6 +188,14 @@ static void multiply_panels(const ck_gemm *g, int64_t panel, int64_t end, const 
     multiply_code_unit(g, panel, end, next);
   else
     multiply_unit(g, panel, end);
+}
+
+/// The part that claim `i` of `parts` is for. What workers claim at the same time lies far apart:
+/// neighbours' codes share cache lines, and what is asked for beyond the end of a part would be
+/// another worker's. What one claims next lies behind what it has read, if all are as fast.
+INLINE int64_t spread(int64_t i, int64_t parts, int64_t threads) {
+  const int64_t each = parts / threads;
+  return i < each * threads ? i % threads * each + i / threads : i;
 }
 
 static void run_gemms(const void *arguments, const ck_step *step, ck_worker *worker) {
@@ -200,16 +208,14 @@ static void run_gemms(const void *arguments, const ck_step *step, ck_worker *wor
     const unit_grid grid = units_of(g, phase->unit_panels);
     const int64_t units = grid.row_parts * grid.panel_parts;
     for (; claim < first + units; claim = ck_claim(worker)) {
-      const int64_t part = (claim - first) % grid.panel_parts;
+      const int64_t part = spread((claim - first) % grid.panel_parts, grid.panel_parts, threads);
       const work_unit u = unit_at(&grid, (claim - first) / grid.panel_parts, part);
-      // What this worker claims next, if all are as fast.
-      const int64_t next = (part + threads) * grid.unit_panels;
-      const void *next_panels = next < grid.panels ? panels_from(g, next) : NULL;
+      const void *next = panels_from(g, u.end);
       if (grid.row_parts == 1) {
-        multiply_panels(g, u.panel, u.end, next_panels);
+        multiply_panels(g, u.panel, u.end, next);
       } else {
         const ck_gemm rows = of_rows(g, u.row, &u.rows);
-        multiply_panels(&rows, u.panel, u.end, next_panels);
+        multiply_panels(&rows, u.panel, u.end, next);
       }
     }
     first += units;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kernels of one level; included once by each level, after its macros:
 // CK_HAS_FMA; of f32 products CK_ROWS (rows of a register tile) and CK_PANELS(rows) (panels of it).
-// Of products of codes: CK_DOT (how four bytes are multiplied); CK_CODE_ROWS, CK_CODE_PANELS(rows)
-// as above, and CK_BLOCK_ROWS, the rows of a tile where there are more than fit in one;
-// CK_NIBBLE_ROWS and CK_NIBBLE_PANELS(rows) of weights in nibbles; CK_CODE_TILE, the most
-// accumulators that all of these make.
+// Of products of codes: CK_DOT (how four bytes are multiplied); CK_CODE_ROWS, rows of a tile that
+// is alone, and CK_ALONE_PANELS(rows), panels of it; CK_BLOCK_ROWS and CK_BLOCK_PANELS(rows) of one
+// beside others; of weights in nibbles CK_NIBBLE_ROWS for both, CK_NIBBLE_PANELS(rows) beside
+// others; CK_CODE_TILE, the most accumulators that all of these make.
 // Of attention: CK_QUERIES (queries of a register tile), CK_SCORE_GROUPS(queries) (groups of keys
 // of it), CK_VALUE_QUERIES (queries of a tile with 32 elements of values).
 #include "body_gated.h"

@@ -8,9 +8,10 @@
 #define CK_DOT CK_DOT_PAIRS_256
 #define CK_CODE_ROWS 2
 #define CK_CODE_TILE 2
-#define CK_CODE_PANELS(rows) 1
+#define CK_ALONE_PANELS(rows) 1
 #define CK_NIBBLE_ROWS 2
 #define CK_BLOCK_ROWS 2
+#define CK_BLOCK_PANELS(rows) 1
 #define CK_NIBBLE_PANELS(rows) 1
 #define CK_QUERIES 4
 #define CK_VALUE_QUERIES 2

@@ -9,9 +9,10 @@
 #define CK_DOT CK_DOT_VNNI_256
 #define CK_CODE_ROWS 4
 #define CK_CODE_TILE 4
-#define CK_CODE_PANELS(rows) ((rows) == 1 ? 2 : 1)
+#define CK_ALONE_PANELS(rows) ((rows) == 1 ? 2 : 1)
 #define CK_NIBBLE_ROWS 4
 #define CK_BLOCK_ROWS 4
+#define CK_BLOCK_PANELS(rows) ((rows) == 1 ? 2 : 1)
 #define CK_NIBBLE_PANELS(rows) ((rows) == 1 ? 2 : 1)
 #define CK_QUERIES 4
 #define CK_VALUE_QUERIES 2

@@ -10,9 +10,10 @@
 #define CK_DOT CK_DOT_PAIRS_512
 #define CK_CODE_ROWS 4
 #define CK_CODE_TILE 8
-#define CK_CODE_PANELS(rows) 2
+#define CK_ALONE_PANELS(rows) 2
 #define CK_NIBBLE_ROWS 4
 #define CK_BLOCK_ROWS 4
+#define CK_BLOCK_PANELS(rows) 2
 #define CK_NIBBLE_PANELS(rows) 2
 #define CK_QUERIES 12
 #define CK_VALUE_QUERIES 12

@@ -10,10 +10,11 @@
 #define CK_DOT CK_DOT_VNNI
 #define CK_CODE_ROWS 10
 #define CK_CODE_TILE 20
-#define CK_CODE_PANELS(rows) ((rows) <= 5 ? 4 : 2)
+#define CK_ALONE_PANELS(rows) 1
 #define CK_NIBBLE_ROWS 6
 #define CK_BLOCK_ROWS 4
-#define CK_NIBBLE_PANELS(rows) ((rows) <= 2 ? 4 : 2)
+#define CK_BLOCK_PANELS(rows) 4
+#define CK_NIBBLE_PANELS(rows) 2
 #define CK_QUERIES 12
 #define CK_VALUE_QUERIES 12
 #define CK_SCORE_GROUPS(queries) ((queries) <= 2 ? 4 : (queries) <= 6 ? 2 : 1)
