@@ -203,12 +203,14 @@ static void run_gemms(const void *arguments, const ck_step *step, ck_worker *wor
   const ck_gemms *phase = arguments;
   const int64_t threads = ck_pool_threads(worker->pool);
   int64_t claim = ck_claim(worker), first = 0;
-  for (int64_t i = 0; i < phase->count; i++) {
-    const ck_gemm *g = &phase->products[i];
+  for (int64_t product = 0; product < phase->count; product++) {
+    const ck_gemm *g = &phase->products[product];
     const unit_grid grid = units_of(g, phase->unit_panels);
     const int64_t units = grid.row_parts * grid.panel_parts;
     for (; claim < first + units; claim = ck_claim(worker)) {
-      const int64_t part = spread((claim - first) % grid.panel_parts, grid.panel_parts, threads);
+      const int64_t i = (claim - first) % grid.panel_parts;
+      // Tiles of floats read several panels at once, and gain nothing.
+      const int64_t part = ck_takes_codes(g->type) ? spread(i, grid.panel_parts, threads) : i;
       const work_unit u = unit_at(&grid, (claim - first) / grid.panel_parts, part);
       const void *next = panels_from(g, u.end);
       if (grid.row_parts == 1) {
