@@ -12,7 +12,7 @@ let settings: [SwiftSetting] = [
 ]
 
 /// What every token passes through. Objects there are confined to one thread each, and a token would
-/// cost forty checks, of 75 instructions, that none is changed while it is in use: debug builds
+/// cost thirty checks, of 75 instructions, that none is changed while it is in use: debug builds
 /// make them.
 let hotTargets: Set = ["Executor", "Engine", "RPC", "Serving"]
 let uncheckedAccess = SwiftSetting.unsafeFlags(
