@@ -4,9 +4,11 @@
 
 usage: kernels.py OUTPUT [--update]
 
-OUTPUT becomes machine code for sm_80 and sm_90a, and PTX for GPUs to come, in one file. A kernel
-that spills registers to memory, warns, waits for each `wgmma`, or takes more than
-CShims/CUDAKernels/resources.txt says is an error; --update writes that report anew.
+OUTPUT becomes machine code for sm_80 and sm_90a, and PTX for GPUs to come, in one file, and
+silica-steps.fatbin beside it the same of whole steps as one launch. A kernel that spills registers
+to memory, warns, waits for each `wgmma`, or takes more than CShims/CUDAKernels/resources.txt says
+is an error; --update writes that report anew. Whole steps call what they do, and may save
+registers around a call: they are held to what the report says.
 """
 import pathlib
 import re
@@ -17,6 +19,7 @@ import sysconfig
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "CShims/CUDAKernels"
 REPORT = SOURCES / "resources.txt"
+STEPS = "silica-steps.fatbin"
 TARGETS = ["compute_80,code=sm_80", "compute_90a,code=sm_90a", "compute_80,code=compute_80"]
 HEADER = f"{'kernel':28}{'target':8}{'registers':>10}{'shared':>8}{'stack':>7}{'spilled':>8}"
 
@@ -28,13 +31,13 @@ def compiler() -> pathlib.Path:
     return found
 
 
-def compile_kernels(output: pathlib.Path) -> str:
+def compile_kernels(source: str, output: pathlib.Path) -> str:
     output.parent.mkdir(parents=True, exist_ok=True)
     command = [str(compiler()), "-fatbin", "-std=c++17", "-O3", "--resource-usage"]
     command += ["-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra", "--threads", "0"]
     for target in TARGETS:
         command += ["-gencode", f"arch={target}"]
-    command += ["-o", str(output), str(SOURCES / "all.cu")]
+    command += ["-o", str(output), str(SOURCES / source)]
     result = subprocess.run(command, capture_output=True, text=True)
     text = result.stdout + result.stderr
     if result.returncode != 0 or "warning" in text or "Performance Loss" in text:
@@ -49,13 +52,16 @@ def number(pattern: str, text: str) -> int:
     return int(found.group(1)) if found else 0
 
 
+def total(pattern: str, text: str) -> int:
+    return sum(int(found) for found in re.findall(pattern, text))
+
+
 def resources(text: str) -> dict[tuple[str, str], tuple[int, int, int, int]]:
     """Of each kernel and target: registers, bytes of shared memory, of stack, spilled."""
     found = {}
     for part in re.split(r"Compiling entry function ", text)[1:]:
         kernel, target = re.match(r"'(\w+)' for '(\w+)'", part).groups()
-        spilled = number(r"(\d+) bytes spill stores", part)
-        spilled += number(r"(\d+) bytes spill loads", part)
+        spilled = total(r"(\d+) bytes spill (?:stores|loads)", part)
         found[kernel, target] = (
             number(r"Used (\d+) registers", part), number(r"(\d+) bytes smem", part),
             number(r"(\d+) bytes stack frame", part), spilled)
@@ -82,8 +88,10 @@ def main() -> None:
     if len(arguments) != 1 or arguments[0].startswith("-"):
         sys.exit(__doc__.split("\n\n")[1])
     output = pathlib.Path(arguments[0])
-    found = resources(compile_kernels(output))
-    problems = [f"{k} for {t} spills {n[3]} bytes" for (k, t), n in found.items() if n[3]]
+    kernels = resources(compile_kernels("all.cu", output))
+    steps = resources(compile_kernels("one_launch.cu", output.parent / STEPS))
+    found = kernels | steps
+    problems = [f"{k} for {t} spills {n[3]} bytes" for (k, t), n in kernels.items() if n[3]]
     if "--update" in sys.argv:
         REPORT.write_text(table(found))
     for key, numbers in found.items():
@@ -94,8 +102,8 @@ def main() -> None:
         problems.append(f"the report knows {sorted(set(stored()) - set(found))}")
     if problems:
         sys.exit("kernels: " + "\nkernels: ".join(problems) + "\nkernels: --update accepts this")
-    print(f"{output}: {len(found)} kernels and targets, {output.stat().st_size // 1024} KiB; "
-          "none spills")
+    size = output.stat().st_size + (output.parent / STEPS).stat().st_size
+    print(f"{output}, {STEPS}: {len(found)} kernels and targets, {size // 1024} KiB; none spills")
 
 
 if __name__ == "__main__":

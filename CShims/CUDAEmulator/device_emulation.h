@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The words of `CUDAKernels/device.h` for a processor: each thread of a block is a fiber, and what
 // a warp does together is done when its 32 fibers have come to it. One block runs at a time in the
-// process, so shared memory is static.
+// process, so shared memory is static; of blocks that run by turns, it is put aside meanwhile.
 #pragma once
 #include <math.h>
 #include <stdint.h>
@@ -10,7 +10,8 @@
 
 #define DEVICE [[maybe_unused]] static inline
 #define DEVICE_MEMBER inline
-#define SHARED static
+#define DEVICE_CALLED static
+#define SHARED static __attribute__((section("emulated_shared")))
 #define DYNAMIC_SHARED(type, name) type *name = (type *)emulation::dynamic_shared
 #define UNROLL
 #define UNROLL_BY(times)
@@ -45,7 +46,9 @@ struct Copies {
   void finish(int pending);
 };
 
+/// The fiber that runs: of block `first_thread / threads_of_block` of those that run by turns.
 extern int thread;
+extern int first_thread;
 extern Position block, grid;
 extern int threads_of_block;
 extern int waits_for_previous;
@@ -57,6 +60,10 @@ extern Copies copies[threads_max];
 /// Wait until all of the warp, or of the block, are there.
 void wait_for_warp();
 void wait_for_block();
+/// Lets others run, other blocks of a launch together among them.
+void poll();
+/// Something was done that others may wait for.
+void note_progress();
 
 /// A kernel by its name, with the size of its argument and the threads of its blocks at most.
 struct Kernel {
@@ -64,6 +71,8 @@ struct Kernel {
   size_t argument_bytes;
   int threads;
   void (*run)(const void *argument);
+  /// Whether all blocks of a launch run by turns.
+  bool is_together = false;
 };
 void add(const Kernel &kernel);
 
@@ -73,6 +82,7 @@ struct Registration {
 
 }  // namespace emulation
 
+#if !defined(CU_ONE_LAUNCH)
 #define EARLY_KERNEL(name, Arguments, threads)                                               \
   static void name(const Arguments &op);                                                     \
   static const emulation::Registration name##_registration({#name, sizeof(Arguments), threads, \
@@ -91,12 +101,30 @@ DEVICE void let_next_begin() {}
 /// What is in front is done always. A block that does not wait is a fault: who waits for its kernel
 /// would take it that all before that is done too.
 DEVICE void wait_for_previous() { emulation::waits_for_previous++; }
-DEVICE int thread_index() { return emulation::thread; }
 DEVICE int block_x() { return emulation::block.x; }
 DEVICE int block_y() { return emulation::block.y; }
 DEVICE int block_z() { return emulation::block.z; }
-DEVICE int block_threads() { return emulation::threads_of_block; }
 DEVICE int grid_x() { return emulation::grid.x; }
+#else
+#define TOGETHER_KERNEL(name, Arguments, threads, blocks)                                      \
+  static void name(const Arguments &op);                                                       \
+  static const emulation::Registration name##_registration({#name, sizeof(Arguments), threads, \
+    [](const void *argument) { name(*(const Arguments *)argument); }, true});                  \
+  static void name(const Arguments &op)
+DEVICE int launched_block() { return emulation::block.x; }
+DEVICE int launched_blocks() { return emulation::grid.x; }
+DEVICE void add_released(uint32_t *sum, uint32_t value) {
+  *sum += value;
+  emulation::note_progress();
+}
+DEVICE void wait_until(const uint32_t *sum, uint32_t value) {
+  emulation::waits_for_previous++;
+  while (*(const volatile uint32_t *)sum < value) emulation::poll();
+}
+#endif
+
+DEVICE int thread_index() { return emulation::thread - emulation::first_thread; }
+DEVICE int block_threads() { return emulation::threads_of_block; }
 DEVICE void sync_block() { emulation::wait_for_block(); }
 DEVICE void sync_warp() { emulation::wait_for_warp(); }
 DEVICE uint32_t bits_of(float value) {
@@ -111,7 +139,7 @@ DEVICE float float_of(uint32_t bits) {
 }
 /// A word of each lane of the warp, until the next exchange but one.
 DEVICE const uint32_t *exchange(uint32_t value) {
-  const int self = thread_index(), turn = emulation::turns[self]++ & 1;
+  const int self = emulation::thread, turn = emulation::turns[self]++ & 1;
   emulation::Warp &warp = emulation::warps[self / 32];
   warp.words[turn][self % 32] = value;
   emulation::wait_for_warp();
@@ -182,7 +210,7 @@ DEVICE uint32_t permute(uint32_t a, uint32_t b, uint32_t selector) {
 
 /// By its definition: every lane gives its parts of both operands, then sums its four results.
 DEVICE void multiply_tile(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  const int self = thread_index(), lane = self % 32, g = lane / 4, t = lane % 4 * 2;
+  const int self = emulation::thread, lane = self % 32, g = lane / 4, t = lane % 4 * 2;
   const int turn = emulation::turns[self]++ & 1;
   emulation::Warp &warp = emulation::warps[self / 32];
   for (int i = 0; i < 4; i++) {
@@ -204,7 +232,7 @@ DEVICE void multiply_tile(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, ui
 /// What lane 4g + t gets of matrix i: elements 2t and 2t + 1 of row g, or of rows 2t and 2t + 1 the
 /// element g.
 DEVICE void load_matrices(uint32_t (&m)[4], const uint16_t *row, bool is_transposed) {
-  const int self = thread_index(), lane = self % 32, g = lane / 4, t = lane % 4 * 2;
+  const int self = emulation::thread, lane = self % 32, g = lane / 4, t = lane % 4 * 2;
   const int turn = emulation::turns[self]++ & 1;
   emulation::Warp &warp = emulation::warps[self / 32];
   warp.rows[turn][lane] = row;
@@ -222,16 +250,16 @@ DEVICE void load_matrices_transposed(uint32_t (&m)[4], const uint16_t *row) {
 }
 
 DEVICE void begin_copy(void *shared, const void *source, bool is_there) {
-  emulation::Copies &mine = emulation::copies[thread_index()];
+  emulation::Copies &mine = emulation::copies[emulation::thread];
   if (mine.count == mine.most) abort();
   mine.list[mine.count++] = {shared, is_there ? source : nullptr};
 }
 DEVICE void end_copies() {
-  emulation::Copies &mine = emulation::copies[thread_index()];
+  emulation::Copies &mine = emulation::copies[emulation::thread];
   if (mine.groups == mine.groups_most) abort();
   mine.ends[mine.groups++] = mine.count;
 }
 /// Copies are made here and not before: a missing wait gives wrong results every time.
 template <int pending> DEVICE void wait_for_copies() {
-  emulation::copies[thread_index()].finish(pending);
+  emulation::copies[emulation::thread].finish(pending);
 }

@@ -23,7 +23,7 @@ namespace {
 enum Code {
   success = 0, invalid_value = 1, out_of_memory = 2, not_initialized = 3, no_device = 100,
   invalid_device = 101, invalid_image = 200, invalid_context = 201, invalid_handle = 400,
-  not_found = 500, illegal_address = 700, launch_failed = 719,
+  not_found = 500, illegal_address = 700, launch_failed = 719, too_large_together = 720,
 };
 
 long setting(const char *name, long otherwise) {
@@ -77,6 +77,7 @@ std::map<char *, size_t> pinned;
 long launches, fault_at;
 Code sticky = success;
 thread_local Context *current;
+constexpr int multiprocessors = 2;
 Context contexts[64];
 
 #define LOCKED                                     \
@@ -182,6 +183,7 @@ int cuGetErrorName(int code, const char **name) {
   case invalid_handle: *name = "CUDA_ERROR_INVALID_HANDLE"; break;
   case not_found: *name = "CUDA_ERROR_NOT_FOUND"; break;
   case illegal_address: *name = "CUDA_ERROR_ILLEGAL_ADDRESS"; break;
+  case too_large_together: *name = "CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE"; break;
   case launch_failed: *name = "CUDA_ERROR_LAUNCH_FAILED"; break;
   default: *name = nullptr; return invalid_value;
   }
@@ -210,7 +212,7 @@ int cuDeviceGetName(char *name, int length, int device) {
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
   const int capability = (int)setting("SILICA_EMULATED_CAPABILITY", device % 2 == 0 ? 90 : 80);
   switch (attribute) {
-  case 16: *value = 2; break;   // multiprocessors
+  case 16: *value = multiprocessors; break;
   case 75: *value = capability / 10; break;
   case 76: *value = capability % 10; break;
   case 97: *value = 232448; break;  // shared memory of a block, with an option
@@ -413,6 +415,12 @@ int cuFuncSetAttribute(void *function, int attribute, int value) {
   return success;
 }
 
+int cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, void *, int, size_t shared) {
+  // A multiprocessor has shared memory for one block with an option, and registers for two.
+  *blocks = shared > 232448 / 2 ? 1 : 2;
+  return success;
+}
+
 int cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned threads,
                    unsigned threads_y, unsigned threads_z, unsigned shared, void *stream,
                    void **parameters, void **) {
@@ -434,15 +442,27 @@ int cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned 
   return put(stream, operation);
 }
 
-/// A launch's shape and stream as the driver lays them out; attributes change nothing here.
+/// A launch's shape and stream as the driver lays them out, and attributes: of those only 2 counts
+/// here, "together".
+struct LaunchAttribute { int id, unused; int32_t value, rest[15]; };
 struct LaunchConfiguration {
   unsigned x, y, z, threads, threads_y, threads_z, shared;
-  void *stream, *attributes;
+  void *stream;
+  const LaunchAttribute *attributes;
   unsigned attribute_count;
 };
 
 int cuLaunchKernelEx(const LaunchConfiguration *launch, void *function, void **parameters,
                      void **extra) {
+  bool is_together = false;
+  for (unsigned i = 0; i < launch->attribute_count; i++) {
+    is_together |= launch->attributes[i].id == 2 && launch->attributes[i].value;
+  }
+  int most = 0;
+  cuOccupancyMaxActiveBlocksPerMultiprocessor(&most, function, (int)launch->threads,
+                                              launch->shared);
+  if (is_together != ((Function *)function)->kernel->is_together) return invalid_value;
+  if (is_together && launch->x > (unsigned)(most * multiprocessors)) return too_large_together;
   return cuLaunchKernel(function, launch->x, launch->y, launch->z, launch->threads,
                         launch->threads_y, launch->threads_z, launch->shared, launch->stream,
                         parameters, extra);

@@ -1,17 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// The threads of a block as fibers: each has a stack of its own and runs until it waits.
+// The threads of a block as fibers: each has a stack of its own and runs until it waits. Blocks run
+// one after the other, or by turns where a kernel wants them together.
 #include "fibers.h"
 #include "wgmma_emulation.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
+
+#include <vector>
 #if !defined(__x86_64__)
 #include <ucontext.h>
 #endif
 
+// What the kernels declare `SHARED`, by the linker.
+extern "C" char __start_emulated_shared[], __stop_emulated_shared[];
+
 namespace emulation {
 
 int thread;
+int first_thread;
 Position block, grid;
 int threads_of_block;
 int waits_for_previous;
@@ -24,6 +31,8 @@ namespace {
 
 constexpr size_t stack_bytes = 128 << 10;
 constexpr int kernels_max = 256;
+/// Blocks that run by turns, at most.
+constexpr size_t together_max = 4;
 
 enum class State { ready, polling, at_warp, at_first, at_block, done };
 
@@ -98,20 +107,21 @@ void prepare_all() {
                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) abort();
     stacks = (char *)memory;
-    dynamic_shared = (char *)aligned_alloc(64, dynamic_shared_max);
+    dynamic_shared = (char *)aligned_alloc(64, dynamic_shared_max * together_max);
   }
   for (int index = 0; index < threads_max; index++) prepare(index);
   are_prepared = true;
 }
 
+/// Of some threads of the block.
 int count(int first, int end, State state) {
   int found = 0;
-  for (int i = first; i < end; i++) found += states[i] == state;
+  for (int i = first; i < end; i++) found += states[first_thread + i] == state;
   return found;
 }
 
 void release(int first, int end) {
-  for (int i = first; i < end; i++) states[i] = State::ready;
+  for (int i = first; i < end; i++) states[first_thread + i] = State::ready;
   note_progress();
 }
 
@@ -119,7 +129,8 @@ void release(int first, int end) {
 const char *run_warp(int first) {
   const int end = first + 32;
   while (true) {
-    for (thread = first; thread < end; thread++) {
+    for (int i = first; i < end; i++) {
+      thread = first_thread + i;
       if (states[thread] == State::ready || states[thread] == State::polling) resume(thread);
       if (failure) return failure;
     }
@@ -135,34 +146,83 @@ const char *run_warp(int first) {
   return is_whole ? nullptr : "some threads of a warp do not come to a barrier";
 }
 
-const char *run_block(int threads) {
-  threads_of_block = threads;
-  waits_for_previous = 0;
-  for (int i = 0; i < threads; i++) {
+bool is_done() { return count(0, threads_of_block, State::done) == threads_of_block; }
+
+void start_block() {
+  for (int i = first_thread; i < first_thread + threads_of_block; i++) {
     states[i] = State::ready, turns[i] = 0;
     copies[i].count = copies[i].groups = 0;
   }
-  failure = nullptr;
-  first_threads = 0;
+}
+
+/// Runs a block until it is done, or waits for what it cannot do itself.
+const char *advance() {
+  const int threads = threads_of_block;
   while (true) {
     const unsigned long before = progress;
     for (int first = 0; first < threads; first += 32) {
       if (count(first, first + 32, State::done) == 32) continue;
       if (const char *error = run_warp(first)) return error;
     }
-    if (count(0, threads, State::done) == threads) {
-      return waits_for_previous == 0 ? "a block ends and has not waited for the kernels in front"
-                                     : end_block();
-    }
+    if (is_done()) return nullptr;
     if (count(0, threads, State::at_block) == threads) release(0, threads);
     if (first_threads > 0 && count(0, first_threads, State::at_first) == first_threads) {
       release(0, first_threads);
     }
     if (progress != before) continue;
-    return count(0, threads, State::at_block) > 0
-      ? "some warps of a block do not come to a barrier"
-      : "threads wait for what does not come";
+    const bool waits = count(0, threads, State::polling) > 0;
+    return waits ? nullptr : "some warps of a block do not come to a barrier";
   }
+}
+
+constexpr const char *endless = "threads wait for what does not come";
+
+const char *run_block() {
+  waits_for_previous = 0;
+  first_threads = 0;
+  start_block();
+  if (const char *error = advance()) return error;
+  if (!is_done()) return endless;
+  return waits_for_previous == 0 ? "a block ends and has not waited for the kernels in front"
+                                 : end_block();
+}
+
+/// Runs blocks by turns, each for as long as it does not wait for another: so each is as far ahead
+/// of the others as it may be, and what it should have waited for is not there.
+const char *run_together(int blocks, size_t dynamic_shared_bytes) {
+  if (blocks > (int)together_max || blocks * threads_of_block > threads_max) {
+    return "more blocks than can run together";
+  }
+  const size_t bytes = (size_t)(__stop_emulated_shared - __start_emulated_shared);
+  std::vector<std::vector<char>> shared((size_t)blocks, std::vector<char>(bytes, (char)0xff));
+  char *const dynamic = dynamic_shared;
+  const auto turn = [&](int index) {
+    block = {index, 0, 0};
+    first_thread = index * threads_of_block;
+    dynamic_shared = dynamic + (size_t)index * dynamic_shared_max;
+    memcpy(__start_emulated_shared, shared[(size_t)index].data(), bytes);
+    const char *error = is_done() ? nullptr : advance();
+    memcpy(shared[(size_t)index].data(), __start_emulated_shared, bytes);
+    return error;
+  };
+  first_threads = 0;
+  for (int index = 0; index < blocks; index++) {
+    first_thread = index * threads_of_block;
+    memset(dynamic + (size_t)index * dynamic_shared_max, 0xff, dynamic_shared_bytes);
+    start_block();
+  }
+  const char *error = nullptr;
+  for (int done = 0; !error && done < blocks;) {
+    const unsigned long before = progress;
+    done = 0;
+    for (int index = 0; !error && index < blocks; index++) {
+      error = turn(index);
+      done += is_done();
+    }
+    if (!error && done < blocks && progress == before) error = endless;
+  }
+  first_thread = 0, dynamic_shared = dynamic;
+  return error;
 }
 
 }  // namespace
@@ -229,13 +289,21 @@ const char *run_grid(const Kernel &kernel, const void *argument, Position size, 
   running = &kernel;
   argument_of_run = argument;
   grid = size;
+  threads_of_block = threads;
+  failure = nullptr;
+  if (kernel.is_together) {
+    begin_block();
+    const char *error = run_together(size.x, dynamic_shared_bytes);
+    if (error) are_prepared = false;
+    return error;
+  }
   for (block.z = 0; block.z < size.z; block.z++) {
     for (block.y = 0; block.y < size.y; block.y++) {
       for (block.x = 0; block.x < size.x; block.x++) {
         // What nobody wrote is not a number.
         memset(dynamic_shared, 0xff, dynamic_shared_bytes);
         begin_block();
-        if (const char *error = run_block(threads)) {
+        if (const char *error = run_block()) {
           are_prepared = false;
           return error;
         }

@@ -143,7 +143,8 @@ typedef struct cu_step {
   int32_t block_tokens;
   int32_t slice_index;
   int32_t slice_count;
-  int32_t unused;
+  /// Of the blocks of a step that is one launch; see `one_launch.cu`. The kernels' alone.
+  uint32_t arrivals;
   const int32_t *tokens;
   const int32_t *positions;
   /// For each row, where its sequence's blocks begin in `blocks`.
@@ -483,3 +484,5 @@ typedef struct cu_narrow {
   uint16_t *destination;
   int64_t count;
 } cu_narrow;
+
+#include "tasks.h"

@@ -6,6 +6,7 @@
 
 #if defined(__CUDACC__)
 
+#if !defined(CU_ONE_LAUNCH)
 /// A kernel that begins before those in front of it are done (programmatic dependent launch) and
 /// reads nothing that they write until `wait_for_previous`.
 #define EARLY_KERNEL(name, Arguments, threads) \
@@ -29,8 +30,10 @@
     name##_work(op);                                                       \
   }                                                                        \
   static __device__ __forceinline__ void name##_work(const Arguments &op)
+#endif
 #define DEVICE static __device__ __forceinline__
 #define DEVICE_MEMBER __device__ __forceinline__
+#define DEVICE_CALLED static __device__ __noinline__
 #define SHARED __shared__
 #define DYNAMIC_SHARED(type, name) extern __shared__ type name[]
 #define UNROLL _Pragma("unroll")
@@ -38,12 +41,13 @@
 #define UNROLL_BY(times) PRAGMA(unroll (times))
 
 DEVICE int thread_index() { return threadIdx.x; }
+DEVICE int block_threads() { return blockDim.x; }
+DEVICE void sync_block() { __syncthreads(); }
+#if !defined(CU_ONE_LAUNCH)
 DEVICE int block_x() { return blockIdx.x; }
 DEVICE int block_y() { return blockIdx.y; }
 DEVICE int block_z() { return blockIdx.z; }
-DEVICE int block_threads() { return blockDim.x; }
 DEVICE int grid_x() { return gridDim.x; }
-DEVICE void sync_block() { __syncthreads(); }
 /// From now on the next kernel's blocks may take places that are free.
 DEVICE void let_next_begin() {
 #if __CUDA_ARCH__ >= 900
@@ -56,6 +60,25 @@ DEVICE void wait_for_previous() {
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
+#else
+/// A kernel all of whose blocks are on the GPU together, as few as that needs.
+#define TOGETHER_KERNEL(name, Arguments, threads, blocks)                              \
+  extern "C" __global__ void __launch_bounds__(threads, blocks)                        \
+  name(const __grid_constant__ Arguments op)
+DEVICE int launched_block() { return blockIdx.x; }
+DEVICE int launched_blocks() { return gridDim.x; }
+/// What the block has written can be read by who sees the sum.
+DEVICE void add_released(uint32_t *sum, uint32_t value) {
+  asm volatile("red.release.gpu.global.add.u32 [%0], %1;" :: "l"(sum), "r"(value) : "memory");
+}
+/// Until what other blocks add to a sum has reached `value`.
+DEVICE void wait_until(const uint32_t *sum, uint32_t value) {
+  uint32_t now;
+  do {
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(now) : "l"(sum) : "memory");
+  } while (now < value);
+}
+#endif
 DEVICE void sync_warp() { __syncwarp(); }
 DEVICE float shuffle_xor(float value, int mask) {
   return __shfl_xor_sync(0xffffffffu, value, mask);
@@ -158,6 +181,10 @@ template <int pending> DEVICE void wait_for_copies() {
 
 #else
 #include "../CUDAEmulator/device_emulation.h"
+#endif
+
+#if defined(CU_ONE_LAUNCH)
+#include "one_launch.h"
 #endif
 
 #define INFINITE __builtin_huge_valf()

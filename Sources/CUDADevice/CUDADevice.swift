@@ -28,6 +28,7 @@ package final class CUDADevice: LargestReader {
     var largestKeys: UInt64
     var formats: String
     let graphs: StepGraphs
+    let oneLaunch: OneLaunch?
     /// Rows that there is memory for.
     var most: Launch.Counts
   }
@@ -91,12 +92,19 @@ package final class CUDADevice: LargestReader {
     let step = try StepBuffer(
       gpu, address: filled.step, capacity: capacity, vocabularySize: program.vocabularySize)
     let transfer = try gpu.allocatePinned(Self.transferBytes(program, filled.values, capacity))
+    let most = Launch.Counts(tokens: capacity.rowCountMax, outputs: capacity.outputCountMax)
+    let steps: CUDASteps
+    if let given = configuration.steps { steps = given } else { steps = try .ofEnvironment() }
     return Loaded(
       program: program, lowering: filled, step: step, transfer: transfer,
       largestKeys: try gpu.allocate(max(1, capacity.outputCountMax) * 8),
       formats: loader.formatsInUse.sorted().joined(separator: " and "),
-      graphs: StepGraphs(isEnabled: configuration.usesGraphs),
-      most: Launch.Counts(tokens: capacity.rowCountMax, outputs: capacity.outputCountMax))
+      graphs: StepGraphs(isEnabled: steps != .kernels),
+      oneLaunch: steps != .oneLaunch
+        ? nil
+        : try OneLaunch(
+          gpu, besideKernels: path, filled, program.operations.indices, most: most),
+      most: most)
   }
 
   /// The one piece of memory; an error says what it was for and what would make it smaller.
@@ -155,10 +163,9 @@ package final class CUDADevice: LargestReader {
     let counts = counts(loaded)
     let list = loaded.lowering.list
     let isWhole = operations == loaded.program.operations.indices
-    if isWhole,
-      try loaded.graphs.queue(list, operations, on: gpu, counts, most: loaded.most)
-    {
-      return
+    if isWhole {
+      if try loaded.oneLaunch?.queue(on: gpu, counts) == true { return }
+      if try loaded.graphs.queue(list, operations, on: gpu, counts, most: loaded.most) { return }
     }
     try list.queue(operations, on: gpu, counts)
   }

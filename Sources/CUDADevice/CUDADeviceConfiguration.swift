@@ -18,6 +18,16 @@ package enum CUDAPrecision: String, Hashable, Sendable, CaseIterable {
   case w4
 }
 
+/// How a whole step of few rows is queued.
+package enum CUDASteps: String, Hashable, Sendable, CaseIterable {
+  /// Kernel by kernel.
+  case kernels
+  /// As a graph of up to 64 rows (`StepGraphs`).
+  case graphs
+  /// Of up to 4 rows as one kernel that does what the others would (`OneLaunch`), else as a graph.
+  case oneLaunch = "one-launch"
+}
+
 /// What a CUDA device is made of.
 package struct CUDADeviceConfiguration: Hashable, Sendable {
   /// As the driver counts.
@@ -28,18 +38,18 @@ package struct CUDADeviceConfiguration: Hashable, Sendable {
   /// The kernels' file; nil: where `KernelFile` finds it.
   package var kernelPath: String?
 
-  /// Whether a whole step of few rows is queued by one call; nil: unless `SILICA_CUDA_GRAPHS` is
-  /// "off". It changes no bit.
-  package var usesGraphs: Bool?
+  /// How a whole step of few rows is queued; nil: as `SILICA_CUDA_STEPS` says, or as graphs. It
+  /// changes no bit.
+  package var steps: CUDASteps?
 
   package init(
     gpu: Int = 0, precision: CUDAPrecision = .auto, driverPath: String? = nil,
-    kernelPath: String? = nil, usesGraphs: Bool? = nil
+    kernelPath: String? = nil, steps: CUDASteps? = nil
   ) {
     self.gpu = gpu
     self.precision = precision
     self.driverPath = driverPath
     self.kernelPath = kernelPath
-    self.usesGraphs = usesGraphs
+    self.steps = steps
   }
 }

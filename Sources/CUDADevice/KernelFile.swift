@@ -8,10 +8,11 @@ internal import Support
 /// and PTX for those to come.
 ///
 /// It is what `SILICA_CUDA_KERNELS` names, or `silica-kernels.fatbin` beside the executable, or in
-/// `lib/` beside the executable's folder.
+/// `lib/` beside the executable's folder. Whole steps as one kernel lie beside it.
 package enum KernelFile {
   package static let variable = "SILICA_CUDA_KERNELS"
   package static let name = "silica-kernels.fatbin"
+  static let oneLaunchName = "silica-steps.fatbin"
   /// Larger than any set of kernels.
   package static let byteCountMax = 256 << 20
 
@@ -38,8 +39,28 @@ package enum KernelFile {
     return ["\(folder)/\(name)", "\(folder)/../lib/\(name)"]
   }
 
+  /// The file of whole steps, in the folder of another.
+  static func oneLaunchPath(beside path: String) throws(CUDAError) -> String {
+    let folder = path.split(separator: "/", omittingEmptySubsequences: false).dropLast()
+    let found = (folder + [Substring(oneLaunchName)]).joined(separator: "/")
+    guard access(found, R_OK) == 0 else {
+      throw CUDAError(
+        .failedPrecondition,
+        "\(CUDASteps.variable) is '\(CUDASteps.oneLaunch.rawValue)', but the kernels for it are "
+          + "missing: no file \(found); 'make kernels' makes it")
+    }
+    return found
+  }
+
+  static func load(_ path: String, on gpu: GPU) throws(CUDAError) -> GPU.Module {
+    let bytes = try read(path)
+    return try bytes.withUnsafeBytes { image in
+      Result { () throws(CUDAError) in try gpu.load(image, from: path) }
+    }.get()
+  }
+
   /// Its bytes, and a zero behind them.
-  static func read(_ path: String) throws(CUDAError) -> [UInt8] {
+  private static func read(_ path: String) throws(CUDAError) -> [UInt8] {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else {
       throw CUDAError(

@@ -30,11 +30,7 @@ struct KernelSet {
 
   /// Loads the kernels' file.
   init(_ gpu: GPU, path: String, _ shape: AttentionShape) throws(CUDAError) {
-    let bytes = try KernelFile.read(path)
-    let loaded = bytes.withUnsafeBytes { image in
-      Result { () throws(CUDAError) in try gpu.load(image, from: path) }
-    }
-    let module = try loaded.get()
+    let module = try KernelFile.load(path, on: gpu)
     let threads = cu_threads
     func kernel(_ name: String) throws(CUDAError) -> GPU.Kernel {
       try gpu.kernel(name, of: module, threads: threads)

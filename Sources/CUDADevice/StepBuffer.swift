@@ -79,7 +79,7 @@ final class StepBuffer {
       to: cu_step(
         counts: (Int32(rowCount), Int32(outputCount)), block_tokens: Int32(capacity.blockTokens),
         slice_index: Int32(capacity.contextSlice.index),
-        slice_count: Int32(capacity.contextSlice.count), unused: 0, tokens: array(0),
+        slice_count: Int32(capacity.contextSlice.count), arrivals: 0, tokens: array(0),
         positions: array(1), row_blocks: array(2), output_rows: array(3), blocks: array(4)))
     // The header has a place of its own, since what kernels were given must not move.
     try gpu.copyIn(to: address, from: start, byteCount: MemoryLayout<cu_step>.size)

@@ -1,23 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import CUDADriver
-internal import Glibc
 
 /// Whole steps as graphs, one for each bucket of rows, made at the first step that needs it: a step
 /// then costs the host one call and not one for each kernel. Kernels look at the step's own counts,
 /// so blocks for rows that are not there end at once. Confined to the device's thread.
 final class StepGraphs {
-  static let variable = "SILICA_CUDA_GRAPHS"
   /// Rows; a step of more is bound by the GPU and not by launches.
   static let buckets = [1, 2, 4, 8, 16, 32, 64]
 
   private let isEnabled: Bool
   private var graphs: [Int: GPU.Graph] = [:]
 
-  /// - Parameter isEnabled: nil: as the environment says.
-  init(isEnabled: Bool?) {
-    self.isEnabled = isEnabled ?? (getenv(Self.variable).map { String(cString: $0) } != "off")
-  }
+  init(isEnabled: Bool) { self.isEnabled = isEnabled }
 
   /// Queues a whole step, if it is small enough; false if it is not.
   ///

@@ -48,6 +48,8 @@ struct DriverFunctions {
   let moduleFunction:
     @convention(c) (UnsafeMutablePointer<Handle?>, Handle, UnsafePointer<CChar>) -> Status
   let setFunctionAttribute: @convention(c) (Handle, Int32, Int32) -> Status
+  let blocksOfMultiprocessor:
+    @convention(c) (UnsafeMutablePointer<Int32>, Handle, Int32, Int) -> Status
   let launch:
     @convention(c) (
       UnsafeRawPointer, Handle, UnsafeMutablePointer<UnsafeMutableRawPointer?>?,
@@ -95,6 +97,7 @@ struct DriverFunctions {
     unloadModule = try find("cuModuleUnload")
     moduleFunction = try find("cuModuleGetFunction")
     setFunctionAttribute = try find("cuFuncSetAttribute")
+    blocksOfMultiprocessor = try find("cuOccupancyMaxActiveBlocksPerMultiprocessor")
     launch = try find("cuLaunchKernelEx")
   }
 

@@ -12,6 +12,7 @@ package final class GPU {
   private let context: UnsafeMutableRawPointer
   private let stream: UnsafeMutableRawPointer
   private let configuration: LaunchConfiguration
+  private let togetherConfiguration: LaunchConfiguration
   private var allocations: [UInt64] = []
   private var pinned: [UnsafeMutableRawPointer] = []
   private var modules: [UnsafeMutableRawPointer] = []
@@ -21,6 +22,8 @@ package final class GPU {
   package var step: UInt64?
   /// What was launched last: a fault shows at some later call.
   private var lastKernel: String?
+  /// Where launches go that are to be known and not queued.
+  private var collector: Collector?
 
   package init(_ driver: CUDADriver, index: Int) throws(CUDAError) {
     self.driver = driver
@@ -39,7 +42,9 @@ package final class GPU {
     self.context = context
     self.stream = stream
     // Later GPUs compile the kernels' PTX, which is older than the words to wait with.
-    configuration = LaunchConfiguration(stream: stream, beginsEarly: properties.capability == 90)
+    configuration = LaunchConfiguration(
+      stream: stream, properties.capability == 90 ? .programmaticSerialization : nil)
+    togetherConfiguration = LaunchConfiguration(stream: stream, .cooperative)
   }
 
   deinit {
@@ -163,16 +168,17 @@ package final class GPU {
   package struct Kernel {
     package let name: String
     let function: UnsafeMutableRawPointer
-    var threads: UInt32
-    var sharedBytes: UInt32
+    package fileprivate(set) var threads: Int
+    /// Of a block, beside what the kernel declares.
+    package fileprivate(set) var sharedBytes: Int
 
     /// With fewer threads a block, and no more shared memory.
     package func sized(threads: Int, sharedBytes: Int) -> Kernel {
       check(
         threads <= self.threads && sharedBytes <= self.sharedBytes, "\(name) cannot be larger")
       var sized = self
-      sized.threads = UInt32(threads)
-      sized.sharedBytes = UInt32(sharedBytes)
+      sized.threads = threads
+      sized.sharedBytes = sharedBytes
       return sized
     }
   }
@@ -209,8 +215,7 @@ package final class GPU {
         driver.functions.setFunctionAttribute(function, 8, Int32(sharedBytes)),
         "cuFuncSetAttribute of \(name)")
     }
-    return Kernel(
-      name: name, function: function, threads: UInt32(threads), sharedBytes: UInt32(sharedBytes))
+    return Kernel(name: name, function: function, threads: threads, sharedBytes: sharedBytes)
   }
 
   /// What a block gets without asking; a kernel's own declarations count.
@@ -222,13 +227,54 @@ package final class GPU {
   ) throws(CUDAError) {
     if x == 0 || y == 0 || z == 0 { return }
     check(y <= 65_535 && z <= 65_535, "\(kernel.name) has too many blocks: \(x), \(y), \(z)")
+    if let collector { return collector(kernel, (x, y, z), UnsafeRawPointer(argument)) }
+    try launch(kernel, configuration, (x, y, z), argument)
+  }
+
+  /// Queues a kernel all of whose blocks are on the GPU together: no more than `blocksTogether`.
+  package func launchTogether(
+    _ kernel: Kernel, blocks: Int, argument: UnsafeMutableRawPointer
+  ) throws(CUDAError) {
+    try launch(kernel, togetherConfiguration, (blocks, 1, 1), argument)
+  }
+
+  /// How many blocks of a kernel the GPU holds.
+  package func blocksTogether(of kernel: Kernel) throws(CUDAError) -> Int {
+    var blocks: Int32 = 0
+    try expect(
+      driver.functions.blocksOfMultiprocessor(
+        &blocks, kernel.function, Int32(kernel.threads), kernel.sharedBytes),
+      "cuOccupancyMaxActiveBlocksPerMultiprocessor of \(kernel.name)")
+    guard blocks > 0 else {
+      throw CUDAError(.unimplemented, "\(place) has no room for a block of \(kernel.name)")
+    }
+    return Int(blocks) * properties.multiprocessors
+  }
+
+  private func launch(
+    _ kernel: Kernel, _ configuration: LaunchConfiguration, _ blocks: Blocks,
+    _ argument: UnsafeMutableRawPointer
+  ) throws(CUDAError) {
     lastKernel = kernel.name
     var parameter: UnsafeMutableRawPointer? = argument
     let launch = configuration(
-      blocks: (UInt32(x), UInt32(y), UInt32(z)), threads: kernel.threads,
-      sharedBytes: kernel.sharedBytes)
+      blocks: (UInt32(blocks.x), UInt32(blocks.y), UInt32(blocks.z)),
+      threads: UInt32(kernel.threads), sharedBytes: UInt32(kernel.sharedBytes))
     let status = driver.functions.launch(launch, kernel.function, &parameter, nil)
     if status != 0 { try expect(status, "cuLaunchKernelEx of \(kernel.name)") }
+  }
+
+  package typealias Blocks = (x: Int, y: Int, z: Int)
+  /// Gets a kernel, its grid, and its argument, which is good until it returns.
+  package typealias Collector = (Kernel, Blocks, UnsafeRawPointer) -> Void
+
+  /// Gives the kernels that `body` would queue to `collector`.
+  package func collect(
+    _ collector: @escaping Collector, from body: () throws(CUDAError) -> Void
+  ) throws(CUDAError) {
+    self.collector = collector
+    defer { self.collector = nil }
+    try body()
   }
 
   // MARK: Graphs

@@ -5,23 +5,29 @@
 final class LaunchConfiguration {
   private static let byteCount = 56
   private static let attributeByteCount = 72
-  /// `CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION`.
-  private static let programmaticSerialization: UInt32 = 6
+
+  /// What else is said of a launch, by the driver's numbers.
+  enum Attribute: UInt32 {
+    /// All blocks are on the GPU together: `CU_LAUNCH_ATTRIBUTE_COOPERATIVE`.
+    case cooperative = 2
+    /// Kernels may begin before those in front of them are done, and wait by themselves before they
+    /// read (compute capability 9.0 on, if compiled for it):
+    /// `CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION`.
+    case programmaticSerialization = 6
+  }
 
   private let memory: UnsafeMutableRawPointer
 
-  /// - Parameter beginsEarly: kernels may begin before those in front of them are done, and wait
-  ///   by themselves before they read (compute capability 9.0 on, if compiled for it).
-  init(stream: UnsafeMutableRawPointer, beginsEarly: Bool) {
+  init(stream: UnsafeMutableRawPointer, _ attribute: Attribute?) {
     memory = .allocate(byteCount: Self.byteCount + Self.attributeByteCount, alignment: 8)
     memory.initializeMemory(
       as: UInt8.self, repeating: 0, count: Self.byteCount + Self.attributeByteCount)
-    let attribute = memory + Self.byteCount
-    attribute.storeBytes(of: Self.programmaticSerialization, as: UInt32.self)
-    attribute.storeBytes(of: 1, toByteOffset: 8, as: Int32.self)
+    let place = memory + Self.byteCount
+    place.storeBytes(of: attribute?.rawValue ?? 0, as: UInt32.self)
+    place.storeBytes(of: 1, toByteOffset: 8, as: Int32.self)
     memory.storeBytes(of: UInt(bitPattern: stream), toByteOffset: 32, as: UInt.self)
-    memory.storeBytes(of: UInt(bitPattern: attribute), toByteOffset: 40, as: UInt.self)
-    memory.storeBytes(of: beginsEarly ? 1 : 0, toByteOffset: 48, as: UInt32.self)
+    memory.storeBytes(of: UInt(bitPattern: place), toByteOffset: 40, as: UInt.self)
+    memory.storeBytes(of: attribute == nil ? 0 : 1, toByteOffset: 48, as: UInt32.self)
   }
 
   deinit { memory.deallocate() }

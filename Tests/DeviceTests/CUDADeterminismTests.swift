@@ -56,19 +56,28 @@ import Testing
     }
   }
 
-  /// Steps of 1, 5, 37 and again 5 rows: graphs with rows to spare, and one that is used again.
-  @Test func `graphs change no bit`() throws {
-    let golden = try SyntheticCheckpoint("v3")
+  /// Steps of 1, 3, 11, 2 and again 3 rows: graphs and launches with rows to spare, and some that
+  /// are used again.
+  @Test(arguments: [
+    ("v3", CUDAPrecision.w8), ("v3-real-heads", .fp8), ("v2-lite", .w4), ("qwen2", .bf16),
+    ("llama3", .fp8),
+  ])
+  func `graphs and whole steps as one launch change no bit`(
+    name: String, precision: CUDAPrecision
+  ) throws {
+    let golden = try SyntheticCheckpoint(name)
     let checkpoint = try Checkpoint(directory: golden.directory)
     let program = try Model.program(for: checkpoint)
-    var runs = try [true, false].map { usesGraphs in
-      try CPUModelRun(program, checkpoint, on: try EmulatedGPU.device(.w8, usesGraphs: usesGraphs))
+    var runs = try CUDASteps.allCases.map { steps in
+      try CPUModelRun(program, checkpoint, on: try EmulatedGPU.device(precision, steps: steps))
     }
-    for (sequence, chunk) in [1, 5, 37, 5].enumerated() {
+    let prompt = Array(golden.prompt.prefix(11))
+    for (sequence, chunk) in [1, 3, 11, 2, 3].enumerated() {
       let logits = try runs.indices.map {
-        try runs[$0].logits(of: golden.prompt, chunk: chunk, sequence: sequence)
+        try runs[$0].logits(of: prompt, chunk: chunk, sequence: sequence)
       }
-      #expect(bitsEqual(logits[0], logits[1]), "chunks of \(chunk)")
+      #expect(bitsEqual(logits[0], logits[1]), "graphs, chunks of \(chunk)")
+      #expect(bitsEqual(logits[0], logits[2]), "one launch, chunks of \(chunk)")
     }
   }
 

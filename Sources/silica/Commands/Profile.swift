@@ -19,6 +19,9 @@ enum Profile: Subcommand {
       default: "auto: as stored"),
     Option("--batch", "LIST", "batch sizes divided by commas", default: "1,4,32"),
     Option("--tables", "LIST", "batch sizes of which operations are listed", default: "--batch"),
+    Option(
+      "--steps", "NAME", "kernels, graphs or one-launch: how few rows are queued",
+      default: "graphs"),
     Option("--context", "N", "keys that each sequence has", default: "1024"),
     Option(
       "--prefill", "LIST", "prompts' tokens divided by commas, each one step", default: "none"),
@@ -35,6 +38,8 @@ enum Profile: Subcommand {
     between operations. 'of limit' relates the bytes that must be read (weights; keys and values)
     to what could have been read in that time. Last come steps of whole prompts: their operations
     are two for each weight and token, and those of attention. Progress is on standard error.
+    With --steps one-launch, steps of up to four rows are one kernel each (SILICA_CUDA_STEPS asks
+    for the same elsewhere).
 
     example:
       silica profile --model shape:qwen-7b --precision fp8 --batch 1,32 --prefill 1024
@@ -70,7 +75,8 @@ enum Profile: Subcommand {
   static func run(_ arguments: Arguments) throws {
     let request = try Request(arguments)
     let subject = try ProfiledModel(
-      arguments.required("--model"), gpu: gpu(arguments), precision: precision(arguments))
+      arguments.required("--model"), gpu: gpu(arguments), precision: precision(arguments),
+      steps: steps(arguments))
     let limits = try subject.limits()
     try request.show(limits)
     progress("\(subject.title): loading")
@@ -114,6 +120,10 @@ enum Profile: Subcommand {
     let stored = ShapeWeights.Storage.calibrated.map(\.name)
     let words = CUDAPrecision.allCases.map(\.rawValue) + stored
     return try arguments.choice("--precision", of: words) ?? CUDAPrecision.auto.rawValue
+  }
+
+  private static func steps(_ arguments: Arguments) throws(UsageError) -> CUDASteps? {
+    try arguments.choice("--steps", of: CUDASteps.allCases.map(\.rawValue)).flatMap(CUDASteps.init)
   }
 
   static func rounded(_ value: Double) -> String { "\((value * 1_000).rounded() / 1_000)" }

@@ -14,6 +14,8 @@ struct ProfiledModel {
   private let name: String
   private let gpu: Int
   private let precision: CUDAPrecision
+  /// nil: as the environment says.
+  private let steps: CUDASteps?
   /// As it was asked for.
   private let precisionName: String
   private let program: Program
@@ -21,8 +23,9 @@ struct ProfiledModel {
   private let traffic: CUDATraffic
 
   /// - Parameter word: a device's precision, or of a shape how its weights are stored.
-  init(_ model: String, gpu: Int, precision word: String) throws {
+  init(_ model: String, gpu: Int, precision word: String, steps: CUDASteps?) throws {
     self.gpu = gpu
+    self.steps = steps
     precisionName = word
     let storage = ShapeWeights.Storage(calibrated: word)
     precision = CUDAPrecision(rawValue: word) ?? .auto
@@ -45,7 +48,7 @@ struct ProfiledModel {
   var title: String { "\(name) \(precisionName)" }
 
   private func device() throws(DeviceError) -> CUDADevice {
-    try CUDADevice(CUDADeviceConfiguration(gpu: gpu, precision: precision))
+    try CUDADevice(CUDADeviceConfiguration(gpu: gpu, precision: precision, steps: steps))
   }
 
   func limits() throws(DeviceError) -> LimitsReport {

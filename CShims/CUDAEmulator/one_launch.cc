@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernels that are a whole step, compiled for a processor.
+#include "../CUDAKernels/one_launch.cu"
