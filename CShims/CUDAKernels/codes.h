@@ -101,6 +101,7 @@ struct Codes4 {
 };
 
 template <> struct Codes<cu_format_w8> : Codes8 {};
+template <> struct Codes<cu_format_w8a8> : Codes8 {};
 
 template <> struct Codes<cu_format_w4> : Codes4 {
   /// Every zero is 8.

@@ -126,7 +126,7 @@ KERNEL(pack, cu_pack, cu_threads) {
   switch (op.format) {
   case cu_format_bf16: pack_bf16(op, row, local, span); break;
   case cu_format_fp8: pack_fp8(op, row, local, span); break;
-  case cu_format_w8: pack_w8(op, row, local, span); break;
+  case cu_format_w8: case cu_format_w8a8: pack_w8(op, row, local, span); break;
   case cu_format_w4:
     if (row % cu_tile_rows < 8) pack_w4(op, row, local, span);
     break;

@@ -18,7 +18,7 @@
 // are 8 bytes that lie together.
 //   bf16  16 columns a unit: 8 elements in the order of the fragment.
 //   fp8   32 columns a unit: for each fragment 4 codes e4m3 of row g, 4 of row g + 8.
-//   w8    as fp8, codes of 8 bits with a sign.
+//   w8    as fp8, codes of 8 bits with a sign: what `multiply_tile` takes of codes, in their order.
 //   w4    64 columns a unit: for each fragment 4 bytes; register i of the fragment has its codes
 //         (plus 8) in bits 4i to 4i + 3 and 16 + 4i to 16 + 4i + 3.
 //   int8  as w8, each code 128 less than it is.
@@ -29,12 +29,13 @@
 //
 // Numbers. Codes, less their zeros, become bfloat16 exactly, inputs are bfloat16; a product is
 // exact, sums are 32 bits. The sum of a scale's group is multiplied with the scale and added to the
-// sum so far.
+// sum so far. With w8a8, inputs are codes too: `coded_rows.h`.
 //
 // The same bits for any number of tokens: the columns are cut in 8 parts of whole spans, a part's
 // spans are taken in order, and the parts' sums are added in order. Nothing of this depends on the
 // tokens, so that every kernel has the same bits.
 #pragma once
+#include "coded_rows.h"
 #include "codes.h"
 
 template <int format, int tiles> constexpr int stages_of = cu_stages((cu_format)format, tiles);
@@ -86,6 +87,13 @@ template <int format, bool has_zeros = Span<format>::has_zeros> struct Scales {
     const float low = float_of(S::scales == 1 ? word : word << 16);
     const float high = float_of(S::scales == 1 ? word : word & 0xffff0000u);
     add_scaled(low, high, part, sum);
+  }
+
+  /// Of codes with codes; `inputs` are the scales of the lane's two tokens.
+  DEVICE_MEMBER void promote(const Float2 &inputs, const int32_t (&part)[4],
+                             float (&sum)[4]) const {
+    const float low = float_of(words[0] << 16), high = float_of(words[0] & 0xffff0000u);
+    add_codes(low, high, inputs, part, sum);
   }
 };
 
@@ -158,12 +166,22 @@ DEVICE Tokens tokens_of_block(const cu_product &op, int z, int tokens_max) {
   return {z, first, left < tokens_max ? left : tokens_max, nullptr, 1};
 }
 
+DEVICE int64_t input_index(const Tokens &tokens, int index) {
+  const int slot = tokens.slot(index);
+  return tokens.slots_per_row > 1 ? slot / tokens.slots_per_row : slot;
+}
+
 /// The input row of a block's token; null beyond the last.
 DEVICE const uint16_t *input_row(const cu_product &op, const Tokens &tokens, int index) {
   if (index >= tokens.count) return nullptr;
-  int row = tokens.slot(index);
-  if (tokens.slots_per_row > 1) row /= tokens.slots_per_row;
-  return op.input + tokens.matrix * op.input_matrix + row * op.input_stride;
+  return (const uint16_t *)op.input + tokens.matrix * op.input_matrix
+    + input_index(tokens, index) * op.input_stride;
+}
+
+/// The same of codes.
+DEVICE const uint8_t *coded_row(const cu_product &op, const Tokens &tokens, int index) {
+  if (index >= tokens.count) return nullptr;
+  return (const uint8_t *)op.input + input_index(tokens, index) * op.input_stride;
 }
 
 /// 16 rows of one part of a weight; `exists` is false for those behind the last.

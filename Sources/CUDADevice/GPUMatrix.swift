@@ -38,6 +38,7 @@ struct MatrixLayout {
     case cu_format_fp8: "fp8"
     case cu_format_w8: "w8"
     case cu_format_w4: "w4"
+    case cu_format_w8a8: "w8a8"
     default: "int\(cu_code_bits(format))"
     }
   }
@@ -51,6 +52,7 @@ extension MatrixLayout {
     case .fp8: cu_format_fp8
     case .w8: cu_format_w8
     case .w4: cu_format_w4
+    case .w8a8: cu_format_w8a8
     case .auto:
       if let panels = tensor.panels, panels.factors == .scales {
         panels.bits == 8 ? cu_format_w8 : cu_format_w4

@@ -14,6 +14,7 @@ import Testing
   static let cases: [(String, CUDAPrecision)] = [
     ("qwen2", .bf16), ("qwen2", .w4), ("v2-groups", .w8), ("v3-fp8", .auto),
     ("v3-int4", .auto), ("v2-w8a8", .auto),
+    ("qwen2", .w8a8), ("v3", .w8a8),
   ]
 
   private func run(_ checkpoint: Checkpoint, _ precision: CUDAPrecision) throws -> CPUModelRun {

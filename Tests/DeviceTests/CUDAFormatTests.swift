@@ -55,14 +55,24 @@ import Testing
     #expect(try difference(inner, outer, .auto, weights, expected: weights) <= 3e-5)
   }
 
-  @Test func `panels must be of the precision that is asked for`() throws {
+  @Test(arguments: [(8, CUDAPrecision.w4), (4, .w8a8)])
+  func `panels must be of the precision that is asked for`(
+    bits: Int, precision: CUDAPrecision
+  ) throws {
     let operation = Self.linear(64, 96)
-    let weights = PanelWeights(bits: 8)
-    let device = try EmulatedGPU.device(.w4)
+    let weights = PanelWeights(bits: bits)
+    let device = try EmulatedGPU.device(precision)
     let error = #expect(throws: DeviceError.self) {
       try DeviceDriver(operation.program, weights, on: [device])
     }
-    #expect(error?.message.contains("packed as w8") == true, "\(String(describing: error))")
+    let message = error?.message ?? ""
+    #expect(message.contains("packed as w\(bits)") && message.contains("not \(precision)"))
+  }
+
+  @Test func `panels of 8 bits are multiplied with 8-bit activations too`() throws {
+    let device = try EmulatedGPU.device(.w8a8)
+    _ = try DeviceDriver(Self.linear(64, 96).program, PanelWeights(bits: 8), on: [device])
+    #expect(device.summary.contains("w8a8"))
   }
 }
 
