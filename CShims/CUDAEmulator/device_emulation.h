@@ -27,6 +27,7 @@ struct Position { int x, y, z; };
 struct Warp {
   uint32_t words[2][32];
   float a[2][16][16], b[2][8][16];
+  int8_t codes_a[2][16][32], codes_b[2][8][32];
   const uint16_t *rows[2][32];
 };
 
@@ -226,6 +227,26 @@ DEVICE void multiply_tile(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, ui
   for (int i = 0; i < 4; i++) {
     const float *row = warp.a[turn][g + i / 2 * 8], *column = warp.b[turn][t + i % 2];
     for (int k = 0; k < 16; k++) c[i] += row[k] * column[k];
+  }
+}
+
+/// Likewise of codes: four of a row together, and those 16 columns on.
+DEVICE void give_codes(int8_t (&rows)[16][32], const uint32_t (&a)[4]) {
+  const int lane = thread_index() % 32, g = lane / 4, t = lane % 4 * 4;
+  for (int i = 0; i < 4; i++) memcpy(&rows[g + i % 2 * 8][t + i / 2 * 16], &a[i], 4);
+}
+DEVICE void multiply_tile(int32_t (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  const int self = thread_index(), lane = self % 32, g = lane / 4, t = lane % 4 * 4;
+  const int turn = emulation::turns[self]++ & 1;
+  emulation::Warp &warp = emulation::warps[self / 32];
+  give_codes(warp.codes_a[turn], a);
+  memcpy(&warp.codes_b[turn][g][t], &b0, 4);
+  memcpy(&warp.codes_b[turn][g][t + 16], &b1, 4);
+  emulation::wait_for_warp();
+  for (int i = 0; i < 4; i++) {
+    const int8_t *row = warp.codes_a[turn][g + i / 2 * 8];
+    const int8_t *column = warp.codes_b[turn][lane % 4 * 2 + i % 2];
+    for (int k = 0; k < 32; k++) c[i] += row[k] * column[k];
   }
 }
 

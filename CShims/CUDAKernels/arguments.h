@@ -2,139 +2,7 @@
 // What each kernel is launched with: one structure by value, the same for Swift, for nvcc and for
 // the emulation. All pointers are of the device. Floats are 32 bits; `rows` counts rows of a step.
 #pragma once
-#include <stdint.h>
-
-enum {
-  /// Threads of a block, but of what chooses experts.
-  cu_threads = 256,
-  /// Rows of a weight in a tile, and warps of a block that share its sum.
-  cu_tile_rows = 16,
-  cu_product_warps = 8,
-  /// Columns of a weight that one warp takes in turn: whole scale groups.
-  cu_span = 128,
-  /// Tokens of a product's block, at most.
-  cu_product_tokens_max = 64,
-  /// Parts of a weight that have places of their own, and what is added to an output.
-  cu_product_parts_max = 3,
-  /// Tokens of a product's block of few, and warps of a block of many, at most.
-  cu_few_tokens = 8,
-  cu_many_warps_max = 10,
-  cu_many_warps_few = 8,
-  cu_many_warps_least = 6,
-  /// Columns of a block that looks for the largest of a row.
-  cu_largest_columns = 16 * cu_threads,
-  cu_product_addends_max = 2,
-  /// Rows of a weight and tokens of a block of products of many tokens, its threads, how many spans
-  /// it has on their way, and its shared memory.
-  cu_prefill_rows = 128,
-  cu_prefill_tokens = 128,
-  cu_prefill_threads = 384,
-  cu_prefill_stages = 3,
-  cu_prefill_shared_bytes = 230656,
-  /// Keys that attention takes at once; of those, tiles of a group at least, and groups of a row's
-  /// keys at most.
-  cu_tile_keys = 64,
-  cu_group_tiles_min = 4,
-  cu_key_groups_max = 32,
-  /// Parts of a row's keys that are attended to apart, at most.
-  cu_key_parts_max = 64,
-  /// Query heads of a block; heads times tokens of a window's, for few and for many value columns.
-  cu_tile_heads = 16,
-  cu_window_heads_few = 64,
-  cu_window_heads_many = 32,
-  /// Value columns of a block of attention, of few and of many, and columns of a key, at most.
-  cu_value_width_few = 128,
-  cu_value_width_max = 512,
-  cu_key_width_max = 1024,
-  /// What a row of attention's shared memory has behind its columns, which are padded to so many:
-  /// eight rows then lie in different banks.
-  cu_bank_columns = 8,
-  cu_key_padding = 32,
-  cu_value_padding = 16,
-  /// Experts of a layer, and groups of them, at most.
-  cu_experts_max = 1024,
-  cu_expert_groups_max = 32,
-  /// Threads of a block that chooses among some experts, and of one that chooses among many.
-  cu_choose_threads = 1024,
-  cu_choose_many_threads = 256,
-  /// Rows whose choices are the bits of a mask.
-  cu_mask_rows = 32,
-  /// Columns of a block that sums the experts of a row.
-  cu_combine_columns = 4 * cu_threads,
-};
-
-/// How a weight lies in memory; see `product.h`.
-typedef enum cu_format {
-  cu_format_bf16 = 0,
-  cu_format_fp8 = 1,
-  cu_format_w8 = 2,
-  cu_format_w4 = 3,
-  /// Codes that were calibrated, of 4 and 8 bits; as many columns share a scale and a zero.
-  cu_format_int4_32 = 4,
-  cu_format_int4_64 = 5,
-  cu_format_int4_128 = 6,
-  cu_format_int8_32 = 7,
-  cu_format_int8_64 = 8,
-  cu_format_int8_128 = 9,
-} cu_format;
-
-/// What the compiler of kernels must know, and the host too.
-#if defined(__CUDACC__)
-#define CU_KNOWN static __host__ __device__ constexpr
-#elif defined(__cplusplus)
-#define CU_KNOWN static constexpr
-#else
-#define CU_KNOWN static inline
-#endif
-
-/// Whether codes are less a zero, and their scales floats.
-CU_KNOWN int32_t cu_has_zeros(cu_format format) { return format >= cu_format_int4_32; }
-/// Of an element of a weight.
-CU_KNOWN int32_t cu_code_bits(cu_format format) {
-  if (format == cu_format_bf16) return 16;
-  return format == cu_format_w4 || (cu_has_zeros(format) && format < cu_format_int8_32) ? 4 : 8;
-}
-/// Columns that share a scale; of bf16, which has none, as if a span did.
-CU_KNOWN int32_t cu_scale_group(cu_format format) {
-  switch (format) {
-  case cu_format_w4: case cu_format_int4_32: case cu_format_int8_32: return 32;
-  case cu_format_int4_64: case cu_format_int8_64: return 64;
-  default: return cu_span;
-  }
-}
-/// Bytes of a span of a tile: of its codes, and of its scales and zeros.
-CU_KNOWN int32_t cu_span_bytes(cu_format format) {
-  return cu_tile_rows * cu_span * cu_code_bits(format) / 8;
-}
-CU_KNOWN int32_t cu_span_scale_bytes(cu_format format) {
-  const int32_t groups = cu_span / cu_scale_group(format);
-  if (format == cu_format_bf16) return 0;
-  if (format == cu_format_fp8) return 4;
-  return groups * cu_tile_rows * (cu_has_zeros(format) ? 5 : 2);
-}
-/// Spans on their way to a warp of some tiles, the present one among them: few enough for several
-/// blocks a multiprocessor.
-CU_KNOWN int32_t cu_stages(cu_format format, int32_t tiles) {
-  return (cu_code_bits(format) == 4 ? 5 : 3) - (tiles > 1);
-}
-/// Warps of a block of many tokens, at most: scales and zeros of more groups need more registers.
-CU_KNOWN int32_t cu_many_warps(cu_format format) {
-  if (!cu_has_zeros(format)) {
-    return format == cu_format_w4 ? cu_many_warps_few : cu_many_warps_max;
-  }
-  return cu_scale_group(format) == 32 ? cu_many_warps_least : cu_many_warps_few;
-}
-/// Shared memory of a block of a product of few tokens, with so many tiles.
-static inline int32_t cu_few_bytes(cu_format format, int32_t tiles) {
-  return cu_product_warps * cu_stages(format, tiles) * tiles * cu_span_bytes(format);
-}
-/// Shared memory of a block of a product of many: codes and inputs, later its results.
-static inline int32_t cu_many_bytes(cu_format format, int32_t tokens, int32_t warps) {
-  const int32_t stage = warps * cu_span_bytes(format) + tokens * (cu_span * 2 + 32);
-  const int32_t results = tokens * (warps * cu_tile_rows + 4) * 4;
-  const int32_t stages = cu_stages(format, 1) * stage;
-  return stages > results ? stages : results;
-}
+#include "formats.h"
 
 /// A step, written by one copy at its begin.
 typedef struct cu_step {
@@ -170,6 +38,13 @@ typedef struct cu_rows {
   int64_t stride;
 } cu_rows;
 
+/// Rows of codes of 8 bits, as products with codes read them; see `product_codes.h`. Null for none.
+typedef struct cu_codes {
+  uint8_t *rows;
+  /// Bytes from one row to the next: `cu_coded_row_bytes`.
+  int64_t stride;
+} cu_codes;
+
 typedef struct cu_embed {
   const cu_step *step;
   const void *table;
@@ -183,6 +58,8 @@ typedef struct cu_norm {
   cu_columns input;
   const float *weight;
   cu_rows output;
+  /// The output once more.
+  cu_codes codes;
   float epsilon;
   int32_t space;
 } cu_norm;
@@ -232,8 +109,8 @@ typedef struct cu_product_part {
 /// Products of matrices with rows: `output = input · weightᵀ + bias`, for `z` matrices.
 typedef struct cu_product {
   const cu_step *step;
-  /// Rows of bfloat16.
-  const uint16_t *input;
+  /// Rows of bfloat16, or coded rows (`cu_takes_codes`); the stride in elements, or bytes.
+  const void *input;
   int64_t input_stride;
   cu_product_part parts[cu_product_parts_max];
   int32_t part_count;
@@ -264,7 +141,7 @@ typedef struct cu_product {
 /// A product of many tokens with one matrix, or of each expert's slots with its own, by `wgmma`.
 typedef struct cu_prefill {
   cu_product product;
-  /// The inputs as bfloat16 in whole blocks of tokens and columns; see `prefill.cu`.
+  /// The inputs in whole blocks of tokens and columns; see `prefill.cu`.
   uint8_t *arranged;
   /// Pieces of work of experts, those that are empty among them.
   int32_t work_count, unused;
@@ -477,6 +354,15 @@ typedef struct cu_narrow_rows {
   cu_rows rows;
   int32_t width, space;
 } cu_narrow_rows;
+
+/// Rows of floats as codes; `rows_each` of them for a row of the step.
+typedef struct cu_quantize {
+  const cu_step *step;
+  const float *input;
+  int64_t input_stride;
+  cu_codes output;
+  int32_t width, space, rows_each, unused;
+} cu_quantize;
 
 /// Floats to bfloat16, as they lie.
 typedef struct cu_narrow {

@@ -13,6 +13,22 @@ template <> struct Codes<cu_format_bf16> {
   }
 };
 
+/// Two of four neighbouring columns, in order, and masks of four bits that say which.
+template <> struct Codes<cu_format_sparse> {
+  static constexpr int fragments = 2;
+  /// The columns' elements, those zero that the mask leaves out.
+  DEVICE void columns(uint32_t two, uint32_t mask, uint32_t &low, uint32_t &high) {
+    const uint32_t first = two & 0xffffu, second = two & 0xffff0000u;
+    low = (mask & 1 ? first : 0) | (mask & 2 ? (mask & 1 ? second : two << 16) : 0);
+    high = (mask & 4 ? (mask & 3 ? two >> 16 : first) : 0) | (mask & 8 ? second : 0);
+  }
+  DEVICE void fragment(const Words4 &words, int index, const uint32_t (&masks)[2],
+                       uint32_t (&a)[4]) {
+    columns(index == 0 ? words.x : words.z, masks[0], a[0], a[2]);
+    columns(index == 0 ? words.y : words.w, masks[1], a[1], a[3]);
+  }
+};
+
 /// Of codes of 8 bits, a fragment takes two words: 4 columns of row g, 4 of row g + 8.
 DEVICE void words_of_fragment(const Words4 &words, int index, uint32_t (&two)[2]) {
   two[0] = index == 0 ? words.x : words.z, two[1] = index == 0 ? words.y : words.w;
@@ -101,6 +117,7 @@ struct Codes4 {
 };
 
 template <> struct Codes<cu_format_w8> : Codes8 {};
+template <> struct Codes<cu_format_w8a8> : Codes8 {};
 
 template <> struct Codes<cu_format_w4> : Codes4 {
   /// Every zero is 8.

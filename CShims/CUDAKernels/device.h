@@ -152,6 +152,16 @@ DEVICE void multiply_tile(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, ui
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+/// `c += a · b`: 16×32 times 32×8, codes of 8 bits with a sign into integers. Of lane `4 * g + t`:
+/// `a` is rows g and g + 8 of columns 4t to 4t + 3, then of columns 4t + 16 to 4t + 19; `b` those
+/// columns' rows of column g; `c` as of floats.
+DEVICE void multiply_tile(int32_t (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%0, %1, %2, %3};"
+      : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
 /// Four 8×8 matrices of bfloat16 in shared memory, of which lane 8i + r gives row r of matrix i.
 /// Lane 4g + t gets of each: columns 2t and 2t + 1 of row g; transposed, rows 2t and 2t + 1 of
 /// column g.

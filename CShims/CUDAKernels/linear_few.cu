@@ -15,6 +15,59 @@
 
 namespace {
 
+/// A lane's inputs of a span: of token g, for the fragments of rows g and g + 8.
+template <int format, bool are_codes = cu_takes_codes((cu_format)format)> struct Inputs {
+  static constexpr int count = cu_span / 16;
+
+  const uint16_t *row = nullptr;
+  Words2 words[count] = {};
+
+  DEVICE_MEMBER void find(const cu_product &op, const Tokens &tokens) {
+    row = input_row(op, tokens, thread_index() % 32 / 4);
+  }
+
+  DEVICE_MEMBER void load(const cu_product &op, int span) {
+    if (!row) return;
+    const int first = span * cu_span + thread_index() % 4 * 4;
+    if (op.input_is_aligned && (span + 1) * cu_span <= op.inner) {
+      UNROLL for (int f = 0; f < count; f++) words[f] = *(const Words2 *)(row + first + f * 16);
+      return;
+    }
+    UNROLL for (int f = 0; f < count; f++) {
+      uint32_t x[4];
+      UNROLL for (int i = 0; i < 4; i++) {
+        const int k = first + f * 16 + i;
+        x[i] = k < op.inner ? row[k] : 0;
+      }
+      words[f] = {x[0] | x[1] << 16, x[2] | x[3] << 16};
+    }
+  }
+};
+
+/// Codes of token g, and the scales of the tokens whose sums the lane has.
+template <int format> struct Inputs<format, true> {
+  const uint8_t *row = nullptr;
+  const float *scale_rows[2] = {};
+  Words4 words[2] = {};
+  Float2 scales = {};
+
+  DEVICE_MEMBER void find(const cu_product &op, const Tokens &tokens) {
+    row = coded_row(op, tokens, thread_index() % 32 / 4);
+    UNROLL for (int i = 0; i < 2; i++) {
+      const uint8_t *other = coded_row(op, tokens, thread_index() % 4 * 2 + i);
+      scale_rows[i] = other ? scales_of_row(other, spans_of(op)) : nullptr;
+    }
+  }
+
+  DEVICE_MEMBER void load(const cu_product &, int span) {
+    if (scale_rows[0]) scales.x = scale_rows[0][span];
+    if (scale_rows[1]) scales.y = scale_rows[1][span];
+    if (!row) return;
+    const Words4 *source = (const Words4 *)(row + span * cu_span) + thread_index() % 4 * 2;
+    words[0] = source[0], words[1] = source[1];
+  }
+};
+
 template <int format, int tiles> struct Few {
   using S = Span<format>;
   static constexpr int stages = stages_of<format, tiles>;
@@ -23,9 +76,8 @@ template <int format, int tiles> struct Few {
   const cu_product &op;
   Words4 *ring;
   const uint8_t *codes[tiles], *factors[tiles];
-  const uint16_t *row;
   Scales<format> scales[tiles];
-  Words2 inputs[count];
+  Inputs<format> inputs;
   float sum[tiles][4] = {};
 
   DEVICE_MEMBER Few(const cu_product &op, int matrix, char *shared) : op(op) {
@@ -57,41 +109,48 @@ template <int format, int tiles> struct Few {
   }
 
   DEVICE_MEMBER void load_inputs(int span, int end) {
-    if (span >= end || !row) return;
-    const int first = span * cu_span + thread_index() % 4 * 4;
-    if (op.input_is_aligned && (span + 1) * cu_span <= op.inner) {
-      UNROLL for (int f = 0; f < count; f++) inputs[f] = *(const Words2 *)(row + first + f * 16);
-      return;
-    }
-    UNROLL for (int f = 0; f < count; f++) {
-      uint32_t x[4];
-      UNROLL for (int i = 0; i < 4; i++) {
-        const int k = first + f * 16 + i;
-        x[i] = k < op.inner ? row[k] : 0;
-      }
-      inputs[f] = {x[0] | x[1] << 16, x[2] | x[3] << 16};
-    }
+    if (span < end) inputs.load(op, span);
+  }
+
+  DEVICE_MEMBER Words4 unit(int span, int tile, int index) const {
+    return ring[((span % stages * tiles + tile) * S::units + index) * 32];
   }
 
   DEVICE_MEMBER void multiply(int span, int end) {
     Scales<format> kept[tiles];
     UNROLL for (int i = 0; i < tiles; i++) kept[i] = scales[i];
-    Words2 x[count];
-    UNROLL for (int f = 0; f < count; f++) x[f] = inputs[f];
+    const Inputs<format> x = inputs;
     load_scales(span + 1, end);
     load_inputs(span + 1, end);
+    if constexpr (cu_takes_codes((cu_format)format)) multiply_codes(span, kept, x);
+    else multiply_floats(span, kept, x);
+  }
+
+  DEVICE_MEMBER void multiply_floats(int span, const Scales<format> (&kept)[tiles],
+                                     const Inputs<format> &x) {
     float part[tiles][4] = {};
     UNROLL for (int f = 0; f < count; f++) {
       UNROLL for (int i = 0; i < tiles; i++) {
-        const Words4 words =
-          ring[((span % stages * tiles + i) * S::units + f / S::fragments) * 32];
         uint32_t a[4];
-        kept[i].fragment(f / of_group, words, f % S::fragments, a);
-        multiply_tile(S::scales == 0 ? sum[i] : part[i], a, x[f].x, x[f].y);
+        kept[i].fragment(f / of_group, unit(span, i, f / S::fragments), f % S::fragments, a);
+        multiply_tile(S::scales == 0 ? sum[i] : part[i], a, x.words[f].x, x.words[f].y);
         if (S::scales > 0 && f % of_group == of_group - 1) {
           kept[i].promote(f / of_group, part[i], sum[i]);
         }
       }
+    }
+  }
+
+  DEVICE_MEMBER void multiply_codes(int span, const Scales<format> (&kept)[tiles],
+                                    const Inputs<format> &x) {
+    UNROLL for (int i = 0; i < tiles; i++) {
+      int32_t part[4] = {};
+      UNROLL for (int u = 0; u < S::units; u++) {
+        const Words4 codes = unit(span, i, u), &four = x.words[u / 2];
+        const uint32_t a[4] = {codes.x, codes.y, codes.z, codes.w};
+        multiply_tile(part, a, u % 2 == 0 ? four.x : four.z, u % 2 == 0 ? four.y : four.w);
+      }
+      kept[i].promote(x.scales, part, sum[i]);
     }
   }
 };
@@ -115,8 +174,7 @@ template <int format, int tiles> DEVICE void product_few(const cu_product &op) {
     tokens = tokens_of_block(op, block_z(), cu_few_tokens);
     wait_for_previous();
   }
-  few.row = input_row(op, tokens, lane / 4);
-  UNROLL for (int f = 0; f < few.count; f++) few.inputs[f] = {0, 0};
+  few.inputs.find(op, tokens);
   few.load_inputs(part.first, part.end);
   for (int span = part.first; span < part.end; span++) {
     few.copy(span + stages - 1, part.end);
@@ -159,6 +217,8 @@ FEW(bf16, cu_format_bf16)
 FEW(fp8, cu_format_fp8)
 FEW(w8, cu_format_w8)
 FEW(w4, cu_format_w4)
+FEW(w8a8, cu_format_w8a8)
+FEW(sparse, cu_format_sparse)
 FEW(int4_32, cu_format_int4_32)
 FEW(int4_64, cu_format_int4_64)
 FEW(int4_128, cu_format_int4_128)

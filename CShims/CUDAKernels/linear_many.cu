@@ -21,15 +21,13 @@ namespace {
 /// Threads of a block at most.
 template <int format> constexpr int threads_max = 32 * cu_many_warps((cu_format)format);
 
-/// Bytes from one token's inputs of a span to the next one's: eight rows are in all banks.
-constexpr int input_stride = cu_span * 2 + 32;
-
 DEVICE int block_warps() { return block_threads() / 32; }
 
 template <int format, int groups> struct Many {
   using S = Span<format>;
   static constexpr int stages = stages_of<format, 1>;
   static constexpr int count = S::units * S::fragments, of_group = count / S::groups;
+  static constexpr int input_stride = cu_shared_input_bytes((cu_format)format);
   static constexpr int inputs_bytes = groups * 8 * input_stride;
 
   const cu_product &op;
@@ -63,6 +61,24 @@ template <int format, int groups> struct Many {
   DEVICE_MEMBER void copy_inputs(int span, int end) const {
     if (span >= end) return;
     char *stage = inputs_ring + span % stages * inputs_bytes;
+    if constexpr (cu_takes_codes((cu_format)format)) copy_coded(stage, span);
+    else copy_floats(stage, span);
+  }
+
+  /// Codes, and the four scales of which one is the span's.
+  DEVICE_MEMBER void copy_coded(char *stage, int span) const {
+    constexpr int parts = input_stride / 16, of_codes = cu_span / 16;
+    for (int i = thread_index(); i < groups * 8 * parts; i += block_threads()) {
+      const int token = i / parts, part = i % parts;
+      const uint8_t *row = coded_row(op, tokens, token);
+      const int64_t place = part < of_codes ? span * cu_span + part * 16
+                                            : (int64_t)spans_of(op) * cu_span + span / 4 * 16;
+      begin_copy(stage + token * input_stride + part * 16, row ? row + place : op.input,
+                 row != nullptr);
+    }
+  }
+
+  DEVICE_MEMBER void copy_floats(char *stage, int span) const {
     for (int i = thread_index(); i < groups * 8 * 16; i += block_threads()) {
       const int token = i / 16, k = span * cu_span + i % 16 * 8;
       uint16_t *place = (uint16_t *)(stage + token * input_stride) + i % 16 * 8;
@@ -79,8 +95,14 @@ template <int format, int groups> struct Many {
     const Scales<format> now = scales;
     if (span + 1 < end) scales.load(factors, span + 1);
     const Words4 *words = codes_ring + span % stages * S::units * 32;
-    const char *x = inputs_ring + span % stages * inputs_bytes + lane / 4 * input_stride
-      + lane % 4 * 8;
+    const char *stage = inputs_ring + span % stages * inputs_bytes;
+    if constexpr (cu_takes_codes((cu_format)format)) multiply_codes(span, now, words, stage);
+    else multiply_floats(now, words, stage);
+  }
+
+  DEVICE_MEMBER void multiply_floats(const Scales<format> &now, const Words4 *words,
+                                     const char *stage) {
+    const char *x = stage + lane / 4 * input_stride + lane % 4 * 8;
     float part[groups][4] = {};
     UNROLL for (int f = 0; f < count; f++) {
       uint32_t a[4];
@@ -91,6 +113,28 @@ template <int format, int groups> struct Many {
         const bool ends_group = S::scales > 0 && f % of_group == of_group - 1;
         if (ends_group) now.promote(f / of_group, part[g], sum[g]);
       }
+    }
+  }
+
+  DEVICE_MEMBER void multiply_codes(int span, const Scales<format> &now, const Words4 *words,
+                                    const char *stage) {
+    const char *x = stage + lane / 4 * input_stride + lane % 4 * 32;
+    const char *factor = stage + lane % 4 * 2 * input_stride + cu_span + span % 4 * 4;
+    uint32_t a[S::units][4];
+    UNROLL for (int u = 0; u < S::units; u++) {
+      const Words4 codes = words[u * 32];
+      a[u][0] = codes.x, a[u][1] = codes.y, a[u][2] = codes.z, a[u][3] = codes.w;
+    }
+    UNROLL for (int g = 0; g < groups; g++) {
+      const char *place = x + g * 8 * input_stride;
+      int32_t part[4] = {};
+      UNROLL for (int u = 0; u < S::units; u += 2) {
+        const Words4 b = *(const Words4 *)(place + u * 8);
+        multiply_tile(part, a[u], b.x, b.y);
+        multiply_tile(part, a[u + 1], b.z, b.w);
+      }
+      const float *inputs = (const float *)(factor + g * 8 * input_stride);
+      now.promote({inputs[0], inputs[input_stride / 4]}, part, sum[g]);
     }
   }
 
@@ -196,6 +240,8 @@ MANY(bf16, cu_format_bf16)
 MANY(fp8, cu_format_fp8)
 MANY(w8, cu_format_w8)
 MANY(w4, cu_format_w4)
+MANY(w8a8, cu_format_w8a8)
+MANY(sparse, cu_format_sparse)
 MANY(int4_32, cu_format_int4_32)
 MANY(int4_64, cu_format_int4_64)
 MANY(int4_128, cu_format_int4_128)

@@ -5,8 +5,9 @@
 //
 // Bound by latency at few rows: a thread reads its first 32 columns and their weights at once, the
 // weights before the kernels in front are done, and keeps them. Ladder: a column after the other,
-// twice, 6 us for 3,584 columns (H100); now in fours.
-#include "device.h"
+// twice, 6 us for 3,584 columns (H100); now in fours. Where products read the output as codes,
+// these are made in passing: a warp has whole spans of 128 columns.
+#include "coded_rows.h"
 
 namespace {
 
@@ -28,6 +29,9 @@ DEVICE void write_four(const cu_norm &op, int row, int column, const Float4 &x,
                     x.w * inverse * weight.w};
   // Rows of outputs have room for whole fours.
   if (column < op.input.width) put(op.output, row, column, y);
+  const int span = column / cu_span, spans = (op.input.width + cu_span - 1) / cu_span;
+  if (!op.codes.rows || span >= spans) return;
+  put_codes(op.codes.rows + row * op.codes.stride, spans, span, y);
 }
 
 }  // namespace
@@ -56,7 +60,8 @@ EARLY_KERNEL(rms_norm, cu_norm, cu_threads) {
   UNROLL for (int i = 0; i < kept; i++) {
     write_four(op, row, first + i * of_pass, x[i], weights[i], inverse);
   }
-  for (int column = first + kept * of_pass; column < width; column += of_pass) {
+  // A warp stays together.
+  for (int column = first + kept * of_pass; column / cu_span * cu_span < width; column += of_pass) {
     write_four(op, row, column, load_four(input, column, width, is_aligned),
                load_four(op.weight, column, width, true), inverse);
   }

@@ -90,6 +90,7 @@ template <int format, int width> DEVICE void run_task(const cu_task &task) {
   case cu_task_join: return join_task(argument_of<cu_binary>(task));
   case cu_task_select: return select_outputs_task(argument_of<cu_select>(task));
   case cu_task_narrow_rows: return narrow_rows_task(argument_of<cu_narrow_rows>(task));
+  case cu_task_quantize_rows: return quantize_rows_task(argument_of<cu_quantize>(task));
   }
 }
 
@@ -143,3 +144,5 @@ ONE_LAUNCH(bf16, cu_format_bf16)
 ONE_LAUNCH(fp8, cu_format_fp8)
 ONE_LAUNCH(w8, cu_format_w8)
 ONE_LAUNCH(w4, cu_format_w4)
+ONE_LAUNCH(w8a8, cu_format_w8a8)
+ONE_LAUNCH(sparse, cu_format_sparse)

@@ -7,6 +7,8 @@
 //         magnitude of 128 × 128 elements / 448 (`pack_block_scales` makes it first).
 //   w8    scale = bfloat16(largest magnitude of the group / 127), code = nearest in -127 ... 127.
 //   w4    scale = bfloat16(value of largest magnitude / -8), code = nearest in -8 ... 7.
+//   sparse  bf16 of the two of four neighbouring columns with the largest magnitudes, of equal ones
+//         the first: what has two zeros of four loses nothing.
 // Rows and columns beyond the weight's are zeros.
 #include "pack_words.h"
 
@@ -35,6 +37,39 @@ DEVICE void pack_bf16(const cu_pack &op, int row, int local, int span) {
     const int64_t unit = (int64_t)(row / cu_tile_rows) * (op.padded_columns / 16) + column / 16;
     const int place = column % 4 / 2 * 4 + within / 8 * 2 + column % 2;
     codes[unit * 256 + lane * 8 + place] = bf16_bits(element(op, local, column));
+  }
+}
+
+/// The two of four elements that are kept, in order, and a bit for each of them.
+DEVICE uint32_t kept_pair(const float (&x)[4], uint32_t &mask) {
+  int first = 0, second = -1;
+  for (int i = 1; i < 4; i++) if (fabsf(x[i]) > fabsf(x[first])) first = i;
+  for (int i = 0; i < 4; i++) {
+    if (i != first && (second < 0 || fabsf(x[i]) > fabsf(x[second]))) second = i;
+  }
+  mask = 1u << first | 1u << second;
+  const int low = first < second ? first : second, high = first < second ? second : first;
+  return bf16_pair(x[low], x[high]);
+}
+
+/// A lane has the same four of 16 columns of each fragment.
+DEVICE void pack_sparse(const cu_pack &op, int row, int local, int span) {
+  const int within = row % cu_tile_rows, half = within / 8;
+  const int64_t place = (int64_t)(row / cu_tile_rows) * (op.padded_columns / cu_span) + span;
+  for (int t = 0; t < 4; t++) {
+    const int lane = within % 8 * 4 + t;
+    uint32_t masks = 0;
+    for (int f = 0; f < cu_span / 16; f++) {
+      float x[4];
+      UNROLL for (int i = 0; i < 4; i++) {
+        x[i] = element(op, local, span * cu_span + f * 16 + 4 * t + i);
+      }
+      uint32_t mask;
+      const uint32_t two = kept_pair(x, mask);
+      masks |= mask << (4 * f);
+      ((uint32_t *)op.codes)[((place * 4 + f / 2) * 32 + lane) * 4 + f % 2 * 2 + half] = two;
+    }
+    ((uint32_t *)op.scales)[(place * 32 + lane) * 2 + half] = masks;
   }
 }
 
@@ -126,7 +161,8 @@ KERNEL(pack, cu_pack, cu_threads) {
   switch (op.format) {
   case cu_format_bf16: pack_bf16(op, row, local, span); break;
   case cu_format_fp8: pack_fp8(op, row, local, span); break;
-  case cu_format_w8: pack_w8(op, row, local, span); break;
+  case cu_format_sparse: pack_sparse(op, row, local, span); break;
+  case cu_format_w8: case cu_format_w8a8: pack_w8(op, row, local, span); break;
   case cu_format_w4:
     if (row % cu_tile_rows < 8) pack_w4(op, row, local, span);
     break;

@@ -10,7 +10,9 @@
 // from shared memory, in the order of k that fragments have: `arrange` brings them to it first, in
 // blocks of 128 tokens × 128 columns of 32 KiB,
 //   [tokens / 8][16 eights of k][8 tokens][8 of k]   bfloat16, zeros beyond the last,
-// where of 16 columns the even pairs (0, 1, 4, 5, 8, ...) are one eight and the odd the other.
+// where of 16 columns the even pairs (0, 1, 4, 5, 8, ...) are one eight and the odd the other. With
+// codes (w8a8) both operands have 8 bits and their own order: a block is 16 KiB and 128 scales, and
+// the weights' codes go to `wgmma` as they lie.
 //
 // A block is three warpgroups. A warp of the third copies spans of 128 columns, codes and tokens,
 // into three stages of shared memory, and goes on with the next tile's while this one's results
@@ -18,13 +20,14 @@
 // cores do one half, the other half's sums are multiplied with their scales, or the next codes
 // become bfloat16. Sums of a part of the columns are in registers, totals in shared memory.
 //
-// Numbers: `wgmma` gives the bits of `mma` for the same 16 columns in the same order; groups,
-// parts and what follows are added as in `product.h`.
+// Numbers: `wgmma` gives the bits of `mma` for the same 16 columns in the same order, and sums of
+// codes are exact; groups, parts and what follows are added as in `product.h`.
 //
 // Bounds of an H100, for 128 rows × 128 tokens × 128 columns: tensor cores 1,024 cycles; shared
 // memory, 128 bytes a cycle, is read 64 KiB for tokens and once for codes; 48 KiB from the
 // second-level cache for 8-bit codes, 64 KiB for bf16. What is measured follows the instructions
-// of a warp: 93 for bf16, 267 for fp8, 354 for w8, 496 for w4 with its four groups.
+// of a warp: 93 for bf16, 267 for fp8, 354 for w8, 496 for w4 with its four groups. Codes with
+// codes take 512 cycles, 48 KiB of shared memory and 33 from the cache; not yet run on a GPU.
 //
 // Ladder, on an H100 (2,048 tokens × 4,096 → 12,288; cuBLAS does 760 TF/s of bf16): all tokens at
 // once, idle while sums were scaled: fp8 403, bf16 527. Halves by turns: 436 (with more than 315
@@ -78,6 +81,7 @@ PREFILL(bf16, cu_format_bf16)
 PREFILL(fp8, cu_format_fp8)
 PREFILL(w8, cu_format_w8)
 PREFILL(w4, cu_format_w4)
+PREFILL(w8a8, cu_format_w8a8)
 PREFILL(int4_32, cu_format_int4_32)
 PREFILL(int4_64, cu_format_int4_64)
 PREFILL(int4_128, cu_format_int4_128)
@@ -101,5 +105,28 @@ KERNEL(arrange, cu_prefill, cu_threads) {
     Words4 *eights = (Words4 *)(place + item / 64 * 2048 + step * 256 + item % 8 * 16);
     eights[0] = {pairs[0], pairs[2], pairs[4], pairs[6]};
     eights[8] = {pairs[1], pairs[3], pairs[5], pairs[7]};
+  }
+}
+
+// The same of codes: `[tokens / 8][8 sixteens of k][8 tokens][16 of k]`, then the tokens' scales.
+KERNEL(arrange_codes, cu_prefill, cu_threads) {
+  const int span = block_x(), spans = spans_of(op.product);
+  uint8_t *place =
+    op.arranged + ((int64_t)block_y() * spans + span) * cu_arranged_bytes(cu_format_w8a8);
+  const Tokens tokens = prefill_tokens(op, block_y());
+  if (tokens.count == 0) return;
+  for (int item = thread_index(); item < cu_prefill_tokens * 8; item += cu_threads) {
+    const int token = item / 8, sixteen = item % 8;
+    const uint8_t *row = coded_row(op.product, tokens, token);
+    Words4 codes = {};
+    if (row) {
+      // Of each of four lanes, a word.
+      const uint32_t *words = (const uint32_t *)(row + span * cu_span) + sixteen;
+      codes = {words[0], words[8], words[16], words[24]};
+    }
+    *(Words4 *)(place + token / 8 * 1024 + sixteen * 128 + token % 8 * 16) = codes;
+    if (sixteen > 0) continue;
+    float *scales = (float *)(place + cu_prefill_tokens * cu_span);
+    scales[token] = row ? scales_of_row(row, spans)[span] : 0.f;
   }
 }

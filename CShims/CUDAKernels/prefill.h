@@ -6,6 +6,7 @@
 
 /// Sizes of a block's work on a weight in some format.
 template <int format> struct PrefillShape {
+  static constexpr bool has_codes = cu_takes_codes((cu_format)format);
   static constexpr bool has_scales = format != cu_format_bf16;
   static constexpr int fragments = Codes<format>::fragments;
   static constexpr int tiles = cu_prefill_rows / cu_tile_rows;
@@ -19,11 +20,15 @@ template <int format> struct PrefillShape {
   static constexpr int tile_bytes = steps / fragments * 512;
   static constexpr int scale_bytes = Span<format>::scale_bytes;
   static constexpr int factor_bytes = Span<format>::has_zeros ? scale_bytes : 0;
-  static constexpr int token_bytes = cu_prefill_tokens * cu_span * 2;
+  static constexpr int token_bytes = cu_arranged_bytes((cu_format)format);
   static constexpr int stage_bytes = token_bytes + tiles * (tile_bytes + factor_bytes);
   /// Sums of the parts so far, in shared memory where registers have sums of groups too.
   static constexpr int total_bytes = has_scales ? cu_prefill_rows * cu_prefill_tokens * 4 : 0;
 };
+
+/// What a group's products are summed in.
+template <bool has_codes> struct GroupSum { using Type = float; };
+template <> struct GroupSum<true> { using Type = int32_t; };
 
 /// Which of the stages, and how often they were gone through.
 struct Stage {

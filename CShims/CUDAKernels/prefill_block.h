@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A block of `prefill.cu`: one warp that copies, eight that multiply.
 #pragma once
-#include "prefill.h"
-
-constexpr int math_threads = 256, math_warps = math_threads / 32;
-/// Floats from one token to the next where results change hands; not all in one bank.
-constexpr int result_stride = cu_prefill_rows + 4;
+#include "prefill_outputs.h"
 
 template <int format> struct Prefill {
   using Shape = PrefillShape<format>;
-  static constexpr int half_tokens = cu_prefill_tokens / 2;
   static_assert(cu_prefill_stages * Shape::stage_bytes + Shape::total_bytes + 128
                   <= cu_prefill_shared_bytes, "");
   static_assert(cu_prefill_stages * Shape::stage_bytes + half_tokens * result_stride * 4 + 128
@@ -18,7 +13,6 @@ template <int format> struct Prefill {
   const cu_prefill &op;
   uint8_t *stages;
   Float4 *totals;
-  float *results;
   uint64_t *filled, *emptied;
   int spans;
 
@@ -27,7 +21,6 @@ template <int format> struct Prefill {
     emptied = filled + cu_prefill_stages;
     stages = memory + 128;
     totals = (Float4 *)(stages + cu_prefill_stages * Shape::stage_bytes);
-    results = (float *)totals;
     spans = spans_of(op.product);
   }
 
@@ -79,9 +72,11 @@ template <int format> struct Prefill {
   /// The first and the end of a part of the columns, in spans.
   int first, end;
   const uint8_t *factors;
-  /// Fragments of two chunks by turns; sums of a group and of a part, of each half of the tokens.
+  /// Fragments of two chunks by turns, or a span's codes; sums of a group and of a part, of each
+  /// half of the tokens.
   uint32_t sets[2][Shape::chunk][4];
-  float group[2][32], sum[2][32];
+  typename GroupSum<Shape::has_codes>::Type group[2][32];
+  float sum[2][32];
 
   /// The scales and zeros of the warp's tile, where they come with the codes.
   DEVICE_MEMBER const uint8_t *factors_at(const Stage &stage) const {
@@ -131,6 +126,8 @@ template <int format> struct Prefill {
 
   /// Of the lane's rows g and g + 8.
   struct Scales { float low, high; };
+  /// Those of the span before.
+  Scales factor_before;
 
   DEVICE_MEMBER Scales scales(int span, int group) const {
     if (!Shape::has_scales) return {1, 1};
@@ -150,6 +147,15 @@ template <int format> struct Prefill {
   DEVICE_MEMBER void promote(int half, const Scales &scales) {
     UNROLL for (int i = 0; i < 32; i++) {
       sum[half][i] += (i % 4 < 2 ? scales.low : scales.high) * group[half][i];
+    }
+  }
+
+  DEVICE_MEMBER void promote_codes(int half, const Scales &scales, const Stage &stage) {
+    const uint8_t *place = stages + stage.index * Shape::stage_bytes + cu_prefill_tokens * cu_span;
+    const float *inputs = (const float *)place + half * half_tokens + thread_index() % 4 * 2;
+    UNROLL for (int j = 0; j < 8; j++) {
+      add_codes(scales.low, scales.high, *(const Float2 *)(inputs + 8 * j), group[half] + 4 * j,
+                sum[half] + 4 * j);
     }
   }
 
@@ -199,9 +205,51 @@ template <int format> struct Prefill {
     promote(1, factors[count - 1]);
   }
 
+  /// The weights' codes of a span, as they lie in memory: four steps of 32 columns.
+  DEVICE_MEMBER void load_codes(const Stage &stage) {
+    const uint8_t *codes = stages + stage.index * Shape::stage_bytes + Shape::token_bytes
+      + thread_index() / 32 * Shape::tile_bytes + thread_index() % 32 * 16;
+    UNROLL for (int step = 0; step < 4; step++) {
+      const Words4 words = *(const Words4 *)(codes + step * 512);
+      uint32_t (&set)[4] = sets[0][step];
+      set[0] = words.x, set[1] = words.y, set[2] = words.z, set[3] = words.w;
+      compute_now(set);
+    }
+  }
+
+  /// A span's codes with those of one half of the tokens.
+  DEVICE_MEMBER void multiply_half(int half) {
+    begin_products(group[half]);
+    const uint64_t tokens = matrix_at(stages + stage.index * Shape::stage_bytes, 128, 1024);
+    UNROLL for (int step = 0; step < 4; step++) {
+      const int place = half * (half_tokens / 8) * 1024 + step * 256;
+      multiply_group(group[half], sets[0][step], tokens + place / 16, step > 0);
+    }
+    end_products();
+  }
+
+  /// A span of codes; the sums of its second half are scaled while the next span's first is
+  /// multiplied, or where the part ends.
+  DEVICE_MEMBER void multiply_codes(int span) {
+    const Scales factor = scales(span, 0);
+    multiply_half(0);
+    // It is done; the compiler is told so.
+    wait_for_products<1>(group[1]);
+    if (span > first) promote_codes(1, factor_before, before);
+    release_before();
+    multiply_half(1);
+    wait_for_products<1>(group[0]);
+    promote_codes(0, factor, stage);
+    factor_before = factor;
+    barrier_wait(&filled[after.index], after.parity);
+    wait_for_products<0>(group[1]);
+    load_codes(after);
+  }
+
   /// Adds the sums of a part to the totals; after the last the totals are where the sums were.
   DEVICE_MEMBER void end_part() {
-    if (!Shape::has_scales) {
+    if constexpr (Shape::has_codes) promote_codes(1, factor_before, before);
+    if constexpr (!Shape::has_scales) {
       wait_for_products<0>(group[0]);
       wait_for_products<0>(group[1]);
       UNROLL for (int i = 0; i < 64; i++) sum[i / 32][i % 32] += group[i / 32][i % 32];
@@ -227,83 +275,13 @@ template <int format> struct Prefill {
       end = first + of_part < spans ? first + of_part : spans;
       for (int span = first; span < end; span++) {
         after = is_last_tile && span + 1 == spans ? stage : stage.next();
-        if (Shape::group_steps == Shape::steps) multiply_whole(span);
+        if constexpr (Shape::has_codes) multiply_codes(span);
+        else if constexpr (Shape::group_steps == Shape::steps) multiply_whole(span);
         else multiply_groups(span);
         before = stage, has_before = true;
         stage = after;
       }
       end_part();
-    }
-  }
-
-  /// The results change hands, so that neighbouring rows of a token are written together.
-  DEVICE_MEMBER void write(const PrefillWalk &walk) {
-    const int lane = thread_index() % 32, row = thread_index() / 32 * 16 + lane / 4;
-    UNROLL for (int half = 0; half < 2; half++) {
-      sync_first<math_threads>();
-      UNROLL for (int i = 0; i < 32; i++) {
-        const int token = i / 4 * 8 + lane % 4 * 2 + i % 2;
-        results[token * result_stride + row + i % 4 / 2 * 8] = sum[half][i];
-      }
-      sync_first<math_threads>();
-      write_half(walk.row_block(), walk.tokens(), half * half_tokens);
-    }
-    if (Shape::has_scales) sync_first<math_threads>();
-  }
-
-  /// A warp takes every eighth token, a lane each 32nd row. What is added to a row's outputs is
-  /// asked for before any is written: a block has too few warps to wait for each.
-  DEVICE_MEMBER void write_half(int row_block, const Tokens &tokens, int first) {
-    const cu_product &product = op.product;
-    const int rows = product.is_gated ? cu_prefill_rows / 2 : cu_prefill_rows;
-    int slots[of_warp];
-    UNROLL for (int i = 0; i < of_warp; i++) {
-      const int token = first + thread_index() / 32 + i * math_warps;
-      slots[i] = token < tokens.count ? tokens.slot(token) : -1;
-    }
-    for (int row = thread_index() % 32; row < rows; row += 32) {
-      const Tile tile = tile_of(product, row_block, row / cu_tile_rows, Shape::tiles);
-      const int column = tile.index * cu_tile_rows + row % cu_tile_rows;
-      if (!tile.exists || column >= tile.part->columns) continue;
-      float values[of_warp];
-      outcomes(tile, slots, row, column, values);
-      put_column(tile.part->output, slots, tokens.matrix * product.output_matrix + column, values);
-    }
-  }
-
-  static constexpr int of_warp = half_tokens / math_warps;
-
-  /// Of a row of results and a warp's tokens.
-  DEVICE_MEMBER void outcomes(const Tile &tile, const int (&slots)[of_warp], int row, int column,
-                              float (&values)[of_warp]) {
-    const cu_product &product = op.product;
-    float biases[2], addends[of_warp][cu_product_addends_max] = {};
-    load_biases(product, tile, column, biases);
-    UNROLL for (int a = 0; a < cu_product_addends_max; a++) {
-      if (!product.addends[a]) continue;
-      const float *addend = product.addends[a] + column;
-      UNROLL for (int i = 0; i < of_warp; i++) {
-        if (slots[i] >= 0) addends[i][a] = addend[slots[i] * product.addend_strides[a]];
-      }
-    }
-    const float *result = results + thread_index() / 32 * result_stride + row;
-    UNROLL for (int i = 0; i < of_warp; i++, result += math_warps * result_stride) {
-      const float other = product.is_gated ? result[cu_prefill_rows / 2] : 0.f;
-      values[i] = outcome(product, result[0], other, biases, addends[i]);
-    }
-  }
-
-  /// One column of a warp's tokens.
-  DEVICE_MEMBER void put_column(const cu_rows &rows, const int (&slots)[of_warp], int64_t column,
-                                const float (&values)[of_warp]) {
-    if (rows.floats) {
-      UNROLL for (int i = 0; i < of_warp; i++) {
-        if (slots[i] >= 0) rows.floats[slots[i] * rows.stride + column] = values[i];
-      }
-    }
-    if (!rows.narrow) return;
-    UNROLL for (int i = 0; i < of_warp; i++) {
-      if (slots[i] >= 0) rows.narrow[slots[i] * rows.stride + column] = bf16_bits(values[i]);
     }
   }
 
@@ -314,13 +292,14 @@ template <int format> struct Prefill {
     PrefillWalk walk(op);
     if (walk.is_over()) return;
     barrier_wait(&filled[0], 0);
-    fragments(stage, 0, sets[0]);
+    if constexpr (Shape::has_codes) load_codes(stage);
+    else fragments(stage, 0, sets[0]);
     for (; !walk.is_over(); walk.advance()) {
       const Tile tile =
         tile_of(op.product, walk.row_block(), thread_index() / 32, Shape::tiles);
       factors = tile.scales(op.product, walk.tokens().matrix, Shape::scale_bytes);
       multiply_columns(walk.is_last());
-      write(walk);
+      PrefillOutputs<format>{op, (float *)totals}.write(sum, walk);
     }
   }
 };

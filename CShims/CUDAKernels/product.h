@@ -18,23 +18,26 @@
 // are 8 bytes that lie together.
 //   bf16  16 columns a unit: 8 elements in the order of the fragment.
 //   fp8   32 columns a unit: for each fragment 4 codes e4m3 of row g, 4 of row g + 8.
-//   w8    as fp8, codes of 8 bits with a sign.
+//   w8    as fp8, codes of 8 bits with a sign: what `multiply_tile` takes of codes, in their order.
 //   w4    64 columns a unit: for each fragment 4 bytes; register i of the fragment has its codes
 //         (plus 8) in bits 4i to 4i + 3 and 16 + 4i to 16 + 4i + 3.
+//   sparse  32 columns a unit: for each fragment 2 of 4 columns of row g, 2 of row g + 8.
 //   int8  as w8, each code 128 less than it is.
 //   int4  as w4, codes as they are.
 // Scales: fp8 one float for each tile and span; w8 and w4 a bfloat16 for each tile, group and row;
-// int8 and int4 for each tile and span a float for each row and group, then as many zeros (bytes,
+// sparse for each tile and span 8 bytes a lane, of row g and of row g + 8 a bit for each of its
+// columns, set where it is kept; int8 and int4 for each tile and span a float for each row and group, then as many zeros (bytes,
 // of int8 as its codes), both in the order [g][group][row g, row g + 8].
 //
 // Numbers. Codes, less their zeros, become bfloat16 exactly, inputs are bfloat16; a product is
 // exact, sums are 32 bits. The sum of a scale's group is multiplied with the scale and added to the
-// sum so far.
+// sum so far. With w8a8, inputs are codes too: `coded_rows.h`.
 //
 // The same bits for any number of tokens: the columns are cut in 8 parts of whole spans, a part's
 // spans are taken in order, and the parts' sums are added in order. Nothing of this depends on the
 // tokens, so that every kernel has the same bits.
 #pragma once
+#include "coded_rows.h"
 #include "codes.h"
 
 template <int format, int tiles> constexpr int stages_of = cu_stages((cu_format)format, tiles);
@@ -46,7 +49,8 @@ template <int format> struct Span {
   static constexpr int bytes = units * 512;
   /// Groups that share a scale, and scales of a lane: of its row g and of its row g + 8.
   static constexpr int groups = cu_span / cu_scale_group((cu_format)format);
-  static constexpr int scales = format == cu_format_bf16 ? 0 : format == cu_format_fp8 ? 1 : 2;
+  static constexpr int scales = format == cu_format_bf16 || format == cu_format_sparse ? 0
+    : format == cu_format_fp8 ? 1 : 2;
   static constexpr int scale_bytes = cu_span_scale_bytes((cu_format)format);
   static constexpr bool has_zeros = cu_has_zeros((cu_format)format);
 };
@@ -87,6 +91,30 @@ template <int format, bool has_zeros = Span<format>::has_zeros> struct Scales {
     const float high = float_of(S::scales == 1 ? word : word & 0xffff0000u);
     add_scaled(low, high, part, sum);
   }
+
+  /// Of codes with codes; `inputs` are the scales of the lane's two tokens.
+  DEVICE_MEMBER void promote(const Float2 &inputs, const int32_t (&part)[4],
+                             float (&sum)[4]) const {
+    const float low = float_of(words[0] << 16), high = float_of(words[0] & 0xffff0000u);
+    add_codes(low, high, inputs, part, sum);
+  }
+};
+
+/// Masks in place of scales: of the lane's row g, and of its row g + 8, four bits a fragment.
+template <> struct Scales<cu_format_sparse, false> {
+  using S = Span<cu_format_sparse>;
+  Words2 masks;
+
+  DEVICE_MEMBER void load(const uint8_t *factors, int span) {
+    masks = ((const Words2 *)(factors + (int64_t)span * S::scale_bytes))[thread_index() % 32];
+  }
+
+  DEVICE_MEMBER void fragment(int group, const Words4 &words, int index, uint32_t (&a)[4]) const {
+    const uint32_t of_rows[2] = {masks.x >> (4 * group) & 15, masks.y >> (4 * group) & 15};
+    Codes<cu_format_sparse>::fragment(words, index, of_rows, a);
+  }
+
+  DEVICE_MEMBER void promote(int, float (&)[4], float (&)[4]) const {}
 };
 
 /// With zeros.
@@ -158,12 +186,22 @@ DEVICE Tokens tokens_of_block(const cu_product &op, int z, int tokens_max) {
   return {z, first, left < tokens_max ? left : tokens_max, nullptr, 1};
 }
 
+DEVICE int64_t input_index(const Tokens &tokens, int index) {
+  const int slot = tokens.slot(index);
+  return tokens.slots_per_row > 1 ? slot / tokens.slots_per_row : slot;
+}
+
 /// The input row of a block's token; null beyond the last.
 DEVICE const uint16_t *input_row(const cu_product &op, const Tokens &tokens, int index) {
   if (index >= tokens.count) return nullptr;
-  int row = tokens.slot(index);
-  if (tokens.slots_per_row > 1) row /= tokens.slots_per_row;
-  return op.input + tokens.matrix * op.input_matrix + row * op.input_stride;
+  return (const uint16_t *)op.input + tokens.matrix * op.input_matrix
+    + input_index(tokens, index) * op.input_stride;
+}
+
+/// The same of codes.
+DEVICE const uint8_t *coded_row(const cu_product &op, const Tokens &tokens, int index) {
+  if (index >= tokens.count) return nullptr;
+  return (const uint8_t *)op.input + input_index(tokens, index) * op.input_stride;
 }
 
 /// 16 rows of one part of a weight; `exists` is false for those behind the last.

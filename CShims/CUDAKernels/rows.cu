@@ -7,7 +7,8 @@
 //   embed   output[r] = table[tokens[r]], the table in floats or bfloat16
 //   largest_of_rows  the largest element of each row and where it is, as keys (`cu_largest`)
 //   narrow_rows  floats as bfloat16, for the products that follow
-#include "device.h"
+//   quantize_rows  floats as codes (`coded_rows.h`), for products with codes
+#include "coded_rows.h"
 
 // Grid: rows.
 KERNEL(swiglu, cu_binary, cu_threads) {
@@ -71,6 +72,23 @@ KERNEL(narrow_rows, cu_narrow_rows, cu_threads) {
   for (int column = thread_index(); column < op.width; column += cu_threads) {
     op.rows.narrow[block_x() * op.rows.stride + column] = bf16_bits(row[column]);
   }
+}
+
+// Grid: rows, times those of each, times the blocks that a row needs. A warp takes a span.
+KERNEL(quantize_rows, cu_quantize, cu_threads) {
+  constexpr int warps = cu_threads / 32;
+  const int spans = (op.width + cu_span - 1) / cu_span, blocks = (spans + warps - 1) / warps;
+  const int row = block_x() / blocks, span = block_x() % blocks * warps + thread_index() / 32;
+  if (row >= op.step->counts[op.space] * op.rows_each || span >= spans) return;
+  const int column = span * cu_span + thread_index() % 32 * 4;
+  const float *place = op.input + row * op.input_stride + column;
+  // Rows have room for whole fours.
+  Float4 x = {};
+  if (column < op.width) x = *(const Float4 *)place;
+  if (column + 1 >= op.width) x.y = 0;
+  if (column + 2 >= op.width) x.z = 0;
+  if (column + 3 >= op.width) x.w = 0;
+  put_codes(op.output.rows + row * op.output.stride, spans, span, x);
 }
 
 // Grid: parts of a row's columns; rows. Keys are zero before.

@@ -25,6 +25,7 @@ typedef enum cu_task_kernel {
   cu_task_join = 16,
   cu_task_select = 17,
   cu_task_narrow_rows = 18,
+  cu_task_quantize_rows = 19,
 } cu_task_kernel;
 
 enum {

@@ -77,9 +77,17 @@ template <int count> DEVICE void leave_registers() {
     "+f"(c[i + 6]), "+f"(c[i + 7])
 #define FLOATS32(c) FLOATS8(c, 0), FLOATS8(c, 8), FLOATS8(c, 16), FLOATS8(c, 24)
 
+#define INTEGERS8(c, i)                                                                       \
+  "+r"(c[i]), "+r"(c[i + 1]), "+r"(c[i + 2]), "+r"(c[i + 3]), "+r"(c[i + 4]), "+r"(c[i + 5]), \
+    "+r"(c[i + 6]), "+r"(c[i + 7])
+#define INTEGERS32(c) INTEGERS8(c, 0), INTEGERS8(c, 8), INTEGERS8(c, 16), INTEGERS8(c, 24)
+
 /// Before products: they see what registers and shared memory hold now.
 DEVICE void begin_products(float (&c)[32]) {
   asm volatile("wgmma.fence.sync.aligned;" : FLOATS32(c) :: "memory");
+}
+DEVICE void begin_products(int32_t (&c)[32]) {
+  asm volatile("wgmma.fence.sync.aligned;" : INTEGERS32(c) :: "memory");
 }
 /// `c = a · b`, plus `c` if `adds`: 64×16 times 16×64, later. Warp w of the warpgroup has rows 16w
 /// to 16w + 15; `a` and, of columns 8j to 8j + 7, `c[4j]` to `c[4j + 3]` are as in `multiply_tile`.
@@ -93,10 +101,24 @@ DEVICE void multiply_group(float (&c)[32], const uint32_t (&a)[4], uint64_t b, b
     : FLOATS32(c)
     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)adds));
 }
+/// The same of codes of 8 bits: 64×32 times 32×64; `a` and `c` as in their `multiply_tile`.
+DEVICE void multiply_group(int32_t (&c)[32], const uint32_t (&a)[4], uint64_t b, bool adds) {
+  asm volatile(
+    "{ .reg .pred p; setp.ne.b32 p, %37, 0; "
+    "wgmma.mma_async.sync.aligned.m64n64k32.s32.s8.s8 {"
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+    "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+    "{%32, %33, %34, %35}, %36, p; }"
+    : INTEGERS32(c)
+    : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)adds));
+}
 DEVICE void end_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 /// Until all that `end_products` ended is done but the last `count`; `c` can be read then.
 template <int count> DEVICE void wait_for_products(float (&c)[32]) {
   asm volatile("wgmma.wait_group.sync.aligned %32;" : FLOATS32(c) : "n"(count) : "memory");
+}
+template <int count> DEVICE void wait_for_products(int32_t (&c)[32]) {
+  asm volatile("wgmma.wait_group.sync.aligned %32;" : INTEGERS32(c) : "n"(count) : "memory");
 }
 /// What `values` are is computed here and not later, while products are under way.
 DEVICE void compute_now(uint32_t (&values)[4]) {
@@ -108,8 +130,8 @@ DEVICE void compute_now(uint32_t (&values)[4]) {
 #endif
 
 /// The place of a matrix in shared memory as `multiply_group` takes it. Eight neighbouring columns
-/// of k of eight tokens are 128 bytes, 16 a token; the next eight columns are `of_columns` bytes
-/// on, the next eight tokens `of_tokens`.
+/// of k (16 of codes) of eight tokens are 128 bytes, 16 a token; the next of them are `of_columns`
+/// bytes on, the next eight tokens `of_tokens`.
 DEVICE uint64_t matrix_at(const void *place, int of_columns, int of_tokens) {
   const uint32_t low = shared_address(place) >> 4 | (uint32_t)of_columns >> 4 << 16;
   return low | (uint64_t)(of_tokens >> 4) << 32;

@@ -29,10 +29,12 @@ package struct CUDABudget: Hashable, Sendable {
     var arena = DeviceArena()
     var scratch = LayerScratch()
     let groups = Fusion.all(of: program).map(\.operations)
-    _ = ValuePlaces(program, fused: groups, capacity: capacity, arena: &arena)
+    _ = ValuePlaces(
+      program, fused: groups, precision: precision, capacity: capacity, arena: &arena)
     _ = scratch.products(program, &arena)
     _ = scratch.attention(program, capacity, &arena)
-    _ = scratch.experts(program, rows: capacity.rowCountMax, &arena)
+    _ = scratch.experts(
+      program, rows: capacity.rowCountMax, takesCodes: precision.takesCodes, &arena)
     _ = LayerScratch.arranged(program, capacity, &arena)
     bufferBytes = arena.used
   }

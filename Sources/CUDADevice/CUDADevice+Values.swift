@@ -73,6 +73,9 @@ extension CUDADevice {
           try put(codes, part.count * stride * 2, at: address)
         }
       }
+      for launch in loaded.lowering.codes(of: [value]) {
+        try launch.queue(on: gpu, counts(loaded))
+      }
     }
   }
 

@@ -77,7 +77,7 @@ package final class CUDADevice: LargestReader {
   ) throws(CUDAError) -> Loaded {
     let path: String
     if let given = configuration.kernelPath { path = given } else { path = try KernelFile.path() }
-    let kernels = try KernelSet(gpu, path: path, AttentionShape(program))
+    let kernels = try KernelSet(gpu, path: path, AttentionShape(program), configuration.precision)
     let loader = WeightLoader(
       gpu, kernels: kernels, source: weights, precision: configuration.precision)
     func lowering(_ arena: DeviceArena) -> Lowering {

@@ -2,9 +2,9 @@
 
 internal import CUDAKernels
 
-/// How a GPU keeps the matrices of linears and experts. Inputs of products, keys and values are
-/// bfloat16, sums have 32 bits; norms, biases, routers, residuals and all else between are 32-bit
-/// floats. The small matrices of single heads are bfloat16 always.
+/// How a GPU keeps the matrices of linears and experts. Inputs of products (but in `w8a8`), keys
+/// and values are bfloat16, sums have 32 bits; norms, biases, routers, residuals and all else
+/// between are 32-bit floats. The small matrices of single heads are bfloat16 always.
 package enum CUDAPrecision: String, Hashable, Sendable, CaseIterable {
   /// FP8 where stored as FP8, `w8` or `w4` where packed so, codes that were calibrated as they are;
   /// else bfloat16.
@@ -16,6 +16,14 @@ package enum CUDAPrecision: String, Hashable, Sendable, CaseIterable {
   case w8
   /// 4-bit integers, 32 sharing a scale.
   case w4
+  /// `w8`, and inputs of products as 8-bit integers too, 128 neighbouring columns of a row sharing
+  /// a scale: what a CPU's `w8` does.
+  case w8a8
+  /// bfloat16 of two of four neighbouring columns, the others zero: 9 bits an element.
+  case sparse
+
+  /// Whether products of linears and experts read codes.
+  var takesCodes: Bool { self == .w8a8 }
 }
 
 /// How a whole step of few rows is queued.

@@ -108,6 +108,9 @@ extension Lowering {
       members.allSatisfy({ $0.layout.format == layout.format }),
       case .linear(let first) = program.operations[fusion.operations.lowerBound]
     else { return }
+    let operations = program.operations[fusion.operations]
+    // What is there in the end; all that a joined product has.
+    let written = (fusion.kind == .joined ? operations : operations.suffix(1)).flatMap(\.writes)
     switch fusion.kind {
     case .joined: joinParts(members.map(\.argument.parts.0), to: &argument)
     case .gated:
@@ -120,7 +123,8 @@ extension Lowering {
     case .turned: return
     }
     list.fuse(
-      fusion.operations, [launch(argument, layout, space(of: first.output), takesMany: true)])
+      fusion.operations,
+      [launch(argument, layout, space(of: first.output), takesMany: true)] + codes(of: written))
   }
 
   private func joinParts(_ parts: [cu_product_part], to argument: inout cu_product) {

@@ -23,7 +23,7 @@ struct MatrixLayout {
   var tiles: Int { (rows + Self.tileRows - 1) / Self.tileRows }
   var spans: Int { (columns + Self.span - 1) / Self.span }
   var paddedColumns: Int { spans * Self.span }
-  /// Columns that share a scale.
+  /// Columns that share a scale, or masks.
   var group: Int { Int(cu_scale_group(format)) }
 
   /// A multiple of the arena's alignment, whatever the shape.
@@ -38,6 +38,8 @@ struct MatrixLayout {
     case cu_format_fp8: "fp8"
     case cu_format_w8: "w8"
     case cu_format_w4: "w4"
+    case cu_format_w8a8: "w8a8"
+    case cu_format_sparse: "sparse"
     default: "int\(cu_code_bits(format))"
     }
   }
@@ -51,6 +53,8 @@ extension MatrixLayout {
     case .fp8: cu_format_fp8
     case .w8: cu_format_w8
     case .w4: cu_format_w4
+    case .w8a8: cu_format_w8a8
+    case .sparse: cu_format_sparse
     case .auto:
       if let panels = tensor.panels, panels.factors == .scales {
         panels.bits == 8 ? cu_format_w8 : cu_format_w4

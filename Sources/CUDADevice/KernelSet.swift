@@ -13,23 +13,28 @@ struct KernelSet {
   let choices: [(experts: Int, kernel: GPU.Kernel)]
   let groupExperts, combineExperts: GPU.Kernel
   let swiglu, add, join, selectOutputs, largestOfRows: GPU.Kernel
-  let pack, packBlockScales, packCodes, narrow, narrowRows: GPU.Kernel
+  let pack, packBlockScales, packCodes, narrow, narrowRows, quantizeRows: GPU.Kernel
   let measureRead, measureCopy, measureFill, measureMatrices: GPU.Kernel
   let sumParts: GPU.Kernel
-  /// Brings inputs to where products of many tokens take them from.
-  let arrange: GPU.Kernel
+  /// Bring inputs, and codes, to where products of many tokens take them from.
+  let arrange, arrangeCodes: GPU.Kernel
+  /// Whether there are kernels of `wgmma` for linears and experts.
+  let hasPrefill: Bool
   /// For each format, by its raw value.
   private let products: [ProductKernels]
 
   private static let formats = [
     (cu_format_bf16, "bf16"), (cu_format_fp8, "fp8"), (cu_format_w8, "w8"), (cu_format_w4, "w4"),
+    (cu_format_w8a8, "w8a8"), (cu_format_sparse, "sparse"),
     (cu_format_int4_32, "int4_32"), (cu_format_int4_64, "int4_64"),
     (cu_format_int4_128, "int4_128"), (cu_format_int8_32, "int8_32"),
     (cu_format_int8_64, "int8_64"), (cu_format_int8_128, "int8_128"),
   ]
 
   /// Loads the kernels' file.
-  init(_ gpu: GPU, path: String, _ shape: AttentionShape) throws(CUDAError) {
+  init(
+    _ gpu: GPU, path: String, _ shape: AttentionShape, _ precision: CUDAPrecision
+  ) throws(CUDAError) {
     let module = try KernelFile.load(path, on: gpu)
     let threads = cu_threads
     func kernel(_ name: String) throws(CUDAError) -> GPU.Kernel {
@@ -62,6 +67,7 @@ struct KernelSet {
     packCodes = try kernel("pack_codes")
     narrow = try kernel("narrow")
     narrowRows = try kernel("narrow_rows")
+    quantizeRows = try kernel("quantize_rows")
     measureRead = try kernel("measure_read")
     measureCopy = try kernel("measure_copy")
     measureFill = try kernel("measure_fill")
@@ -69,15 +75,14 @@ struct KernelSet {
     sumParts = try gpu.kernel(
       "sum_parts", of: module, threads: 32 * cu_many_warps_max)
     arrange = try kernel("arrange")
+    arrangeCodes = try kernel("arrange_codes")
     var products: [ProductKernels] = []
     for (format, name) in Self.formats {
       products.append(try ProductKernels(gpu, module, format, name))
     }
     self.products = products
+    hasPrefill = products[0].prefill != nil && precision != .sparse
   }
-
-  /// Whether there are kernels of `wgmma`.
-  var hasPrefill: Bool { products[0].prefill != nil }
 
   func product(_ format: cu_format) -> ProductKernels { products[Int(format.rawValue)] }
 }

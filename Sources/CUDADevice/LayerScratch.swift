@@ -9,8 +9,8 @@ internal import Program
 struct LayerScratch {
   /// Of routed experts.
   struct Experts {
-    /// `[slots, intermediate]`, bfloat16: what the last product reads.
-    var units: UInt64
+    /// `[slots, intermediate]`, what the last product reads: bfloat16, or floats and coded rows.
+    var units, unitCodes: UInt64
     /// `[slots, hidden]`
     var parts: UInt64
     /// Slots by expert, and what is done of them together; see `slots.h`.
@@ -82,10 +82,10 @@ struct LayerScratch {
   }
 
   mutating func experts(
-    _ program: Program, rows: Int, _ arena: inout DeviceArena
+    _ program: Program, rows: Int, takesCodes: Bool, _ arena: inout DeviceArena
   ) -> Experts {
     if let experts { return experts }
-    var (slots, inner, outer, count, work) = (0, 0, 0, 0, 0)
+    var (slots, inner, coded, outer, count, work) = (0, 0, 0, 0, 0, 0)
     for operation in program.operations {
       if case .route(let op) = operation {
         slots = max(slots, op.topK)
@@ -95,11 +95,13 @@ struct LayerScratch {
       guard case .experts(let op) = operation else { continue }
       let topK = program[op.routing].width
       inner = max(inner, topK * ValuePlaces.padded(op.intermediateWidth))
+      coded = max(coded, topK * ValuePlaces.codedRowBytes(op.intermediateWidth))
       outer = max(outer, topK * ValuePlaces.padded(program[op.output].width))
     }
     let masks = (rows + cu_mask_rows - 1) / cu_mask_rows
     let made = Experts(
-      units: arena.allocate(rows * inner * 2, for: .buffers),
+      units: arena.allocate(rows * inner * (takesCodes ? 4 : 2), for: .buffers),
+      unitCodes: takesCodes ? arena.allocate(rows * coded, for: .buffers) : 0,
       parts: arena.allocate(rows * outer * 4, for: .buffers),
       order: arena.allocate(rows * slots * 4, for: .buffers),
       work: arena.allocate(work * MemoryLayout<cu_expert_work>.stride, for: .buffers),

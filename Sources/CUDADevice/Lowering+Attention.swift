@@ -62,7 +62,8 @@ extension Lowering {
       default: return
       }
     }
-    list.fuse(operations, [launch(store), .attention(attention.attend)])
+    let written = program.operations[last].writes
+    list.fuse(operations, [launch(store), .attention(attention.attend)] + codes(of: written))
   }
 
   private mutating func store(

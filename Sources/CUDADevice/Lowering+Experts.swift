@@ -31,7 +31,7 @@ extension Lowering {
     if let bias = op.correctionBias {
       argument.bias = UnsafePointer(pointer(try loader.floats(bias, &arena)))
     }
-    let memory = scratch.experts(program, rows: capacity.rowCountMax, &arena)
+    let memory = expertsMemory()
     argument.scores = pointer(memory.scores)
     argument.choices = pointer(values.floats(op.output) ?? 0)
     argument.order = pointer(memory.order)
@@ -57,15 +57,19 @@ extension Lowering {
     // There is memory for one sorted routing.
     check(op.routing == sortedRouting, "experts follow their router before the next one")
     let topK = program[op.routing].width
-    let memory = scratch.experts(program, rows: capacity.rowCountMax, &arena)
+    let memory = expertsMemory()
     let routing = values.floats(op.routing) ?? 0
     let choices: UnsafePointer<cu_choice>? = UnsafePointer(pointer(routing))
-    let innerStride = Int64(ValuePlaces.padded(op.intermediateWidth))
-    try unit(op, topK, innerStride, memory)
+    try unit(op, topK, memory)
     let down = try loader.matrices(op.experts.map(\.down), &arena)
     var argument = product(down)
-    argument.input = UnsafePointer(pointer(memory.units))
-    argument.input_stride = innerStride
+    let takesCodes = loader.precision.takesCodes
+    argument.input = UnsafeRawPointer(
+      pointer(takesCodes ? memory.unitCodes : memory.units, to: UInt8.self))
+    argument.input_stride = Int64(
+      takesCodes
+        ? ValuePlaces.codedRowBytes(op.intermediateWidth)
+        : ValuePlaces.padded(op.intermediateWidth))
     argument.parts.0.output.floats = pointer(memory.parts)
     argument.parts.0.output.stride = stride(op.output)
     append(&argument, down, topK, memory)
@@ -78,9 +82,14 @@ extension Lowering {
       .rows(kernels.combineExperts, list.keep(combine), .tokens, repeated: blocks))
   }
 
+  private mutating func expertsMemory() -> LayerScratch.Experts {
+    scratch.experts(
+      program, rows: capacity.rowCountMax, takesCodes: loader.precision.takesCodes, &arena)
+  }
+
   /// Gate and up of all experts, and the unit of both.
   private mutating func unit(
-    _ op: Experts, _ topK: Int, _ innerStride: Int64, _ memory: LayerScratch.Experts
+    _ op: Experts, _ topK: Int, _ memory: LayerScratch.Experts
   ) throws(CUDAError) {
     let gate = try loader.matrices(op.experts.map(\.gate), &arena)
     let up = try loader.matrices(op.experts.map(\.up), &arena)
@@ -91,15 +100,26 @@ extension Lowering {
           + "\(up.layout.name); expected one format")
     }
     var argument = product(gate)
-    argument.input = narrow(op.input)
-    argument.input_stride = stride(op.input)
+    setInput(op.input, of: &argument)
     argument.parts.1 = part(up)
     argument.part_count = 2
     argument.is_gated = 1
-    argument.parts.0.output.narrow = pointer(memory.units)
-    argument.parts.0.output.stride = innerStride
+    let stride = Int64(ValuePlaces.padded(op.intermediateWidth))
+    argument.parts.0.output.stride = stride
     argument.slots_per_row = Int32(topK)
+    guard loader.precision.takesCodes else {
+      argument.parts.0.output.narrow = pointer(memory.units)
+      return append(&argument, gate, topK, memory)
+    }
+    argument.parts.0.output.floats = pointer(memory.units)
     append(&argument, gate, topK, memory)
+    let codes = cu_codes(
+      rows: pointer(memory.unitCodes),
+      stride: Int64(ValuePlaces.codedRowBytes(op.intermediateWidth)))
+    list.append(
+      quantize(
+        pointer(memory.units), stride: stride, width: op.intermediateWidth, to: codes, .tokens,
+        rowsEach: topK))
   }
 
   private func append(

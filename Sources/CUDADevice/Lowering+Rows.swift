@@ -20,7 +20,7 @@ extension Lowering {
     let space = space(of: op.output)
     let argument = cu_norm(
       step: stepPointer, input: columns(op.input), weight: UnsafePointer(pointer(weight)),
-      output: rows(op.output), epsilon: op.epsilon,
+      output: rows(op.output), codes: codedRows(op.output), epsilon: op.epsilon,
       space: Self.index(space))
     list.append(.rows(kernels.rmsNorm, list.keep(argument), space))
   }
@@ -28,9 +28,7 @@ extension Lowering {
   mutating func linear(_ op: Linear, at index: Int) throws(CUDAError) {
     let matrix = try loader.matrices([op.weight], &arena)
     var argument = product(matrix)
-    argument.input = narrow(op.input)
-    argument.input_stride = stride(op.input)
-    argument.input_is_aligned = 1
+    setInput(op.input, of: &argument)
     argument.parts.0.output = rows(op.output)
     if let bias = op.bias {
       argument.parts.0.bias = UnsafePointer(pointer(try loader.floats(bias, &arena)))
@@ -43,7 +41,7 @@ extension Lowering {
   mutating func headwiseLinear(_ op: HeadwiseLinear) throws(CUDAError) {
     let matrix = try loader.headMatrices(op, &arena)
     var argument = product(matrix)
-    argument.input = narrow(op.input.value).map { $0 + op.input.offset }
+    argument.input = narrow(op.input.value).map { UnsafeRawPointer($0 + op.input.offset) }
     argument.input_stride = stride(op.input.value)
     argument.input_matrix = Int64(op.input.stride)
     argument.input_is_aligned = op.input.offset % 8 == 0 && op.input.stride % 8 == 0 ? 1 : 0
@@ -99,9 +97,10 @@ extension Lowering {
     kernels.product(layout.format).prefill.map { product in
       // Of a gated unit, a block has as many rows of the one as of the other.
       let tilesOfBlock = cu_prefill_rows / MatrixLayout.tileRows / (isGated ? 2 : 1)
+      let takesCodes = cu_takes_codes(layout.format) != 0
       return PrefillLaunch(
-        arrange: kernels.arrange, product: product, spans: layout.spans,
-        rowBlocks: (tiles + tilesOfBlock - 1) / tilesOfBlock)
+        arrange: takesCodes ? kernels.arrangeCodes : kernels.arrange, product: product,
+        spans: layout.spans, rowBlocks: (tiles + tilesOfBlock - 1) / tilesOfBlock)
     }
   }
 

@@ -24,6 +24,8 @@ struct Lowering {
   var products: [Int: (argument: cu_product, layout: MatrixLayout)] = [:]
   /// What each attention is, by its operation.
   var attentions: [Int: (store: cu_store, attend: AttentionLaunch)] = [:]
+  /// What makes the codes of a value, where products read such.
+  private(set) var quantizing: [ValueID: Launch] = [:]
   /// What a step begins with: the angles of its positions.
   private(set) var beginning: [Launch] = []
   private var angles: [RopeTable: UInt64] = [:]
@@ -46,13 +48,15 @@ struct Lowering {
     step = arena.allocate(MemoryLayout<cu_step>.size, for: .buffers)
     fusions = Fusion.all(of: program)
     values = ValuePlaces(
-      program, fused: fusions.map(\.operations), capacity: capacity, arena: &arena)
+      program, fused: fusions.map(\.operations), precision: loader.precision,
+      capacity: capacity, arena: &arena)
     caches = program.caches.map { cache in
       arena.allocate(Self.byteCount(of: cache, capacity), for: .cache)
     }
     workspace = scratch.products(program, &arena)
     arranged = kernels.hasPrefill ? LayerScratch.arranged(program, capacity, &arena) : 0
     self.arena = arena
+    quantizing = quantizingLaunches()
   }
 
   /// Lowers all operations; `progress` is told the bytes of weights loaded so far.
@@ -60,6 +64,9 @@ struct Lowering {
     for (index, operation) in program.operations.enumerated() {
       list.beginOperation()
       try lower(operation, at: index)
+      if !operation.makesCodes {
+        for launch in codes(of: operation.writes) { list.append(launch) }
+      }
       progress(loader.loadedBytes)
     }
     list.beginOperation()

@@ -54,7 +54,7 @@ struct TaskList {
   }
 
   /// Formats beside bfloat16 for which there are launches.
-  private static let formats = ["fp8", "w8", "w4"]
+  private static let formats = ["fp8", "w8", "w4", "w8a8", "sparse"]
 
   private static let tasks: [String: (cu_task_kernel, Int)] = [
     "rms_norm": (cu_task_norm, MemoryLayout<cu_norm>.size),
@@ -73,5 +73,6 @@ struct TaskList {
     "join": (cu_task_join, MemoryLayout<cu_binary>.size),
     "select_outputs": (cu_task_select, MemoryLayout<cu_select>.size),
     "narrow_rows": (cu_task_narrow_rows, MemoryLayout<cu_narrow_rows>.size),
+    "quantize_rows": (cu_task_quantize_rows, MemoryLayout<cu_quantize>.size),
   ]
 }

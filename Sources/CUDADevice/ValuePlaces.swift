@@ -6,35 +6,39 @@ internal import Program
 internal import Support
 
 /// Where the values of a program are, and in which forms. What products read is bfloat16
-/// ("narrow"); what anybody else reads, or what comes from or goes to the outside, is floats; a
-/// value may be both. Rows begin at multiples of 16 bytes.
+/// ("narrow"), or codes made of floats; what anybody else reads, or what comes from or goes to the
+/// outside, is floats; a value may be several. Rows begin at multiples of 16 bytes.
 struct ValuePlaces {
   private let program: Program
   private let assignment: BufferAssignment
   private var buffers: [UInt64] = []
-  /// For each buffer, where values that are floats too are narrow; 0 if none is.
+  /// For each buffer, where values that are floats too are narrow, and codes; 0 if none is.
   private var companions: [UInt64] = []
+  private var codes: [UInt64] = []
   private let forms: [Forms]
 
   /// Who needs a value, and so how it is kept.
   private struct Forms {
-    var isReadByProducts = false
+    var isNarrow = false
+    /// Made of the floats.
+    var isCodes = false
     var isReadOtherwise = false
 
-    var isNarrow: Bool { isReadByProducts }
-    var isFloats: Bool { isReadOtherwise || !isReadByProducts }
+    var isFloats: Bool { isReadOtherwise || isCodes || !isNarrow }
   }
 
   init(
-    _ program: Program, fused groups: [Range<Int>], capacity: DeviceCapacity,
-    arena: inout DeviceArena
+    _ program: Program, fused groups: [Range<Int>], precision: CUDAPrecision,
+    capacity: DeviceCapacity, arena: inout DeviceArena
   ) {
     self.program = program
     assignment = BufferAssignment(program, fused: groups)
-    forms = Self.forms(of: program)
-    var twofold: Set<Int> = []
-    for index in program.values.indices where forms[index].isNarrow && forms[index].isFloats {
-      if let buffer = assignment[ValueID(index: index)] { twofold.insert(buffer) }
+    forms = Self.forms(of: program, precision)
+    var (twofold, coded): (Set<Int>, Set<Int>) = ([], [])
+    for index in program.values.indices {
+      guard let buffer = assignment[ValueID(index: index)] else { continue }
+      if forms[index].isNarrow && forms[index].isFloats { twofold.insert(buffer) }
+      if forms[index].isCodes { coded.insert(buffer) }
     }
     for (index, buffer) in assignment.buffers.enumerated() {
       let rows = buffer.rows == .tokens ? capacity.rowCountMax : capacity.outputCountMax
@@ -44,19 +48,22 @@ struct ValuePlaces {
       buffers.append(arena.allocate(rows * bytes, for: .buffers))
       let narrowBytes = twofold.contains(index) ? rows * Self.padded(buffer.width) * 2 : 0
       companions.append(narrowBytes == 0 ? 0 : arena.allocate(narrowBytes, for: .buffers))
+      let codeBytes = coded.contains(index) ? rows * Self.codedRowBytes(buffer.width) : 0
+      codes.append(codeBytes == 0 ? 0 : arena.allocate(codeBytes, for: .buffers))
     }
   }
 
-  private static func forms(of program: Program) -> [Forms] {
+  private static func forms(of program: Program, _ precision: CUDAPrecision) -> [Forms] {
     var forms = [Forms](repeating: Forms(), count: program.values.count)
+    let inputs: WritableKeyPath<Forms, Bool> =
+      precision.takesCodes ? \.isCodes : \.isNarrow
     for operation in program.operations {
       var others = operation.reads
       switch operation {
-      case .linear(let op): (forms[op.input.index].isReadByProducts, others) = (true, [])
-      case .headwiseLinear(let op):
-        (forms[op.input.value.index].isReadByProducts, others) = (true, [])
+      case .linear(let op): (forms[op.input.index][keyPath: inputs], others) = (true, [])
+      case .headwiseLinear(let op): (forms[op.input.value.index].isNarrow, others) = (true, [])
       case .experts(let op):
-        (forms[op.input.index].isReadByProducts, others) = (true, [op.routing])
+        (forms[op.input.index][keyPath: inputs], others) = (true, [op.routing])
       // Parts of the keys are merged outside, in floats.
       case .attention(let op) where op.logSumExp != nil: others.append(op.output)
       case .latentAttention(let op) where op.logSumExp != nil: others.append(op.output)
@@ -83,6 +90,11 @@ struct ValuePlaces {
     return form.isFloats ? companions[buffer(value)] : buffers[buffer(value)]
   }
 
+  /// As codes; nil if it is not.
+  func codes(_ value: ValueID) -> UInt64? {
+    forms[value.index].isCodes ? codes[buffer(value)] : nil
+  }
+
   private func buffer(_ value: ValueID) -> Int {
     guard let index = assignment[value] else {
       checkFailed("\(value) has no buffer", file: #fileID, line: #line)
@@ -92,6 +104,11 @@ struct ValuePlaces {
 
   /// Elements from one row to the next, in either form.
   func stride(_ value: ValueID) -> Int { Self.padded(program[value].width) }
+
+  /// Bytes from one coded row to the next.
+  static func codedRowBytes(_ width: Int) -> Int {
+    Int(cu_coded_row_bytes(Int32((width + MatrixLayout.span - 1) / MatrixLayout.span)))
+  }
 
   static func padded(_ width: Int) -> Int { (width + 7) / 8 * 8 }
 }

@@ -175,7 +175,8 @@ final class WeightLoader {
     }
     guard let panels = tensor.panels, precision != .auto else { return }
     let packed: CUDAPrecision = panels.bits == 8 ? .w8 : .w4
-    guard packed != precision else { return }
+    let isMultipliedSo = packed == precision || (packed == .w8 && precision == .w8a8)
+    guard !isMultipliedSo else { return }
     throw CUDAError(
       .failedPrecondition,
       "the checkpoint is packed as \(packed.rawValue); expected precision auto or "

@@ -10,6 +10,8 @@ package struct ShapeWeights: WeightSource {
   /// How the matrices of linears and experts are stored.
   package enum Storage: Hashable, Sendable {
     case bf16, fp8
+    /// bf16, two of four neighbouring columns zero.
+    case twoOfFour
     /// Codes of so many bits, with scales and zeros of so many columns.
     case codes(bits: Int, group: Int)
   }
@@ -28,6 +30,11 @@ package struct ShapeWeights: WeightSource {
   /// Places that a tensor may begin at, 64 bytes apart.
   private static let placeCount = 4_096
   private static let blockSide = 128
+  /// Two of four elements of 16 bits.
+  private static let pairs: [UInt64] = [
+    0x0000_0000_FFFF_FFFF, 0x0000_FFFF_0000_FFFF, 0xFFFF_0000_0000_FFFF, 0x0000_FFFF_FFFF_0000,
+    0xFFFF_0000_FFFF_0000, 0xFFFF_FFFF_0000_0000,
+  ]
 
   private let matrices: Buffer
   private let codes: Buffer?
@@ -42,7 +49,7 @@ package struct ShapeWeights: WeightSource {
     self.seed = seed
     self.storage = storage
     var coded: Set<String> = []
-    if storage != .bf16 {
+    if storage != .bf16 && storage != .twoOfFour {
       for case .linear(let op) in program.operations { coded.insert(op.weight.name) }
       for case .experts(let op) in program.operations {
         coded.formUnion(Operation.experts(op).weights.map(\.name))
@@ -56,7 +63,10 @@ package struct ShapeWeights: WeightSource {
     }
     matrices = Buffer(byteCount: room({ $0.shape.count > 1 && !coded.contains($0.name) }, 2)) {
       // Both signs, magnitudes from 2^-7 to 2^-5.
-      Self.fill($0, seed) { ($0 & 0x80FF_80FF_80FF_80FF) | 0x3C00_3C00_3C00_3C00 }
+      Self.fill($0, seed) {
+        let four = ($0 & 0x80FF_80FF_80FF_80FF) | 0x3C00_3C00_3C00_3C00
+        return storage == .twoOfFour ? four & Self.pairs[Int($0 >> 32 % 6)] : four
+      }
     }
     vectors = Buffer(byteCount: room({ $0.shape.count == 1 }, 4)) {
       // From 0.5 to 1.
@@ -64,7 +74,7 @@ package struct ShapeWeights: WeightSource {
     }
     let codeBytes = room({ coded.contains($0.name) }, 1)
     switch storage {
-    case .bf16: (codes, scales) = (nil, nil)
+    case .bf16, .twoOfFour: (codes, scales) = (nil, nil)
     case .fp8:
       codes = Buffer(byteCount: codeBytes) {
         // Both signs, magnitudes from 1 to 2.

@@ -150,11 +150,12 @@ import Testing
     }
   }
 
-  @Test func `other precisions of integers are refused`() throws {
+  @Test(arguments: [CUDAPrecision.w4, .w8a8])
+  func `other precisions of integers are refused`(precision: CUDAPrecision) throws {
     let operation = Self.linear(64, 32, lengths: [1])
     let weights = Weights(codes: CalibratedWeights(bits: 4, group: 32))
     let error = #expect(throws: DeviceError.self) {
-      _ = try results(operation, weights, on: try EmulatedGPU.device(.w4))
+      _ = try results(operation, weights, on: try EmulatedGPU.device(precision))
     }
     #expect(error?.message.contains("were calibrated; expected precision auto or bf16") == true)
   }

@@ -14,6 +14,7 @@ import Testing
   static let cases: [(String, CUDAPrecision)] = [
     ("qwen2", .bf16), ("qwen2", .w4), ("v2-groups", .w8), ("v3-fp8", .auto),
     ("v3-int4", .auto), ("v2-w8a8", .auto),
+    ("qwen2", .w8a8), ("v3", .w8a8), ("v3", .sparse),
   ]
 
   private func run(_ checkpoint: Checkpoint, _ precision: CUDAPrecision) throws -> CPUModelRun {
@@ -60,7 +61,7 @@ import Testing
   /// are used again.
   @Test(arguments: [
     ("v3", CUDAPrecision.w8), ("v3-real-heads", .fp8), ("v2-lite", .w4), ("qwen2", .bf16),
-    ("llama3", .fp8),
+    ("llama3", .w8a8), ("v2-lite", .sparse),
   ])
   func `graphs and whole steps as one launch change no bit`(
     name: String, precision: CUDAPrecision

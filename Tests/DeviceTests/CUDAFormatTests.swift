@@ -40,6 +40,19 @@ import Testing
     }
   }
 
+  /// What is kept is bfloat16; what has no two of four is left with the largest two.
+  @Test(arguments: shapes)
+  func `two of four are the largest, and exact`(inner: Int, outer: Int) throws {
+    let pruned = RoundedMatrices { row in
+      stride(from: 0, to: row.count, by: 4).flatMap { start in
+        let four = row[start..<min(row.count, start + 4)]
+        let kept = four.indices.sorted { (abs(four[$0]), $1) > (abs(four[$1]), $0) }.prefix(2)
+        return four.indices.map { kept.contains($0) ? four[$0].roundedToBFloat16 : 0 }
+      }
+    }
+    #expect(try difference(inner, outer, .sparse, MatrixWeights(), expected: pruned) <= 3e-5)
+  }
+
   /// The largest step of e4m3 is an eighth of a number; sums of many are nearer.
   @Test(arguments: shapes)
   func `FP8 of other weights is as near as its three bits`(inner: Int, outer: Int) throws {
@@ -55,14 +68,24 @@ import Testing
     #expect(try difference(inner, outer, .auto, weights, expected: weights) <= 3e-5)
   }
 
-  @Test func `panels must be of the precision that is asked for`() throws {
+  @Test(arguments: [(8, CUDAPrecision.w4), (4, .w8a8)])
+  func `panels must be of the precision that is asked for`(
+    bits: Int, precision: CUDAPrecision
+  ) throws {
     let operation = Self.linear(64, 96)
-    let weights = PanelWeights(bits: 8)
-    let device = try EmulatedGPU.device(.w4)
+    let weights = PanelWeights(bits: bits)
+    let device = try EmulatedGPU.device(precision)
     let error = #expect(throws: DeviceError.self) {
       try DeviceDriver(operation.program, weights, on: [device])
     }
-    #expect(error?.message.contains("packed as w8") == true, "\(String(describing: error))")
+    let message = error?.message ?? ""
+    #expect(message.contains("packed as w\(bits)") && message.contains("not \(precision)"))
+  }
+
+  @Test func `panels of 8 bits are multiplied with 8-bit activations too`() throws {
+    let device = try EmulatedGPU.device(.w8a8)
+    _ = try DeviceDriver(Self.linear(64, 96).program, PanelWeights(bits: 8), on: [device])
+    #expect(device.summary.contains("w8a8"))
   }
 }
 

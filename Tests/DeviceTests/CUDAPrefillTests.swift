@@ -59,7 +59,7 @@ import Testing
     #expect(isSame)
   }
 
-  @Test(arguments: cases, [CUDAPrecision.bf16, .fp8, .w8, .w4])
+  @Test(arguments: cases, [CUDAPrecision.bf16, .fp8, .w8, .w4, .w8a8])
   func `many tokens have the bits of few`(operation: OperationCase, precision: CUDAPrecision) throws
   {
     func results(gpu: Int, chunk: Int) throws -> [Float] {

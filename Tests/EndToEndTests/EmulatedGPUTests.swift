@@ -45,11 +45,13 @@ extension EndToEnd {
       }
     }
 
-    @Test func `a whole generation comes over gRPC`() throws {
+    @Test(arguments: ["fp8", "w8a8"])
+    func `a whole generation comes over gRPC`(precision: String) throws {
       let result = try run(
         [],
         ["generate", "--model", Repository.path("Models/mini"), "--device", "cuda:1"]
-          + ["--precision", "fp8", "--prompt", "1 + 1", "--max-tokens", "4", "--temperature", "0"])
+          + ["--precision", precision, "--prompt", "1 + 1", "--max-tokens", "4"]
+          + ["--temperature", "0"])
       #expect(result.status == 0, "\(result.errors)")
       #expect(!result.output.isEmpty)
     }
@@ -67,7 +69,7 @@ extension EndToEnd {
         [], ["verify", "--device", "cuda:0", "--shapes", "tiny-v3", "--rows", "9"])
       #expect(result.status == 0, "\(result.errors)")
       let codes = ["int8", "int4"].flatMap { name in [128, 64, 32].map { "\(name)-\($0)" } }
-      for precision in ["bf16", "fp8", "w8", "w4"] + codes {
+      for precision in ["bf16", "fp8", "w8", "w4", "w8a8", "sparse"] + codes {
         for subject in ["latentAttention: error", "experts: error", "same bits in chunks"] {
           #expect(result.output.contains("ok    tiny-v3 \(precision) \(subject)"))
         }
@@ -119,6 +121,15 @@ extension EndToEnd {
       #expect(result.output.contains("\"batch\":2"))
       let wrong = try run([], ["bench", "--model", "shape:abacus", "--device", "cuda"])
       #expect(wrong.status == 2 && wrong.errors.contains("'abacus'"), "\(wrong.errors)")
+    }
+
+    @Test func `8-bit activations are profiled too`() throws {
+      let result = try run(
+        [],
+        ["profile", "--model", "shape:tiny-qwen", "--batch", "2", "--context", "20"]
+          + ["--precision", "w8a8", "--prefill", "80", "--repeats", "2"])
+      #expect(result.status == 0, "\(result.errors)")
+      #expect(result.output.contains("w8a8"), "\(result.output)")
     }
 
     /// What the environment says, the device that is asked for, and what the message says.

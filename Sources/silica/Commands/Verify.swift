@@ -81,7 +81,7 @@ private struct VerifiedDevice {
   /// Those of the device, then codes that it multiplies as they are stored.
   var precisions: String {
     let codes = ShapeWeights.Storage.calibrated.map { "," + $0.name }.joined()
-    return (gpu == nil ? "f32,bf16,w8,w4" : "bf16,fp8,w8,w4") + codes
+    return (gpu == nil ? "f32,bf16,w8,w4" : "bf16,fp8,w8,w4,w8a8,sparse") + codes
   }
 
   func make(_ precision: String) throws -> any Device {
@@ -91,8 +91,8 @@ private struct VerifiedDevice {
     if let gpu {
       guard let precision = isStored ? .auto : CUDAPrecision(rawValue: precision) else {
         throw UsageError(
-          "--precision holds '\(precision)'; a CUDA device has auto, bf16, fp8, w8 and w4, \(codes)"
-        )
+          "--precision holds '\(precision)'; a CUDA device has auto, bf16, fp8, w8, w4, w8a8, "
+            + "sparse, \(codes)")
       }
       return try CUDADevice(CUDADeviceConfiguration(gpu: gpu, precision: precision))
     }
@@ -144,7 +144,8 @@ private struct VerifiedModel {
     program = try ModelShape(shape, vocabulary: Self.vocabulary).program()
     // FP8 as a checkpoint has it: codes and scales are then exact.
     let storage =
-      ShapeWeights.Storage(calibrated: precision) ?? (precision == "fp8" ? .fp8 : .bf16)
+      ShapeWeights.Storage(calibrated: precision)
+      ?? (precision == "fp8" ? .fp8 : precision == "sparse" ? .twoOfFour : .bf16)
     weights = ShapeWeights(program, storage: storage, seed: seed)
     var state = seed
     tokens = (0..<rows).map { _ in
@@ -181,7 +182,7 @@ private struct VerifiedModel {
     case "linear", "experts":
       switch precision {
       case "w4": 0.2
-      case "w8": 0.03
+      case "w8", "w8a8": 0.03
       // A CPU multiplies FP8 with FP8.
       case "fp8" where kind.isCPU: 0.08
       // It makes codes of 8 bits of what it multiplies stored codes with.

@@ -35,7 +35,8 @@ struct ModelOptions {
     Option(
       "--device", "NAME", "auto (cpu), cpu, cuda (all GPUs), cuda:N or reference", default: "auto"),
     Option(
-      "--precision", "NAME", "auto, f32 (not cuda), bf16, fp8 (cpu: slow), w8 or w4",
+      "--precision", "NAME",
+      "auto, f32 (not cuda), bf16, fp8 (cpu: slow), w8, w4; cuda only: w8a8, sparse",
       default: "auto: as stored"),
     Option("--stages", "N", "run ranges of layers on N executors", default: "1"),
     Option("--context-slices", "N", "split every sequence's keys over N executors", default: "1"),
@@ -88,18 +89,23 @@ struct ModelOptions {
   private static func precision(
     _ arguments: Arguments, _ device: DeviceKind
   ) throws(UsageError) -> (CPUPrecision, CUDAPrecision) {
-    let all = CPUPrecision.allCases
-    let cpu = try arguments.choice("--precision", of: all.map(\.rawValue)).flatMap(
-      CPUPrecision.init)
-    let word = cpu?.rawValue ?? "auto"
+    let all = CPUPrecision.allCases.map(\.rawValue) + [CUDAPrecision.w8a8, .sparse].map(\.rawValue)
+    let word = try arguments.choice("--precision", of: all) ?? "auto"
     switch device {
     case .cuda:
       guard let precision = CUDAPrecision(rawValue: word) else {
-        throw UsageError("--precision is '\(word)'; a CUDA device runs auto, bf16, fp8, w8 and w4")
+        throw UsageError(
+          "--precision is '\(word)'; a CUDA device runs auto, bf16, fp8, w8, w4, w8a8, "
+            + "sparse")
       }
       return (.auto, precision)
     case .cpu:
-      return (cpu ?? .auto, .auto)
+      guard let precision = CPUPrecision(rawValue: word) else {
+        throw UsageError(
+          "--precision is '\(word)', which is for CUDA devices; on a CPU w8 multiplies with 8-bit "
+            + "activations already")
+      }
+      return (precision, .auto)
     case .reference:
       guard word == "auto" || word == "f32" else {
         throw UsageError("--precision is '\(word)'; the reference device runs f32")

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CUDADriver
+internal import CUDAKernels
+internal import Program
+
+/// Codes of what products read, where they read such (`coded_rows.h`): made behind whoever has
+/// written the floats, since only a norm has whole spans of a row together.
+extension Lowering {
+  /// Of each value that products read as codes.
+  func quantizingLaunches() -> [ValueID: Launch] {
+    var launches: [ValueID: Launch] = [:]
+    for value in program.values.indices.map(ValueID.init(index:)) {
+      let output = codedRows(value)
+      guard output.rows != nil else { continue }
+      launches[value] = quantize(
+        floats(value), stride: stride(value), width: program[value].width, to: output,
+        space(of: value))
+    }
+    return launches
+  }
+
+  /// What makes the codes of some values that have been written.
+  func codes(of values: [ValueID]) -> [Launch] { values.compactMap { quantizing[$0] } }
+
+  /// Where codes of a value are; null if it has none.
+  func codedRows(_ value: ValueID) -> cu_codes {
+    cu_codes(
+      rows: values.codes(value).flatMap { pointer($0) },
+      stride: Int64(ValuePlaces.codedRowBytes(program[value].width)))
+  }
+
+  /// - Parameter rowsEach: rows for each row of the step.
+  func quantize(
+    _ input: UnsafeMutablePointer<Float>?, stride: Int64, width: Int, to output: cu_codes,
+    _ space: RowSpace, rowsEach: Int = 1
+  ) -> Launch {
+    let argument = cu_quantize(
+      step: stepPointer, input: UnsafePointer(input), input_stride: stride, output: output,
+      width: Int32(width), space: Self.index(space), rows_each: Int32(rowsEach), unused: 0)
+    let columnsOfBlock = MatrixLayout.span * cu_threads / 32
+    let blocks = (width + columnsOfBlock - 1) / columnsOfBlock
+    return .rows(
+      kernels.quantizeRows, list.keep(argument), space, repeated: blocks * rowsEach)
+  }
+
+  /// What linears and experts multiply: a value's codes if it has such, else bfloat16.
+  func setInput(_ value: ValueID, of argument: inout cu_product) {
+    let codes = codedRows(value)
+    argument.input = UnsafeRawPointer(codes.rows) ?? UnsafeRawPointer(narrow(value))
+    argument.input_stride = codes.rows == nil ? stride(value) : codes.stride
+    argument.input_is_aligned = 1
+  }
+}
+
+extension Operation {
+  /// Whether its kernel makes the codes of what it writes.
+  var makesCodes: Bool {
+    if case .rmsNorm = self { true } else { false }
+  }
+}
