@@ -18,6 +18,7 @@ extension ShapeWeights.Storage {
     switch self {
     case .bf16: "bf16"
     case .fp8: "fp8"
+    case .twoOfFour: "sparse"
     case .codes(let bits, let group): "int\(bits)-\(group)"
     }
   }
