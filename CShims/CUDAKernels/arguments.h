@@ -21,8 +21,6 @@ enum {
   cu_many_warps_max = 10,
   cu_many_warps_few = 8,
   cu_many_warps_least = 6,
-  /// Columns of a block that looks for the largest of a row.
-  cu_largest_columns = 16 * cu_threads,
   cu_product_addends_max = 2,
   /// Rows of a weight and tokens of a block of products of many tokens, its threads, how many spans
   /// it has on their way, and its shared memory.
@@ -461,15 +459,6 @@ typedef struct cu_measure {
   int32_t unused;
 } cu_measure;
 
-/// The largest of each row, as numbers that are ordered as the floats are: the float's bits in the
-/// upper half, lower columns larger in the lower; all ones where one is no finite number.
-typedef struct cu_largest {
-  const float *rows;
-  int64_t stride;
-  uint64_t *keys;
-  int32_t width, unused;
-} cu_largest;
-
 /// Rows of floats, as bfloat16 elsewhere.
 typedef struct cu_narrow_rows {
   const cu_step *step;
@@ -483,3 +472,5 @@ typedef struct cu_narrow {
   uint16_t *destination;
   int64_t count;
 } cu_narrow;
+
+#include "sample_arguments.h"
