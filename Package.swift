@@ -90,7 +90,9 @@ let package = Package(
     library("CUDADriver", ["Support"]),
     library(
       "CUDADevice", ["Support", "Program", "Step", "Device", "CUDADriver", "CUDAKernels"]),
-    library("Conformance", ["Support", "Program", "Checkpoint", "Models", "Step", "Device"]),
+    library(
+      "Conformance",
+      ["Support", "Program", "Checkpoint", "Models", "Step", "Sampling", "Device"]),
     library("Synthetic", ["Support", "Program", "Step", "Text", "Device"]),
     library("Executor", ["Support", "Program", "Step", "Topology", "Slicing", "Device"]),
     library(
@@ -149,7 +151,7 @@ let package = Package(
       "EngineTests",
       [
         "Support", "Program", "Checkpoint", "Models", "Step", "Cache", "Scheduler", "Sampling",
-        "Slicing", "Topology", "Device", "CPUDevice", "Executor", "Engine",
+        "Slicing", "Topology", "Device", "CPUDevice", "CUDADevice", "Executor", "Engine",
       ]),
     tests(
       "ServingTests",

@@ -167,7 +167,25 @@ DEVICE int sum_of_warp(int value) {
   for (int lane = 0; lane < 32; lane++) sum += words[lane];
   return (int)sum;
 }
-DEVICE float add_apart(float a, float b) { return a + b; }
+DEVICE uint32_t add_together(uint32_t *place, uint32_t value) {
+  const uint32_t before = *place;
+  *place += value;
+  return before;
+}
+DEVICE void add_together(uint64_t *place, uint64_t value) { *place += value; }
+DEVICE float add_apart(float a, float b) {
+#pragma clang fp contract(off)
+  return a + b;
+}
+DEVICE float multiply_apart(float a, float b) {
+#pragma clang fp contract(off)
+  return a * b;
+}
+DEVICE uint64_t whole_number(float value) { return (uint64_t)llrintf(value); }
+DEVICE uint64_t high_product(uint64_t a, uint64_t b) {
+  return (uint64_t)((unsigned __int128)a * b >> 64);
+}
+DEVICE int leading_zeros(uint64_t value) { return value ? __builtin_clzll(value) : 64; }
 DEVICE float reciprocal(float value) { return 1 / value; }
 DEVICE uint32_t vote(bool is_so) {
   const uint32_t *words = exchange(is_so);
@@ -236,7 +254,7 @@ DEVICE void give_codes(int8_t (&rows)[16][32], const uint32_t (&a)[4]) {
   for (int i = 0; i < 4; i++) memcpy(&rows[g + i % 2 * 8][t + i / 2 * 16], &a[i], 4);
 }
 DEVICE void multiply_tile(int32_t (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  const int self = thread_index(), lane = self % 32, g = lane / 4, t = lane % 4 * 4;
+  const int self = emulation::thread, lane = self % 32, g = lane / 4, t = lane % 4 * 4;
   const int turn = emulation::turns[self]++ & 1;
   emulation::Warp &warp = emulation::warps[self / 32];
   give_codes(warp.codes_a[turn], a);

@@ -46,6 +46,9 @@ namespace route_ {
 namespace rows_ {
 #include "rows.cu"
 }
+namespace sample_ {
+#include "sample.cu"
+}
 namespace store_ {
 #include "store.cu"
 }

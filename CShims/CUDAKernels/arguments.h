@@ -339,15 +339,6 @@ typedef struct cu_measure {
   int32_t unused;
 } cu_measure;
 
-/// The largest of each row, as numbers that are ordered as the floats are: the float's bits in the
-/// upper half, lower columns larger in the lower; all ones where one is no finite number.
-typedef struct cu_largest {
-  const float *rows;
-  int64_t stride;
-  uint64_t *keys;
-  int32_t width, unused;
-} cu_largest;
-
 /// Rows of floats, as bfloat16 elsewhere.
 typedef struct cu_narrow_rows {
   const cu_step *step;
@@ -371,4 +362,5 @@ typedef struct cu_narrow {
   int64_t count;
 } cu_narrow;
 
+#include "sample_arguments.h"
 #include "tasks.h"

@@ -96,8 +96,19 @@ DEVICE int count_bits(uint32_t bits) { return __popc(bits); }
 /// To what threads of a block share, in any order.
 DEVICE void or_shared(uint32_t *place, uint32_t bits) { atomicOr(place, bits); }
 DEVICE void add_shared(int32_t *place, int32_t value) { atomicAdd(place, value); }
-/// A sum that no multiplication before it becomes part of.
+/// To what other threads add to as well, in shared memory or the GPU's; returns what was there.
+DEVICE uint32_t add_together(uint32_t *place, uint32_t value) { return atomicAdd(place, value); }
+DEVICE void add_together(uint64_t *place, uint64_t value) {
+  atomicAdd((unsigned long long *)place, (unsigned long long)value);
+}
+/// A sum that no multiplication before it becomes part of, and a product that becomes part of none.
 DEVICE float add_apart(float a, float b) { return __fadd_rn(a, b); }
+DEVICE float multiply_apart(float a, float b) { return __fmul_rn(a, b); }
+/// To the nearest whole number, of two the even one.
+DEVICE uint64_t whole_number(float value) { return __float2ull_rn(value); }
+/// The upper half of a product, and how many of a number's first bits are zero.
+DEVICE uint64_t high_product(uint64_t a, uint64_t b) { return __umul64hi(a, b); }
+DEVICE int leading_zeros(uint64_t value) { return __clzll((long long)value); }
 /// 1 / value, the last bit perhaps another.
 DEVICE float reciprocal(float value) { return __fdividef(1.f, value); }
 DEVICE uint32_t bits_of(float value) { return __float_as_uint(value); }
@@ -205,6 +216,15 @@ struct alignas(8) Words2 { uint32_t x, y; };
 
 DEVICE float float_of_bf16(uint16_t bits) { return float_of((uint32_t)bits << 16); }
 
+/// Bits that are ordered as numbers are. Zeros are equal, whatever their sign.
+DEVICE uint32_t ordered_bits(float value) {
+  const uint32_t bits = bits_of(add_apart(value, 0.f));
+  return bits >> 31 ? ~bits : bits | 0x80000000u;
+}
+DEVICE float float_of_ordered(uint32_t ordered) {
+  return float_of(ordered >> 31 ? ordered & 0x7fffffffu : ~ordered);
+}
+
 /// What a gate lets through; the same bits wherever it is.
 DEVICE float open_gate(float gate, float value) {
   return gate * reciprocal(add_apart(1, expf(-gate))) * value;
@@ -224,6 +244,17 @@ DEVICE void put(const cu_rows &rows, int64_t row, int64_t column, Float4 values)
     {bf16_pair(values.x, values.y), bf16_pair(values.z, values.w)};
 }
 
+/// Numbers of 64 bits, in halves.
+DEVICE uint64_t joined(int high, int low) { return (uint64_t)(uint32_t)high << 32 | (uint32_t)low; }
+DEVICE uint64_t shuffle_xor(uint64_t value, int mask) {
+  const int high = shuffle_xor((int)(value >> 32), mask);
+  return joined(high, shuffle_xor((int)(uint32_t)value, mask));
+}
+DEVICE uint64_t shuffle_up(uint64_t value, int distance) {
+  const int high = shuffle_up((int)(value >> 32), distance);
+  return joined(high, shuffle_up((int)(uint32_t)value, distance));
+}
+
 /// The sum over the 32 lanes of a warp, in every lane; always in the same order.
 DEVICE float sum_of_warp(float value) {
   UNROLL for (int mask = 16; mask > 0; mask /= 2) value += shuffle_xor(value, mask);
@@ -231,6 +262,14 @@ DEVICE float sum_of_warp(float value) {
 }
 DEVICE float largest_of_warp(float value) {
   UNROLL for (int mask = 16; mask > 0; mask /= 2) value = fmaxf(value, shuffle_xor(value, mask));
+  return value;
+}
+
+DEVICE uint64_t largest_of_warp(uint64_t value) {
+  UNROLL for (int mask = 16; mask > 0; mask /= 2) {
+    const uint64_t other = shuffle_xor(value, mask);
+    if (other > value) value = other;
+  }
   return value;
 }
 

@@ -21,8 +21,6 @@ enum {
   cu_many_warps_max = 10,
   cu_many_warps_few = 8,
   cu_many_warps_least = 6,
-  /// Columns of a block that looks for the largest of a row.
-  cu_largest_columns = 16 * cu_threads,
   cu_product_addends_max = 2,
   /// Rows of a weight and tokens of a block of products of many tokens, its threads, how many spans
   /// it has on their way, and its shared memory.

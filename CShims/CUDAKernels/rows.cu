@@ -98,19 +98,12 @@ KERNEL(largest_of_rows, cu_largest, cu_threads) {
   const int end = begin + cu_largest_columns < op.width ? begin + cu_largest_columns : op.width;
   uint64_t key = 0;
   for (int column = begin + thread_index(); column < end; column += cu_threads) {
-    // Zeros are equal, whatever their sign.
-    const uint32_t bits = bits_of(row[column] + 0.f);
-    const bool is_finite = (bits & 0x7f800000u) != 0x7f800000u;
-    const uint32_t ordered = bits >> 31 ? ~bits : bits | 0x80000000u;
-    const uint64_t candidate =
-      is_finite ? (uint64_t)ordered << 32 | (0xffffffffu - (uint32_t)column) : ~(uint64_t)0;
+    const bool is_finite = (bits_of(row[column]) & 0x7f800000u) != 0x7f800000u;
+    const uint64_t candidate = is_finite
+      ? (uint64_t)ordered_bits(row[column]) << 32 | (0xffffffffu - (uint32_t)column)
+      : ~(uint64_t)0;
     if (candidate > key) key = candidate;
   }
-  UNROLL for (int mask = 16; mask > 0; mask /= 2) {
-    const uint32_t high = (uint32_t)shuffle_xor((int)(key >> 32), mask);
-    const uint32_t low = (uint32_t)shuffle_xor((int)(uint32_t)key, mask);
-    const uint64_t other = (uint64_t)high << 32 | low;
-    if (other > key) key = other;
-  }
+  key = largest_of_warp(key);
   if (thread_index() % 32 == 0) raise(op.keys + block_y(), key);
 }

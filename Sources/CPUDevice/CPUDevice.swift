@@ -130,11 +130,15 @@ package final class CPUDevice: Device {
   }
 }
 
-// MARK: - The largest of a row
+// MARK: - Tokens
 
-extension CPUDevice: LargestReader {
-  package func readLargest(
-    _ value: ValueID, into columns: UnsafeMutableBufferPointer<Int32>
+extension CPUDevice: TokenDrawer {
+  package var drawsAtRandom: Bool { false }
+
+  /// Looks for the largest of every row.
+  package func draw(
+    _ value: ValueID, _ draws: UnsafeBufferPointer<TokenDraw?>,
+    into columns: UnsafeMutableBufferPointer<Int32>
   ) {
     let (rows, width) = shape(of: value)
     check(columns.count == rows, "\(value) has \(rows) rows, not \(columns.count)")
@@ -143,5 +147,16 @@ extension CPUDevice: LargestReader {
       ck_largest(
         input: memory(of: value), rows: Int64(rows), width: Int64(width),
         columns: columns.baseAddress))
+  }
+
+  package func read(
+    _ value: ValueID, rows: Range<Int>, into destination: UnsafeMutableBufferPointer<Float>
+  ) {
+    let (rowCount, width) = shape(of: value)
+    check(
+      rows.upperBound <= rowCount && destination.count == rows.count * width,
+      "\(value) has \(rowCount) rows of \(width) floats, not \(rows)")
+    destination.baseAddress?.update(
+      from: memory(of: value) + rows.lowerBound * width, count: destination.count)
   }
 }

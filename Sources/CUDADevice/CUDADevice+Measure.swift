@@ -42,7 +42,7 @@ extension CUDADevice {
     try CUDAError.forDevice { () throws(CUDAError) in
       let path: String
       if let given = configuration.kernelPath { path = given } else { path = try KernelFile.path() }
-      let kernels = try KernelSet(gpu, path: path, AttentionShape())
+      let kernels = try KernelSet(gpu, path: path, AttentionShape(), .bf16)
       let (read, copied) = try bandwidths(kernels)
       return Limits(
         bytesPerSecond: read, copiedBytesPerSecond: copied, flopsPerSecond: try matrixRate(kernels))

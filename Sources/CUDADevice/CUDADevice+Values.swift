@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import CUDADriver
-internal import CUDAKernels
 package import Device
 package import Program
 internal import Support
@@ -12,8 +11,20 @@ extension CUDADevice {
     _ value: ValueID, into destination: UnsafeMutableBufferPointer<Float>
   ) throws(DeviceError) {
     guard let loaded else { return check(false, "the device is not loaded") }
+    let rows = rowCount(of: value, loaded, floats: destination.count)
+    try read(value, rows: 0..<rows, into: destination)
+  }
+
+  package func read(
+    _ value: ValueID, rows: Range<Int>, into destination: UnsafeMutableBufferPointer<Float>
+  ) throws(DeviceError) {
+    guard let loaded else { return check(false, "the device is not loaded") }
+    let shape = loaded.program[value]
+    check(
+      rows.upperBound <= counts(loaded).rows(shape.rows)
+        && destination.count == rows.count * shape.width,
+      "\(value) has \(shape.width) columns; \(rows) are not \(destination.count) floats")
     try CUDAError.forDevice { () throws(CUDAError) in
-      let rows = rowCount(of: value, loaded, floats: destination.count)
       let places = loaded.lowering.values
       let width = loaded.program[value].width
       if let address = places.floats(value) {
@@ -22,7 +33,7 @@ extension CUDADevice {
           try gpu.copyOut(to: floats, from: address, byteCount: part.count * stride * 4)
           try gpu.synchronize()
           for row in part {
-            (destination.baseAddress.map { $0 + row * width })?.update(
+            (destination.baseAddress.map { $0 + (row - rows.lowerBound) * width })?.update(
               from: floats + (row - part.lowerBound) * stride, count: width)
           }
         }
@@ -34,7 +45,8 @@ extension CUDADevice {
           for row in part {
             let start = codes + (row - part.lowerBound) * stride
             for column in 0..<width {
-              destination[row * width + column] = Float(bfloat16Bits: start[column])
+              destination[(row - rows.lowerBound) * width + column] =
+                Float(bfloat16Bits: start[column])
             }
           }
         }
@@ -47,7 +59,7 @@ extension CUDADevice {
   ) throws(DeviceError) {
     guard let loaded else { return check(false, "the device is not loaded") }
     try CUDAError.forDevice { () throws(CUDAError) in
-      let rows = rowCount(of: value, loaded, floats: source.count)
+      let rows = 0..<rowCount(of: value, loaded, floats: source.count)
       let places = loaded.lowering.values
       let width = loaded.program[value].width
       if let address = places.floats(value) {
@@ -79,37 +91,6 @@ extension CUDADevice {
     }
   }
 
-  package func readLargest(
-    _ value: ValueID, into columns: UnsafeMutableBufferPointer<Int32>
-  ) throws(DeviceError) {
-    guard let loaded else { return check(false, "the device is not loaded") }
-    let width = loaded.program[value].width
-    guard let address = loaded.lowering.values.floats(value),
-      let keys = loaded.transfer.baseAddress?.assumingMemoryBound(to: UInt64.self)
-    else { return check(false, "\(value) has no floats") }
-    try CUDAError.forDevice { () throws(CUDAError) in
-      let byteCount = columns.count * MemoryLayout<UInt64>.stride
-      try gpu.zero(loaded.largestKeys, byteCount: byteCount)
-      var argument = cu_largest(
-        rows: UnsafePointer(pointer(address)),
-        stride: Int64(loaded.lowering.values.stride(value)), keys: pointer(loaded.largestKeys),
-        width: Int32(width), unused: 0)
-      try withUnsafeMutableBytes(of: &argument) { bytes throws(CUDAError) in
-        guard let start = bytes.baseAddress else { return }
-        try gpu.launch(
-          loaded.lowering.kernels.largestOfRows,
-          x: (width + cu_largest_columns - 1) / cu_largest_columns, y: columns.count,
-          argument: start)
-      }
-      try gpu.copyOut(to: keys, from: loaded.largestKeys, byteCount: byteCount)
-      try gpu.synchronize()
-    }
-    for row in columns.indices {
-      columns[row] =
-        keys[row] == .max ? -1 : Int32(truncatingIfNeeded: 0xFFFF_FFFF - (keys[row] & 0xFFFF_FFFF))
-    }
-  }
-
   /// Waits, since the pinned memory is used again.
   private func put(
     _ source: UnsafeRawPointer, _ byteCount: Int, at address: UInt64
@@ -129,16 +110,17 @@ extension CUDADevice {
   /// Calls `body` for as many rows at once as fit in the pinned memory, with where they are on the
   /// GPU, the memory, and its elements from one row to the next.
   private func eachPart<Element>(
-    at address: UInt64, of type: Element.Type, _ value: ValueID, _ rows: Int, _ loaded: Loaded,
+    at address: UInt64, of type: Element.Type, _ value: ValueID, _ rows: Range<Int>,
+    _ loaded: Loaded,
     _ body: (UInt64, Range<Int>, UnsafeMutablePointer<Element>, Int) throws(CUDAError) -> Void
   ) throws(CUDAError) {
     guard let start = loaded.transfer.baseAddress else { return }
     let stride = loaded.lowering.values.stride(value)
     let rowBytes = stride * MemoryLayout<Element>.stride
     let rowsAtOnce = max(1, loaded.transfer.count / rowBytes)
-    for first in Swift.stride(from: 0, to: rows, by: rowsAtOnce) {
+    for first in Swift.stride(from: rows.lowerBound, to: rows.upperBound, by: rowsAtOnce) {
       try body(
-        address + UInt64(first * rowBytes), first..<min(rows, first + rowsAtOnce),
+        address + UInt64(first * rowBytes), first..<min(rows.upperBound, first + rowsAtOnce),
         start.assumingMemoryBound(to: type), stride)
     }
   }

@@ -13,7 +13,7 @@ internal import Support
 /// where a result is read. Every sum has one order, whatever the batch, the chunks and the stages:
 /// on one kind of GPU, a sequence's logits have the same bits always. Confined to the executor's
 /// thread. After a fault of the GPU every call throws.
-package final class CUDADevice: LargestReader {
+package final class CUDADevice: Device {
   let configuration: CUDADeviceConfiguration
   let gpu: GPU
   private(set) var loaded: Loaded?
@@ -24,8 +24,7 @@ package final class CUDADevice: LargestReader {
     var lowering: Lowering
     var step: StepBuffer
     var transfer: UnsafeMutableRawBufferPointer
-    /// A key for each output, on the GPU.
-    var largestKeys: UInt64
+    var drawing: DrawMemory
     var formats: String
     let graphs: StepGraphs
     let oneLaunch: OneLaunch?
@@ -97,7 +96,7 @@ package final class CUDADevice: LargestReader {
     if let given = configuration.steps { steps = given } else { steps = try .ofEnvironment() }
     return Loaded(
       program: program, lowering: filled, step: step, transfer: transfer,
-      largestKeys: try gpu.allocate(max(1, capacity.outputCountMax) * 8),
+      drawing: try DrawMemory(gpu, program, outputs: capacity.outputCountMax),
       formats: loader.formatsInUse.sorted().joined(separator: " and "),
       graphs: StepGraphs(isEnabled: steps != .kernels),
       oneLaunch: steps != .oneLaunch

@@ -13,6 +13,7 @@ struct KernelSet {
   let choices: [(experts: Int, kernel: GPU.Kernel)]
   let groupExperts, combineExperts: GPU.Kernel
   let swiglu, add, join, selectOutputs, largestOfRows: GPU.Kernel
+  let sampleWeigh, sampleGather, sampleCut, sampleSum, samplePick: GPU.Kernel
   let pack, packBlockScales, packCodes, narrow, narrowRows, quantizeRows: GPU.Kernel
   let measureRead, measureCopy, measureFill, measureMatrices: GPU.Kernel
   let sumParts: GPU.Kernel
@@ -62,6 +63,11 @@ struct KernelSet {
     join = try kernel("join")
     selectOutputs = try kernel("select_outputs")
     largestOfRows = try kernel("largest_of_rows")
+    sampleWeigh = try kernel("sample_weigh")
+    sampleGather = try kernel("sample_gather")
+    sampleCut = try kernel("sample_cut")
+    sampleSum = try kernel("sample_sum")
+    samplePick = try kernel("sample_pick")
     pack = try kernel("pack")
     packBlockScales = try kernel("pack_block_scales")
     packCodes = try kernel("pack_codes")

@@ -40,12 +40,22 @@ package protocol Device: AnyObject {
   func write(_ value: ValueID, from source: UnsafeBufferPointer<Float>) throws(DeviceError)
 }
 
-/// A device that finds the largest of a row itself, and so copies no row to the host.
-package protocol LargestReader: Device {
-  /// Of each row of a `.floats` value, the column of the largest element (of equal ones the
-  /// lowest); -1 where an element is no finite number.
-  func readLargest(
-    _ value: ValueID, into columns: UnsafeMutableBufferPointer<Int32>
+/// A device that draws tokens from rows of logits itself, and so copies none of these to the host.
+package protocol TokenDrawer: Device {
+  /// Whether it makes any draw; if not, those that take the largest.
+  var drawsAtRandom: Bool { get }
+
+  /// Of each row of a `.floats` value that has a draw, the column drawn, the same as
+  /// `SamplingWorkspace.draw` gives; -1 where an element is no finite number. The columns of other
+  /// rows mean nothing. One draw at least is not nil.
+  func draw(
+    _ value: ValueID, _ draws: UnsafeBufferPointer<TokenDraw?>,
+    into columns: UnsafeMutableBufferPointer<Int32>
+  ) throws(DeviceError)
+
+  /// Copies some rows of a `.floats` value of the step out.
+  func read(
+    _ value: ValueID, rows: Range<Int>, into destination: UnsafeMutableBufferPointer<Float>
   ) throws(DeviceError)
 }
 

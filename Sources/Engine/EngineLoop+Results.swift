@@ -25,12 +25,11 @@ extension EngineLoop {
     let batch = rest.batch
     let sequences = batch.plan.sequences
     let end = rest.sequence + min(count, sequences.count - rest.sequence)
-    let outputs = batch.outputs
     let outcomes = (rest.sequence..<end).map { index in
       if let error = batch.failure { return failed(error) }
       let start = rest.output
       rest.output += sequences[index].outputCount
-      return outcome(of: sequences[index], outputs, start..<rest.output)
+      return outcome(of: sequences[index], batch, start..<rest.output)
     }
     rest.sequence = end
     remainder = end == sequences.count ? nil : rest
@@ -51,18 +50,15 @@ extension EngineLoop {
 
   /// - Parameter range: the sequence's among the outputs of the step.
   private func outcome(
-    of sequence: StepSequence, _ outputs: StepOutputs, _ range: Range<Int>
+    of sequence: StepSequence, _ batch: MicroBatch, _ range: Range<Int>
   ) -> SequenceOutcome {
     // Without a record it has ended while the step was under way, and nobody looks.
     guard !range.isEmpty, let record = records[sequence.id.value] else { return .computed }
     do throws(SequenceError) {
-      switch outputs {
-      case .largest(let tokens):
-        return .sampled(try record.sampler.next(largest: tokens[range.lowerBound]))
-      case .logits(let all):
-        let logits = UnsafeBufferPointer(
-          rebasing: all[
-            range.lowerBound * vocabularySize..<range.upperBound * vocabularySize])
+      switch batch.outputs(range) {
+      case .drawn(let token):
+        return .sampled(try record.sampler.next(drawn: token))
+      case .logits(let logits):
         if sequence.outputs == .last {
           return .sampled(try record.sampler.next(logits, using: &workspace))
         }

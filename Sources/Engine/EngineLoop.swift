@@ -152,24 +152,16 @@ final class EngineLoop: @unchecked Sendable {  // `turns` guards all that change
     guard failure == nil else { return false }
     var hasDispatched = false
     let observer = pipeline.hasOneStage ? self : nil
-    while pipeline.hasRoom, var plan = scheduler.plan(now: now) {
-      plan.picksLargest = pipeline.picksLargest && picksLargest(plan)
-      pipeline.dispatch(plan, observer: observer)
+    while pipeline.hasRoom, let plan = scheduler.plan(now: now) {
+      pipeline.dispatch(plan, observer: observer) { [records] id in
+        // Without a record it has ended, and nobody looks.
+        guard let record = records[id.value] else { return .largest }
+        return record.sampler.draw
+      }
       hasDispatched = true
     }
     reportQueue()
     return hasDispatched
-  }
-
-  /// Whether all samplers take the largest logit, whatever it is.
-  private func picksLargest(_ plan: StepPlan) -> Bool {
-    plan.sequences.allSatisfy { sequence in
-      switch sequence.outputs {
-      case .none: true
-      case .all: false
-      case .last: records[sequence.id.value]?.sampler.takesLargest ?? true
-      }
-    }
   }
 
   // MARK: Events

@@ -7,7 +7,7 @@ internal import Topology
 
 /// What an executor's thread says to whoever starts and stops it.
 enum ExecutorReport: Sendable {
-  case loaded(seat: Int, readsLargest: Bool)
+  case loaded(seat: Int, drawing: DrawingSkill)
   case failed(seat: Int, DeviceError)
   /// Comes last, after `failed` too.
   case ended(seat: Int)
@@ -44,7 +44,7 @@ struct ExecutorThread: Sendable {
     do {
       let device = try load()
       pulse.loaded(device: device.summary)
-      report(.loaded(seat: seat.index, readsLargest: device is any LargestReader))
+      report(.loaded(seat: seat.index, drawing: DrawingSkill(device)))
       drive(device)
     } catch {
       pulse.failed(error.message)
@@ -81,8 +81,8 @@ struct ExecutorThread: Sendable {
     switch role {
     case .leader(let inbox, let next, let exchange):
       StageRunner(
-        device: device, largestReader: device as? any LargestReader, program: program,
-        exchange: exchange, inbox: inbox, outbox: next, pulse: pulse
+        device: device, drawer: device as? any TokenDrawer, program: program, exchange: exchange,
+        inbox: inbox, outbox: next, pulse: pulse
       ).runUntilStopped()
     case .follower(let exchange):
       FollowerRunner(

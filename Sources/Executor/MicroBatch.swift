@@ -10,9 +10,7 @@ internal import Topology
 /// engine's, then each stage's in turn, then the engine's again; the rings between them order the
 /// accesses.
 package final class MicroBatch: @unchecked Sendable {
-  package internal(set) var plan = StepPlan(id: 0, tokens: [], sequences: []) {
-    didSet { outputCount = plan.outputCount }
-  }
+  package private(set) var plan = StepPlan(id: 0, tokens: [], sequences: [])
   private var outputCount = 0
   /// When the last device was done with the step, on `Clock`.
   package internal(set) var endTime: Nanoseconds = 0
@@ -24,9 +22,8 @@ package final class MicroBatch: @unchecked Sendable {
   /// The hidden state between two stages: `[rows, hidden]`.
   let hidden: HostBuffer
   private let logitsBuffer: HostBuffer
-  private let largestBuffer: UnsafeMutableBufferPointer<Int32>
-  /// Whether the device gave `largest` and no logits.
-  var hasLargest = false
+  private let drawBuffer: UnsafeMutableBufferPointer<TokenDraw?>
+  private let tokenBuffer: UnsafeMutableBufferPointer<Int32>
   private let vocabularySize: Int
 
   init(
@@ -34,35 +31,61 @@ package final class MicroBatch: @unchecked Sendable {
   ) throws(TopologyError) {
     hidden = try HostBuffer(count: hiddenCount, node: node)
     logitsBuffer = try HostBuffer(count: outputCountMax * vocabularySize, node: node)
-    largestBuffer = .allocate(capacity: outputCountMax)
-    largestBuffer.initialize(repeating: 0)
+    drawBuffer = .allocate(capacity: outputCountMax)
+    drawBuffer.initialize(repeating: nil)
+    tokenBuffer = .allocate(capacity: outputCountMax)
+    tokenBuffer.initialize(repeating: 0)
     self.vocabularySize = vocabularySize
   }
 
-  deinit { largestBuffer.deallocate() }
-
-  /// What the step gave.
-  package var outputs: StepOutputs {
-    hasLargest
-      ? .largest(UnsafeBufferPointer(largest)) : .logits(UnsafeBufferPointer(logits))
+  deinit {
+    drawBuffer.deallocate()
+    tokenBuffer.deallocate()
   }
 
-  var logits: UnsafeMutableBufferPointer<Float> {
-    logitsBuffer.prefix(outputCount * vocabularySize)
+  /// Begins a step. `draw` is asked for each sequence whose next token is to come of it.
+  func take(_ plan: StepPlan, draw: (SequenceID) -> TokenDraw?) {
+    self.plan = plan
+    outputCount = 0
+    for sequence in plan.sequences {
+      for _ in 0..<sequence.outputCount {
+        drawBuffer[outputCount] = sequence.outputs == .last ? draw(sequence.id) : nil
+        outputCount += 1
+      }
+    }
   }
 
-  var largest: UnsafeMutableBufferPointer<Int32> {
-    UnsafeMutableBufferPointer(rebasing: largestBuffer[..<outputCount])
+  /// What the step gave for some of its outputs, in their order.
+  package func outputs(_ range: Range<Int>) -> StepOutputs {
+    if let first = range.first, draws[first] != nil { return .drawn(tokens[first]) }
+    return .logits(UnsafeBufferPointer(logits(of: range)))
+  }
+
+  /// One for each output; nil where its logits are asked for.
+  var draws: UnsafeMutableBufferPointer<TokenDraw?> {
+    UnsafeMutableBufferPointer(rebasing: drawBuffer[..<outputCount])
+  }
+
+  /// What was drawn, where there is a draw.
+  var tokens: UnsafeMutableBufferPointer<Int32> {
+    UnsafeMutableBufferPointer(rebasing: tokenBuffer[..<outputCount])
+  }
+
+  var logits: UnsafeMutableBufferPointer<Float> { logits(of: 0..<outputCount) }
+
+  func logits(of outputs: Range<Int>) -> UnsafeMutableBufferPointer<Float> {
+    let all = logitsBuffer.prefix(outputCount * vocabularySize)
+    return UnsafeMutableBufferPointer(
+      rebasing: all[outputs.lowerBound * vocabularySize..<outputs.upperBound * vocabularySize])
   }
 
   var notes: [String] { [hidden.note, logitsBuffer.note].compactMap { $0 } }
 }
 
-/// What the last stage gave for the outputs of a step, in their order. Valid until the batch is
-/// used again.
+/// What the last stage gave for a sequence. Valid until the batch is used again.
 package enum StepOutputs {
   /// `[outputs, vocabulary]`
   case logits(UnsafeBufferPointer<Float>)
-  /// The token of each output's largest logit, -1 where one is no finite number.
-  case largest(UnsafeBufferPointer<Int32>)
+  /// The token that the device drew; -1 where a logit is no finite number.
+  case drawn(Int32)
 }

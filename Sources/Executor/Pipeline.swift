@@ -21,8 +21,8 @@ package final class Pipeline: @unchecked Sendable {
   private let threads: [PinnedThread]
   private let reports: MPSCRing<ExecutorReport>
   private let reportWake: WakeSignal
-  /// Whether devices can say which logit is the largest; written while they are loaded.
-  package private(set) var picksLargest = false
+  /// Written while devices are loaded.
+  private var drawing = DrawingSkill.none
   /// What could not be placed as asked for, one sentence each.
   package let notes: [String]
 
@@ -122,7 +122,7 @@ package final class Pipeline: @unchecked Sendable {
     for _ in threads {
       switch nextReport(until: nil) {
       case .failed(let seat, let error): failures.append((seat, error))
-      case .loaded(_, let readsLargest): picksLargest = readsLargest
+      case .loaded(_, let skill): drawing = skill
       case .ended, nil: break
       }
     }
@@ -151,12 +151,20 @@ package final class Pipeline: @unchecked Sendable {
 
   /// Sends a step on its way. There must be room.
   ///
-  /// - Parameter observer: told of its end in place of `resultWake`.
-  package func dispatch(_ plan: StepPlan, observer: (any StepObserver)? = nil) {
+  /// - Parameters:
+  ///   - observer: told of its end in place of `resultWake`.
+  ///   - draw: how a sequence's next token is drawn; nil: by who gets the logits.
+  package func dispatch(
+    _ plan: StepPlan, observer: (any StepObserver)? = nil,
+    draw: (SequenceID) -> TokenDraw? = { _ in nil }
+  ) {
     guard let batch = free.popLast() else {
       checkFailed("no micro-batch is free", file: #fileID, line: #line)
     }
-    batch.plan = plan
+    batch.take(plan) { [drawing] id in
+      guard let draw = draw(id), drawing.makes(draw) else { return nil }
+      return draw
+    }
     batch.failure = nil
     batch.observer = observer
     first.put(.step(batch))

@@ -15,7 +15,7 @@ enum StageWork: Sendable {
 struct StageRunner {
   let device: any Device
   /// The device, if it is one.
-  let largestReader: (any LargestReader)?
+  let drawer: (any TokenDrawer)?
   let program: Program
   /// The followers of this stage; nil if its keys are in one part.
   let exchange: ContextExchange?
@@ -68,14 +68,21 @@ struct StageRunner {
     case .hidden(let value):
       try device.read(value, into: batch.hidden.prefix(rows * program[value].width))
     case .logits(let value):
-      if plan.outputCount == 0 { return }
-      if plan.picksLargest, let largestReader {
-        batch.hasLargest = true
-        try largestReader.readLargest(value, into: batch.largest)
-      } else {
-        batch.hasLargest = false
-        try device.read(value, into: batch.logits)
-      }
+      if plan.outputCount > 0 { try readOutputs(value, into: batch) }
+    }
+  }
+
+  /// Tokens where the batch has draws, and logits where it has none.
+  private func readOutputs(_ value: ValueID, into batch: MicroBatch) throws(DeviceError) {
+    let draws = UnsafeBufferPointer(batch.draws)
+    guard let drawer, draws.contains(where: { $0 != nil }) else {
+      return try device.read(value, into: batch.logits)
+    }
+    try drawer.draw(value, draws, into: batch.tokens)
+    var start = 0
+    while let first = draws[start...].firstIndex(where: { $0 == nil }) {
+      start = draws[first...].firstIndex { $0 != nil } ?? draws.count
+      try drawer.read(value, rows: first..<start, into: batch.logits(of: first..<start))
     }
   }
 

@@ -1,40 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Sums of `exp((score - peak) * scale)` over a vocabulary.
+/// e^x for sums over a vocabulary.
 ///
-/// Only additions, multiplications and bit operations of single precision, in a fixed order: every
-/// machine gives the same bits, so a seed gives the same tokens everywhere.
+/// Only additions, multiplications and bit operations of single precision, each rounded by itself:
+/// every machine gives the same bits, GPUs too (`sample.cu`), so a seed gives the same tokens
+/// everywhere.
 enum Exponential {
-  /// Elements whose sum is kept, so that a draw skips what it does not need.
-  static let blockLength = 1024
+  typealias Lanes = SIMD16<Float>
 
-  private typealias Lanes = SIMD16<Float>
-
-  /// Writes `exp((scores - peak) * scale)` to `weights` and the sum of each block to `blockSums`;
-  /// returns the sum of all. No score may exceed the peak; minus infinity gives 0.
-  static func weigh(
-    _ scores: UnsafeBufferPointer<Float>, peak: Float, scale: Float,
-    into weights: UnsafeMutableBufferPointer<Float>, blockSums: UnsafeMutableBufferPointer<Double>
-  ) -> Double {
-    var total = 0.0
-    for block in 0..<blockSums.count {
-      let start = block * blockLength
-      let end = min(start + blockLength, scores.count)
-      var sums = Lanes.zero
-      for index in stride(from: start, to: end, by: Lanes.scalarCount) {
-        let values = exp((load(scores, index, end) - peak) * scale)
-        sums += values
-        for lane in 0..<min(Lanes.scalarCount, end - index) { weights[index + lane] = values[lane] }
-      }
-      blockSums[block] = sum(sums)
-      total += blockSums[block]
-    }
-    return total
-  }
+  /// Adding 1.5 * 2^23 rounds to a whole number, which stands in the low bits of the sum.
+  static let magic: Float = 12_582_912
+  static let magicBits = Int32(bitPattern: magic.bitPattern)
 
   /// The sum of `exp(scores - peak)`.
   static func sum(_ scores: UnsafeBufferPointer<Float>, peak: Float) -> Double {
     var total = 0.0
+    let blockLength = SamplingWorkspace.blockLength
     for start in stride(from: 0, to: scores.count, by: blockLength) {
       let end = min(start + blockLength, scores.count)
       var sums = Lanes.zero
@@ -46,16 +27,26 @@ enum Exponential {
     return total
   }
 
-  /// Sixteen scores from `index` on; past `end` minus infinity.
+  /// Sixteen values from `index` on; past `end` minus infinity.
   @inline(__always)
-  private static func load(_ scores: UnsafeBufferPointer<Float>, _ index: Int, _ end: Int) -> Lanes
-  {
-    if index + Lanes.scalarCount <= end, let base = scores.baseAddress {
+  static func load(_ values: UnsafeBufferPointer<Float>, _ index: Int, _ end: Int) -> Lanes {
+    if index + Lanes.scalarCount <= end, let base = values.baseAddress {
       return UnsafeRawPointer(base + index).loadUnaligned(as: Lanes.self)
     }
     var lanes = Lanes(repeating: -.infinity)
-    for lane in 0..<end - index { lanes[lane] = scores[index + lane] }
+    for lane in 0..<end - index { lanes[lane] = values[index + lane] }
     return lanes
+  }
+
+  /// Writes them from `index` on, none past `end`.
+  @inline(__always)
+  static func store(
+    _ lanes: Lanes, to values: UnsafeMutableBufferPointer<Float>, _ index: Int, _ end: Int
+  ) {
+    if index + Lanes.scalarCount <= end, let base = values.baseAddress {
+      return UnsafeMutableRawPointer(base + index).storeBytes(of: lanes, as: Lanes.self)
+    }
+    for lane in 0..<end - index { values[index + lane] = lanes[lane] }
   }
 
   private static func sum(_ lanes: Lanes) -> Double {
@@ -69,11 +60,9 @@ enum Exponential {
   /// x = n ln 2 + r with |r| <= ln 2 / 2; e^r by its Taylor polynomial of degree 6, 2^n by the
   /// exponent's bits.
   @inline(__always)
-  private static func exp(_ x: Lanes) -> Lanes {
+  static func exp(_ x: Lanes) -> Lanes {
     let isTiny = x .< -87
     let x = x.replacing(with: -87, where: isTiny)
-    // Adding 1.5 * 2^23 rounds to a whole number, which stands in the low bits of the sum.
-    let magic: Float = 12_582_912
     let shifted = x * 1.442_695_04 + magic
     let n = shifted - magic
     let r = (x - n * 0.693_359_375) + n * 2.121_944_4e-4
@@ -83,8 +72,7 @@ enum Exponential {
     p = p * r + 0.5
     p = p * r + 1
     p = p * r + 1
-    let exponent =
-      unsafeBitCast(shifted, to: SIMD16<Int32>.self) &- Int32(bitPattern: magic.bitPattern)
+    let exponent = unsafeBitCast(shifted, to: SIMD16<Int32>.self) &- magicBits
     let power = unsafeBitCast((exponent &+ 127) &<< 23, to: Lanes.self)
     return (p * power).replacing(with: 0, where: isTiny)
   }

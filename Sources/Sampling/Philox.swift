@@ -19,14 +19,13 @@ package enum Philox {
     return counter
   }
 
-  /// A number from 0 up to 1, with 53 random bits, for one token of one choice: the same whatever
-  /// was drawn before and whatever else runs.
-  package static func unit(seed: UInt64, choice: UInt32, position: Int) -> Double {
-    let bits = random(
+  /// 64 random bits for one token of one choice: the same whatever was drawn before and whatever
+  /// else runs.
+  package static func bits(seed: UInt64, choice: UInt32, position: Int) -> UInt64 {
+    let words = random(
       counter: SIMD4(low(UInt64(position)), high(UInt64(position)), choice, 0),
       key: SIMD2(low(seed), high(seed)))
-    let wide = UInt64(bits[0]) | UInt64(bits[1]) << 32
-    return Double(wide >> 11) * 0x1p-53
+    return UInt64(words[0]) | UInt64(words[1]) << 32
   }
 
   private static func low(_ value: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: value) }

@@ -46,11 +46,11 @@ package struct SequenceSampler: Sendable {
     let token: Int
     if let forced = thinking?.forcedToken {
       token = Int(forced)
-    } else if isGreedy && !adjustsLogits {
-      token = argmax(logits)
-    } else {
+    } else if adjustsLogits {
       adjust(logits, into: &workspace.scores)
       token = try choose(&workspace)
+    } else {
+      token = workspace.draw(nextDraw, from: logits)
     }
     let logprobs = parameters.logprobs.map {
       TokenLogprobs(of: token, in: logits, topCount: $0)
@@ -59,20 +59,22 @@ package struct SequenceSampler: Sendable {
     return SampledToken(id: Int32(token), logprobs: logprobs)
   }
 
-  /// Whether the next token is that of the largest logit (or one that no logit changes), so that
-  /// `next(largest:)` does as well.
-  package var takesLargest: Bool { isGreedy && !adjustsLogits && parameters.logprobs == nil }
+  /// How the next token is drawn by who has the logits, for `next(drawn:)`; nil where it takes more
+  /// than that.
+  package var draw: TokenDraw? {
+    adjustsLogits || parameters.logprobs != nil ? nil : nextDraw
+  }
 
-  /// The next token where `takesLargest`, from that of the largest logit, of equal ones the lowest;
-  /// -1 where a logit is no finite number, which throws.
-  package mutating func next(largest: Int32) throws(SequenceError) -> SampledToken {
-    guard largest >= 0 else {
+  /// The next token where there is a `draw`, from what that gave; -1 where a logit is no finite
+  /// number, which throws.
+  package mutating func next(drawn: Int32) throws(SequenceError) -> SampledToken {
+    guard drawn >= 0 else {
       throw SequenceError(
         .internal,
         "the model gave a logit that is no finite number after \(generatedCount) generated tokens; "
           + "expected a finite number")
     }
-    let token = thinking?.forcedToken ?? largest
+    let token = thinking?.forcedToken ?? drawn
     note(token)
     return SampledToken(id: token)
   }
@@ -85,9 +87,9 @@ package struct SequenceSampler: Sendable {
 
   // MARK: Adjusting logits
 
-  /// Too small a temperature cannot be divided by; it is greedy to any precision.
-  private var isGreedy: Bool { !(1 / parameters.temperature).isFinite }
-  private var masksStopTokens: Bool { generatedCount < stopping.minTokens }
+  private var masksStopTokens: Bool {
+    generatedCount < stopping.minTokens && !stopping.stopTokens.isEmpty
+  }
   private var adjustsLogits: Bool {
     history != nil || !parameters.logitBias.isEmpty || masksStopTokens
   }
@@ -118,19 +120,17 @@ package struct SequenceSampler: Sendable {
   // MARK: Choosing
 
   private func choose(_ workspace: inout SamplingWorkspace) throws(SequenceError) -> Int {
-    let best = workspace.scores.withUnsafeBufferPointer { argmax($0) }
-    let peak = workspace.scores[best]
-    if peak == -.infinity {
+    let scores = workspace.scores
+    let token = scores.withUnsafeBufferPointer { workspace.draw(nextDraw, from: $0) }
+    if scores[token] == -.infinity {
       throw SequenceError(
         .invalidArgument,
         "min_tokens is \(stopping.minTokens), and every token is a stop token: none can be drawn")
     }
-    if isGreedy { return best }
-    let unit = Philox.unit(
-      seed: parameters.seed, choice: parameters.choice, position: generatedCount)
-    return workspace.draw(
-      parameters, peak: peak, scale: 1 / parameters.temperature, unit: unit)
+    return token
   }
+
+  private var nextDraw: TokenDraw { TokenDraw(parameters, position: generatedCount) }
 
   private func checkFinite(_ logits: UnsafeBufferPointer<Float>) throws(SequenceError) {
     // The sum of x * 0 is zero unless one of them is infinite or not a number.
@@ -149,6 +149,25 @@ package struct SequenceSampler: Sendable {
         "the model gave a logit of \(logit) for token \(token) after \(generatedCount) generated "
           + "tokens; expected a finite number")
     }
+  }
+}
+
+extension TokenDraw {
+  /// Of the token at a position among those that a sequence generates, from logits that parameters
+  /// change no more.
+  package init(_ parameters: SamplingParameters, position: Int) {
+    let scale = 1 / parameters.temperature
+    // Too small a temperature cannot be divided by; it is greedy to any precision.
+    guard scale.isFinite else {
+      self = .largest
+      return
+    }
+    self.init(
+      scale: scale, topK: Int32(clamping: parameters.topK),
+      topP: parameters.topP < 1 ? UInt64(Double(parameters.topP) * 0x1p64) : .max,
+      minP: parameters.minP,
+      random: Philox.bits(
+        seed: parameters.seed, choice: parameters.choice, position: position))
   }
 }
 

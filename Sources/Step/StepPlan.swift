@@ -59,8 +59,6 @@ package struct StepPlan: Hashable, Sendable {
   package var tokens: [Int32]
   /// In order of rows, without gaps or overlap.
   package var sequences: [StepSequence]
-  /// Whether of each output's logits only the token of the largest is asked for.
-  package var picksLargest = false
 
   package init(id: UInt64, tokens: [Int32], sequences: [StepSequence]) {
     self.id = id

@@ -111,13 +111,7 @@ package final class SyntheticDevice: Device {
 
   /// Logits: one token's is high, the others' are 0.
   package func read(_ value: ValueID, into destination: UnsafeMutableBufferPointer<Float>) {
-    check(
-      destination.count == outputs.count * vocabularySize,
-      "\(outputs.count) rows of logits, not \(destination.count) floats")
-    destination.update(repeating: 0)
-    for (row, token) in outputs.enumerated() {
-      destination[row * vocabularySize + Int(token)] = Self.certainty
-    }
+    read(value, rows: outputs.indices, into: destination)
   }
 
   package func write(_ value: ValueID, from source: UnsafeBufferPointer<Float>) {
@@ -125,12 +119,27 @@ package final class SyntheticDevice: Device {
   }
 }
 
-extension SyntheticDevice: LargestReader {
-  package func readLargest(
-    _ value: ValueID, into columns: UnsafeMutableBufferPointer<Int32>
+extension SyntheticDevice: TokenDrawer {
+  package var drawsAtRandom: Bool { false }
+
+  package func draw(
+    _ value: ValueID, _ draws: UnsafeBufferPointer<TokenDraw?>,
+    into columns: UnsafeMutableBufferPointer<Int32>
   ) {
     check(columns.count == outputs.count, "\(outputs.count) rows, not \(columns.count)")
     _ = columns.update(fromContentsOf: outputs)
+  }
+
+  package func read(
+    _ value: ValueID, rows: Range<Int>, into destination: UnsafeMutableBufferPointer<Float>
+  ) {
+    check(
+      destination.count == rows.count * vocabularySize,
+      "\(rows.count) rows of logits, not \(destination.count) floats")
+    destination.update(repeating: 0)
+    for (index, token) in outputs[rows].enumerated() {
+      destination[index * vocabularySize + Int(token)] = Self.certainty
+    }
   }
 }
 

@@ -1,17 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import CUDADevice
-import Foundation
 import TestSupport
 
-/// GPUs that are not there: the kernels compiled for this machine's processor, behind a library
-/// that has the functions of NVIDIA's driver (`CShims/CUDAEmulator`).
-enum EmulatedGPU {
-  /// Built with the tests; it lies beside their executable.
-  static let driverPath = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath()
-    .deletingLastPathComponent().appending(path: "libCUDAEmulator.so").path
-  static let kernelPath = Repository.path("Tests/Fixtures/cuda/emulated-kernels")
-
+extension EmulatedGPU {
   static func device(
     gpu: Int = 0, _ precision: CUDAPrecision = .auto, steps: CUDASteps = .graphs
   ) throws -> CUDADevice {

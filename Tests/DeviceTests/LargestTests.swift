@@ -3,6 +3,7 @@
 import CPUDevice
 import Device
 import Program
+import Step
 import TestSupport
 import Testing
 
@@ -14,11 +15,11 @@ import Testing
   static let levels: [CPULevel?] = [nil] + CPULevel.available
 
   /// A program whose output is `width` wide, at a step of some rows.
-  private func device(_ level: CPULevel?, rows: Int) throws -> (any LargestReader, ValueID) {
+  private func device(_ level: CPULevel?, rows: Int) throws -> (any TokenDrawer, ValueID) {
     let operation = OperationCase("wide", width: 8) { b, x in
       b.linear(x, Weight("w", [Self.width, 8]))
     }
-    let device: any LargestReader =
+    let device: any TokenDrawer =
       if let level {
         try CPUDevice(CPUDeviceConfiguration(precision: .f32, threadCount: 2, level: level))
       } else {
@@ -33,7 +34,10 @@ import Testing
     let (device, value) = try device(level, rows: rows.count)
     try rows.flatMap { $0 }.withUnsafeBufferPointer { try device.write(value, from: $0) }
     var columns = [Int32](repeating: -2, count: rows.count)
-    try columns.withUnsafeMutableBufferPointer { try device.readLargest(value, into: $0) }
+    let draws = [TokenDraw?](repeating: .largest, count: rows.count)
+    try columns.withUnsafeMutableBufferPointer { columns in
+      try draws.withUnsafeBufferPointer { try device.draw(value, $0, into: columns) }
+    }
     return columns
   }
 

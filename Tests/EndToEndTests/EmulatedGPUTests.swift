@@ -74,6 +74,9 @@ extension EndToEnd {
           #expect(result.output.contains("ok    tiny-v3 \(precision) \(subject)"))
         }
       }
+      for draws in ["200 tokens drawn from 1000", "20 tokens drawn from 152064"] {
+        #expect(result.output.contains("ok    logits f32 \(draws)"), "\(result.output)")
+      }
       #expect(!result.output.contains("WRONG"))
     }
 

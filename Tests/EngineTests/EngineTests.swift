@@ -51,30 +51,6 @@ struct EngineTests {
     }
   }
 
-  @Test func logitsStayWhereTheyAreWhenOnlyTheLargestIsTaken() throws {
-    let fake = try FakeEngine(picksLargest: true)
-    defer { fake.engine.shutdown() }
-    let recorder = Recorder()
-    let prompts = (0..<3).map { prompt(UInt64(50 + $0), count: 9) }
-    func generate(_ change: (inout SequenceSubmission) -> Void) throws {
-      let ids = try prompts.map { prompt in
-        var submission = SequenceSubmission.greedy(prompt, tokens: 12)
-        change(&submission)
-        return try fake.engine.submit(submission, to: recorder)
-      }
-      for (id, prompt) in zip(ids, prompts) {
-        #expect(recorder.finished(id).tokens == FakeDevice.generate(prompt, count: 12))
-      }
-    }
-    try generate { _ in }
-    #expect(fake.script.readCount.load(ordering: .relaxed) == 0)
-    #expect(fake.script.largestReadCount.load(ordering: .relaxed) > 0)
-    let before = fake.script.largestReadCount.load(ordering: .relaxed)
-    try generate { $0.sampling.logprobs = 1 }
-    #expect(fake.script.readCount.load(ordering: .relaxed) > 0)
-    #expect(fake.script.largestReadCount.load(ordering: .relaxed) == before)
-  }
-
   @Test func equalPromptsShareTheirBlocks() throws {
     let engine = try FakeEngine().engine
     defer { engine.shutdown() }

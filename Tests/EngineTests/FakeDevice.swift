@@ -3,6 +3,7 @@
 import Device
 import Glibc
 import Program
+import Sampling
 import Step
 import Support
 import Synchronization
@@ -21,9 +22,9 @@ class FakeDevice: Device {
     let deviceCount = Atomic<Int>(0)
     let stepMicroseconds = Atomic<UInt32>(0)
     let rowCountMax = Atomic<Int>(0)
-    /// How often logits were read, and how often the largest ones' tokens.
+    /// Rows of logits that were read, and tokens that were drawn from others.
     let readCount = Atomic<Int>(0)
-    let largestReadCount = Atomic<Int>(0)
+    let drawCount = Atomic<Int>(0)
   }
 
   static let vocabulary = 64
@@ -118,21 +119,49 @@ class FakeDevice: Device {
 
   /// One where the answer is, 0 elsewhere.
   func read(_ value: ValueID, into destination: UnsafeMutableBufferPointer<Float>) {
-    script.readCount.add(1, ordering: .relaxed)
-    destination.update(repeating: 0)
-    for (row, token) in outputs.enumerated() {
-      destination[row * Self.vocabulary + Int(token)] = 1
-    }
+    script.readCount.add(outputs.count, ordering: .relaxed)
+    _ = destination.update(fromContentsOf: outputs.indices.flatMap { logits(of: $0) })
+  }
+
+  fileprivate func logits(of row: Int) -> [Float] {
+    var logits = [Float](repeating: 0, count: Self.vocabulary)
+    logits[Int(outputs[row])] = 1
+    return logits
   }
 
   func write(_ value: ValueID, from source: UnsafeBufferPointer<Float>) {}
 }
 
-/// The same, far from the host: it can say the largest logit's token.
-final class PickingDevice: FakeDevice, LargestReader {
-  func readLargest(_ value: ValueID, into columns: UnsafeMutableBufferPointer<Int32>) {
-    script.largestReadCount.add(1, ordering: .relaxed)
-    for (row, token) in outputs.enumerated() { columns[row] = token }
+/// The same, far from the host: it draws tokens, all of them or those of the largest logit.
+final class DrawingDevice: FakeDevice, TokenDrawer {
+  let drawsAtRandom: Bool
+  private var workspace = SamplingWorkspace()
+
+  init(_ script: Script, drawsAtRandom: Bool) {
+    self.drawsAtRandom = drawsAtRandom
+    super.init(script)
+  }
+
+  func draw(
+    _ value: ValueID, _ draws: UnsafeBufferPointer<TokenDraw?>,
+    into columns: UnsafeMutableBufferPointer<Int32>
+  ) {
+    for (row, draw) in draws.enumerated() {
+      columns[row] = -7
+      guard let draw else { continue }
+      check(drawsAtRandom || draw.takesLargest, "a draw that it cannot make")
+      script.drawCount.add(1, ordering: .relaxed)
+      let logits = logits(of: row)
+      columns[row] = Int32(logits.withUnsafeBufferPointer { workspace.draw(draw, from: $0) })
+    }
+  }
+
+  func read(
+    _ value: ValueID, rows: Range<Int>, into destination: UnsafeMutableBufferPointer<Float>
+  ) {
+    check(destination.count == rows.count * Self.vocabulary, "\(rows) in \(destination.count)")
+    script.readCount.add(rows.count, ordering: .relaxed)
+    _ = destination.update(fromContentsOf: rows.flatMap { logits(of: $0) })
   }
 }
 

@@ -7,12 +7,15 @@ import Topology
 
 /// An engine on fake devices.
 struct FakeEngine {
+  /// What its devices draw themselves.
+  enum Drawing { case none, largest, all }
+
   let script: FakeDevice.Script
   let engine: Engine
 
   init(
     script: FakeDevice.Script = FakeDevice.Script(), contextLength: Int = 512,
-    picksLargest: Bool = false,
+    drawing: Drawing = .none,
     _ configure: (inout EngineConfiguration) -> Void = { _ in }
   ) throws {
     var configuration = EngineConfiguration()
@@ -22,7 +25,11 @@ struct FakeEngine {
     engine = try Engine.start(
       FakeDevice.program(contextLength: contextLength), from: NoWeights(),
       devices: { _ throws(DeviceError) in
-        picksLargest ? PickingDevice(script) : FakeDevice(script)
+        switch drawing {
+        case .none: FakeDevice(script)
+        case .largest: DrawingDevice(script, drawsAtRandom: false)
+        case .all: DrawingDevice(script, drawsAtRandom: true)
+        }
       }, configuration: configuration,
       topology: Topology.current())
   }

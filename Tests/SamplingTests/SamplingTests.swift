@@ -42,14 +42,16 @@ private func parameters(_ change: (inout SamplingParameters) -> Void) -> Samplin
 
   @Test("A number depends on seed, choice and position, and on nothing else")
   func numbersAreKeyed() {
-    let number = Philox.unit(seed: 1, choice: 2, position: 3)
-    #expect(Philox.unit(seed: 1, choice: 2, position: 3) == number)
-    #expect(Philox.unit(seed: 2, choice: 2, position: 3) != number)
-    #expect(Philox.unit(seed: 1 << 40, choice: 2, position: 3) != number)
-    #expect(Philox.unit(seed: 1, choice: 3, position: 3) != number)
-    #expect(Philox.unit(seed: 1, choice: 2, position: 4) != number)
-    let mean = (0..<10_000).reduce(0) { $0 + Philox.unit(seed: 5, choice: 0, position: $1) } / 1e4
-    #expect(abs(mean - 0.5) < 0.01)
+    let number = Philox.bits(seed: 1, choice: 2, position: 3)
+    #expect(Philox.bits(seed: 1, choice: 2, position: 3) == number)
+    #expect(Philox.bits(seed: 2, choice: 2, position: 3) != number)
+    #expect(Philox.bits(seed: 1 << 40, choice: 2, position: 3) != number)
+    #expect(Philox.bits(seed: 1, choice: 3, position: 3) != number)
+    #expect(Philox.bits(seed: 1, choice: 2, position: 4) != number)
+    let sum = (0..<10_000).reduce(0.0) {
+      $0 + Double(Philox.bits(seed: 5, choice: 0, position: $1)) * 0x1p-64
+    }
+    #expect(abs(sum / 1e4 - 0.5) < 0.01)
   }
 }
 
@@ -95,41 +97,69 @@ private func parameters(_ change: (inout SamplingParameters) -> Void) -> Samplin
     #expect(try sample([1, 5, 2, 5], bias, &workspace).id == 2)
   }
 
-  @Test("Where the largest logit's token is enough, it does as the logits do")
-  func largestAlone() throws {
-    let greedy = parameters { $0.temperature = 0 }
-    let stopping = StoppingParameters(minTokens: 1, stopTokens: [1])
-    var sampler = SequenceSampler(
-      greedy, stopping: stopping, prompt: [2], thinking: ThinkingTokens(begin: 2, end: 3))
+  @Test("Where a draw is enough, it does as the logits do")
+  func drawsAlone() throws {
     var workspace = SamplingWorkspace()
-    #expect(!sampler.takesLargest, "a stop token is masked")
     let logits: [Float] = [0, 5, 2, 4]
-    let first = try logits.withUnsafeBufferPointer { try sampler.next($0, using: &workspace) }
-    #expect(first.id == 3)
-    #expect(sampler.takesLargest)
-    #expect(try sampler.next(largest: 1) == SampledToken(id: 1))
-    #expect(throws: SequenceError.self) { try sampler.next(largest: -1) }
+    let stopping = StoppingParameters(minTokens: 1, stopTokens: [1])
     for change: (inout SamplingParameters) -> Void in [
-      { $0.temperature = 0.5 }, { $0.logprobs = 0 }, { $0.repetitionPenalty = 1.5 },
+      { $0.temperature = 0 }, { $0.temperature = 2 }, { $0.topK = 2 }, { $0.topP = 0.5 },
+    ] {
+      var other = SequenceSampler(parameters(change), stopping: stopping, prompt: [2])
+      var sampler = other
+      #expect(sampler.draw == nil, "a stop token is masked")
+      try logits.withUnsafeBufferPointer { logits in
+        _ = try sampler.next(logits, using: &workspace)
+        _ = try other.next(logits, using: &workspace)
+        for _ in 0..<20 {
+          let draw = try #require(sampler.draw)
+          let drawn = Int32(workspace.draw(draw, from: logits))
+          #expect(try sampler.next(drawn: drawn) == other.next(logits, using: &workspace))
+        }
+      }
+      #expect(throws: SequenceError.self) { try sampler.next(drawn: -1) }
+    }
+    for change: (inout SamplingParameters) -> Void in [
+      { $0.logprobs = 0 }, { $0.repetitionPenalty = 1.5 },
       { $0.logitBias = [TokenBias(token: 2, bias: 10)] },
     ] {
-      let other = parameters { (parameters: inout SamplingParameters) in
-        parameters.temperature = 0
-        change(&parameters)
-      }
-      let sampler = SequenceSampler(other, stopping: StoppingParameters(), prompt: [1])
-      #expect(!sampler.takesLargest)
+      let sampler = SequenceSampler(
+        parameters(change), stopping: StoppingParameters(), prompt: [1])
+      #expect(sampler.draw == nil)
     }
   }
 
-  @Test("Largest alone ends thinking when asked to")
-  func largestEndsThinking() throws {
+  @Test("A token is drawn from edge to edge, and its neighbours beyond")
+  func edgesAreSharp() {
+    var workspace = SamplingWorkspace()
+    var random = SeededGenerator(seed: 4)
+    let logits = (0..<2_500).map { _ in Float.random(in: -3...3, using: &random) }
+    logits.withUnsafeBufferPointer { logits in
+      for topK in [0, 1_300] {
+        let part: UInt64 = topK == 0 ? .max : .max / 10 * 9
+        func token(_ number: UInt64) -> Int {
+          workspace.draw(
+            TokenDraw(scale: 1, topK: Int32(topK), topP: part, random: number), from: logits)
+        }
+        for _ in 0..<40 {
+          let drawn = token(random.next())
+          let edges = workspace.edges(of: drawn)
+          #expect(token(edges.lowerBound) == drawn && token(edges.upperBound) == drawn)
+          if edges.lowerBound > 0 { #expect(token(edges.lowerBound - 1) < drawn) }
+          if edges.upperBound < .max { #expect(token(edges.upperBound + 1) > drawn) }
+        }
+      }
+    }
+  }
+
+  @Test("A drawn token ends thinking when asked to")
+  func drawnEndsThinking() throws {
     var sampler = SequenceSampler(
       parameters { $0.temperature = 0 }, stopping: StoppingParameters(), prompt: [2],
       thinking: ThinkingTokens(begin: 2, end: 3))
     sampler.endThinking()
-    #expect(try sampler.next(largest: 1).id == 3)
-    #expect(try sampler.next(largest: 1).id == 1)
+    #expect(try sampler.next(drawn: 1).id == 3)
+    #expect(try sampler.next(drawn: 1).id == 1)
   }
 
   @Test("Equal logits at the cut of top_k go by their ids")

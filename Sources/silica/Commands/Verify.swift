@@ -29,8 +29,9 @@ enum Verify: Subcommand {
     Weights are random, in the shapes of published models with some layers and 512 tokens of
     vocabulary. Each operation gets the reference's inputs; its output is filled with NaN before.
     The error is the root mean square of the differences over that of the reference's values. Then
-    the same tokens run in other chunks, which must change no bit. Exits with 1 if anything is
-    wrong.
+    the same tokens run in other chunks, which must change no bit. In the end the device draws
+    tokens from random logits, which must be those that the host draws (a CPU draws the largest
+    alone). Exits with 1 if anything is wrong.
 
     example:
       silica verify --device cuda:0 --shapes tiny-v3,v2-lite/2
@@ -49,15 +50,19 @@ enum Verify: Subcommand {
     let shapes = arguments.string("--shapes") ?? Self.shapes
     if format == "table" { Console.out("seed \(seed), \(rows) tokens\n") }
     var failures = 0
+    func report(_ checks: [Check]) {
+      for check in checks {
+        failures += check.isRight ? 0 : 1
+        Console.out(format == "json" ? check.json.description + "\n" : check.line)
+      }
+    }
     for shape in shapes.split(separator: ",").map(String.init) {
       for precision in precisions.split(separator: ",").map(String.init) {
         let model = try VerifiedModel(shape, precision: precision, seed: UInt64(seed), rows: rows)
-        for check in try model.checks(on: kind) {
-          failures += check.isRight ? 0 : 1
-          Console.out(format == "json" ? check.json.description + "\n" : check.line)
-        }
+        report(try model.checks(on: kind))
       }
     }
+    report(try Check.draws(on: kind, seed: UInt64(seed)))
     guard failures == 0 else { throw CommandError("\(failures) checks failed; seed \(seed)") }
     if format == "table" { Console.out("all is as the reference has it\n") }
   }
@@ -124,6 +129,26 @@ private struct Check {
       "shape": .string(shape), "precision": .string(precision), "check": .string(subject),
       "error": error.map { .number(Double($0)) } ?? .null, "ok": .bool(isRight),
     ]
+  }
+}
+
+extension Check {
+  /// Columns of logits, and rows that a token is drawn from in each of some rounds.
+  private static let draws = [(width: 1_000, rows: 40, rounds: 5), (152_064, 20, 1)]
+
+  /// Tokens drawn from random logits, by all parameters.
+  static func draws(on kind: VerifiedDevice, seed: UInt64) throws -> [Check] {
+    try draws.compactMap { width, rows, rounds in
+      guard let device = try kind.make("bf16") as? any TokenDrawer else { return nil }
+      let comparison = try DrawComparison(device, width: width, rowCountMax: rows)
+      let differences = try (0..<rounds).reduce(0) {
+        try $0 + comparison.differences(seed: seed &+ UInt64($1), count: rows)
+      }
+      return Check(
+        shape: "logits", precision: "f32",
+        subject: "\(rows * rounds) tokens drawn from \(width) as the host draws them",
+        isRight: differences == 0)
+    }
   }
 }
 

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CUDADriver
+internal import CUDAKernels
+internal import Program
+internal import Step
+internal import Support
+
+/// Memory for drawing tokens from rows of logits. Confined to the device's thread.
+struct DrawMemory {
+  /// Rows that are drawn from at random together; more are taken in turn. Each takes 80 KiB.
+  static let rowsAtOnceMax = 64
+
+  /// A key for each output (`cu_largest`), and how it is drawn: on the GPU.
+  let keys, draws: UInt64
+  /// The same in pinned memory.
+  let hostKeys: UnsafeMutableBufferPointer<UInt64>
+  let hostDraws: UnsafeMutableBufferPointer<cu_draw>
+  private let outputs: Int
+  private let rowsAtOnce: Int
+  /// Of the rows of one launch. The first is zeroed before it: counts of candidates, then buckets.
+  private let sums, candidates, cuts, partSums: UInt64
+
+  private static let bucketBytes = Int(cu_buckets) * MemoryLayout<cu_bucket>.stride
+
+  /// For values of the program, in so many rows at most.
+  init(_ gpu: GPU, _ program: Program, outputs: Int) throws(CUDAError) {
+    let width = program.values.map { $0.kind == .floats ? $0.width : 0 }.max() ?? 0
+    self.outputs = max(1, outputs)
+    rowsAtOnce = min(self.outputs, Self.rowsAtOnceMax)
+    keys = try gpu.allocate(self.outputs * 8)
+    draws = try gpu.allocate(self.outputs * MemoryLayout<cu_draw>.stride)
+    hostKeys = try gpu.allocatePinned(self.outputs * 8).bindMemory(to: UInt64.self)
+    hostDraws = try gpu.allocatePinned(self.outputs * MemoryLayout<cu_draw>.stride)
+      .bindMemory(to: cu_draw.self)
+    sums = try gpu.allocate(Self.countBytes + rowsAtOnce * Self.bucketBytes)
+    candidates = try gpu.allocate(rowsAtOnce * Int(cu_candidates_max) * 8)
+    cuts = try gpu.allocate(rowsAtOnce * 8)
+    partSums = try gpu.allocate(rowsAtOnce * Self.parts(width: width) * 8)
+  }
+
+  private static let countBytes = rowsAtOnceMax * MemoryLayout<UInt32>.stride
+
+  private static func parts(width: Int) -> Int {
+    (width + cu_sample_columns - 1) / cu_sample_columns
+  }
+
+  /// Queues what makes of each row's largest the column that is drawn. `scores` are on the GPU,
+  /// rows `stride` floats apart.
+  func queue(
+    _ draws: UnsafeBufferPointer<TokenDraw?>, scores: UInt64, stride: Int, width: Int,
+    on gpu: GPU, _ kernels: KernelSet
+  ) throws(CUDAError) {
+    check(draws.count <= outputs, "\(draws.count) rows are drawn from, more than agreed")
+    for (row, draw) in draws.enumerated() { hostDraws[row] = cu_draw(draw) }
+    guard let host = hostDraws.baseAddress else { return }
+    let drawBytes = MemoryLayout<cu_draw>.stride
+    try gpu.copyIn(to: self.draws, from: host, byteCount: draws.count * drawBytes)
+    for first in Swift.stride(from: 0, to: draws.count, by: rowsAtOnce) {
+      let group = draws[first..<min(draws.count, first + rowsAtOnce)]
+      guard group.contains(where: { $0?.takesLargest == false }) else { continue }
+      var argument = cu_sample(
+        scores: UnsafePointer(pointer(scores + UInt64(first * stride * 4))),
+        stride: Int64(stride),
+        draws: UnsafePointer(pointer(self.draws + UInt64(first * drawBytes))),
+        keys: pointer(keys + UInt64(first * 8)), candidate_counts: pointer(sums),
+        buckets: pointer(sums + UInt64(Self.countBytes)), candidates: pointer(candidates),
+        cuts: pointer(cuts), part_sums: pointer(partSums), width: Int32(width),
+        parts: Int32(Self.parts(width: width)))
+      try queue(&argument, group, on: gpu, kernels)
+    }
+  }
+
+  private func queue(
+    _ argument: inout cu_sample, _ group: Slice<UnsafeBufferPointer<TokenDraw?>>, on gpu: GPU,
+    _ kernels: KernelSet
+  ) throws(CUDAError) {
+    let (parts, rows) = (Int(argument.parts), group.count)
+    let cuts = group.contains { draw in draw.map { !$0.takesLargest && $0.cuts } ?? false }
+    if cuts { try gpu.zero(sums, byteCount: Self.countBytes + rows * Self.bucketBytes) }
+    try withUnsafeMutableBytes(of: &argument) { bytes throws(CUDAError) in
+      guard let start = bytes.baseAddress else { return }
+      if cuts {
+        try gpu.launch(kernels.sampleWeigh, x: parts, y: rows, argument: start)
+        try gpu.launch(kernels.sampleGather, x: parts, y: rows, argument: start)
+        try gpu.launch(kernels.sampleCut, x: rows, argument: start)
+      }
+      try gpu.launch(kernels.sampleSum, x: parts, y: rows, argument: start)
+      try gpu.launch(kernels.samplePick, x: rows, argument: start)
+    }
+  }
+}
+
+extension cu_draw {
+  /// nil: nothing is drawn.
+  init(_ draw: TokenDraw?) {
+    let draw = draw ?? .largest
+    self.init(
+      top_p: draw.topP, random: draw.random, scale: draw.scale, min_p: draw.minP,
+      top_k: draw.topK, is_random: draw.takesLargest ? 0 : 1)
+  }
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// How one token is drawn from one row of logits as they are. `Sampling` says what each value does,
+/// bit for bit: whoever follows it draws the same token from the same row.
+package struct TokenDraw: Hashable, Sendable, BitwiseCopyable {
+  /// 1 / temperature; 0 takes the largest logit, of equals the lowest id, whatever the rest is.
+  package var scale: Float
+  /// Keep tokens at least this many times as likely as the likeliest.
+  package var minP: Float
+  /// Keep this many most likely tokens; 0 keeps all.
+  package var topK: Int32
+  /// Keep the smallest set whose weights reach this part of the sum, in 2^-64; `.max` keeps all.
+  package var topP: UInt64
+  /// Where the token lies in the sum of what is kept, in 2^-64 of it.
+  package var random: UInt64
+
+  package init(
+    scale: Float, topK: Int32 = 0, topP: UInt64 = .max, minP: Float = 0, random: UInt64 = 0
+  ) {
+    self.scale = scale
+    self.minP = minP
+    self.topK = topK
+    self.topP = topP
+    self.random = random
+  }
+
+  package static let largest = TokenDraw(scale: 0)
+
+  package var takesLargest: Bool { scale == 0 }
+  /// Whether only some of the likeliest are kept.
+  package var cuts: Bool { topK > 0 || topP < .max }
+}
