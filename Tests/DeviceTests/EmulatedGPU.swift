@@ -12,12 +12,13 @@ enum EmulatedGPU {
     .deletingLastPathComponent().appending(path: "libCUDAEmulator.so").path
   static let kernelPath = Repository.path("Tests/Fixtures/cuda/emulated-kernels")
 
-  static func device(gpu: Int = 0, _ precision: CUDAPrecision = .auto, usesGraphs: Bool = true)
-    throws -> CUDADevice
-  {
+  static func device(
+    gpu: Int = 0, _ precision: CUDAPrecision = .auto, keys: CUDACachePrecision = .auto,
+    usesGraphs: Bool = true
+  ) throws -> CUDADevice {
     try CUDADevice(
       .init(
-        gpu: gpu, precision: precision, driverPath: driverPath, kernelPath: kernelPath,
-        usesGraphs: usesGraphs))
+        gpu: gpu, precision: precision, cachePrecision: keys, driverPath: driverPath,
+        kernelPath: kernelPath, usesGraphs: usesGraphs))
   }
 }

@@ -17,6 +17,8 @@ enum Profile: Subcommand {
     Option(
       "--precision", "NAME", "auto, bf16, fp8, w8 or w4; of a shape also codes, as int4-128",
       default: "auto: as stored"),
+    Option(
+      "--kv-precision", "NAME", "of keys and values: auto, bf16 or fp8", default: "auto: bf16"),
     Option("--batch", "LIST", "batch sizes divided by commas", default: "1,4,32"),
     Option("--tables", "LIST", "batch sizes of which operations are listed", default: "--batch"),
     Option("--context", "N", "keys that each sequence has", default: "1024"),
@@ -70,7 +72,8 @@ enum Profile: Subcommand {
   static func run(_ arguments: Arguments) throws {
     let request = try Request(arguments)
     let subject = try ProfiledModel(
-      arguments.required("--model"), gpu: gpu(arguments), precision: precision(arguments))
+      arguments.required("--model"), gpu: gpu(arguments), precision: precision(arguments),
+      cachePrecision: ModelOptions.cudaCachePrecision(arguments))
     let limits = try subject.limits()
     try request.show(limits)
     progress("\(subject.title): loading")

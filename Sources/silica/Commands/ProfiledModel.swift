@@ -14,6 +14,7 @@ struct ProfiledModel {
   private let name: String
   private let gpu: Int
   private let precision: CUDAPrecision
+  private let cachePrecision: CUDACachePrecision
   /// As it was asked for.
   private let precisionName: String
   private let program: Program
@@ -21,8 +22,11 @@ struct ProfiledModel {
   private let traffic: CUDATraffic
 
   /// - Parameter word: a device's precision, or of a shape how its weights are stored.
-  init(_ model: String, gpu: Int, precision word: String) throws {
+  init(
+    _ model: String, gpu: Int, precision word: String, cachePrecision: CUDACachePrecision
+  ) throws {
     self.gpu = gpu
+    self.cachePrecision = cachePrecision
     precisionName = word
     let storage = ShapeWeights.Storage(calibrated: word)
     precision = CUDAPrecision(rawValue: word) ?? .auto
@@ -39,13 +43,15 @@ struct ProfiledModel {
       program = try Model.program(for: checkpoint)
       weights = checkpoint
     }
-    traffic = try CUDATraffic(program, from: weights, precision: precision)
+    traffic = try CUDATraffic(
+      program, from: weights, precision: precision, cachePrecision: cachePrecision)
   }
 
   var title: String { "\(name) \(precisionName)" }
 
   private func device() throws(DeviceError) -> CUDADevice {
-    try CUDADevice(CUDADeviceConfiguration(gpu: gpu, precision: precision))
+    try CUDADevice(
+      CUDADeviceConfiguration(gpu: gpu, precision: precision, cachePrecision: cachePrecision))
   }
 
   func limits() throws(DeviceError) -> LimitsReport {
@@ -72,8 +78,9 @@ struct ProfiledModel {
     try device.fillCaches()
     let seconds = Double(Clock.nowNanoseconds - start) / 1e9
     return ProfileRun(
-      name: name, precision: precisionName, context: context, program: program, traffic: traffic,
-      device: device, loadSeconds: seconds, limits: limits.limits)
+      name: name, precision: precisionName, cachePrecision: cachePrecision, context: context,
+      program: program, traffic: traffic, device: device, loadSeconds: seconds,
+      limits: limits.limits)
   }
 }
 
@@ -83,6 +90,7 @@ struct ProfileRun {
 
   let name: String
   let precision: String
+  let cachePrecision: CUDACachePrecision
   let context: Int
   let program: Program
   let traffic: CUDATraffic
