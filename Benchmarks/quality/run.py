@@ -12,6 +12,7 @@ import json
 import pathlib
 import sys
 
+import distance
 import measure
 import report
 import variants as variant_files
@@ -33,8 +34,8 @@ def main():
     variants = variant_files.make(arguments.model, arguments.work, arguments.silica)
     tests = {
         task: measure.held_out.turns(task, arguments.count) for task in measure.held_out.TASKS}
-    runs = measure.reply_runs(arguments.model)
-    reference = measure.Reference(arguments.silica, variants[0], runs)
+    runs = distance.reply_runs(arguments.model)
+    reference = distance.Reference(arguments.silica, variants[0], runs)
     rows = []
     for variant in variants:
         print(f"quality: {variant.name} ...", file=sys.stderr, flush=True)

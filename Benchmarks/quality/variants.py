@@ -32,6 +32,8 @@ class Variant:
     precision: str
     is_sparse: bool
     folder: pathlib.Path
+    # What else `silica logits` is given.
+    options: tuple[str, ...] = ()
 
     @property
     def weight_bytes(self):

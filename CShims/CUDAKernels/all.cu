@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // All kernels as one translation unit, for nvcc and for the emulation: one file of machine code.
+#include "attention_packed.h"
 #include "attention_rows.h"
+#include "cache_codes.h"
 #include "coded_rows.h"
 #include "pack_words.h"
 #include "prefill_block.h"

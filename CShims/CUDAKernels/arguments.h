@@ -2,6 +2,7 @@
 // What each kernel is launched with: one structure by value, the same for Swift, for nvcc and for
 // the emulation. All pointers are of the device. Floats are 32 bits; `rows` counts rows of a step.
 #pragma once
+#include "cache_layout.h"
 #include "formats.h"
 
 /// A step, written by one copy at its begin.
@@ -147,7 +148,7 @@ typedef struct cu_prefill {
   int32_t work_count, unused;
 } cu_prefill;
 
-/// What attention reads of the step's rows, as bfloat16: queries to rows of their own, keys and
+/// What attention reads of the step's rows: queries, as bfloat16, to rows of their own, keys and
 /// values into the cache. Each in two parts behind each other, of which the second may be empty.
 typedef struct cu_store {
   const cu_step *step;
@@ -155,14 +156,12 @@ typedef struct cu_store {
   cu_turn query_turns[2], key_turns[2];
   /// `[rows, heads]`, `query_stride` elements each.
   uint16_t *query_rows;
-  uint16_t *cache;
-  int64_t cache_stride;
+  cu_cache cache;
   int32_t query_stride;
-  /// Blocks that share a row.
-  int32_t spread;
+  /// Blocks that share a row; of a cache in FP8, how many of them have what stays bfloat16.
+  int32_t spread, plain_spread;
   /// Whether four neighbouring columns can be read and written at once.
   int32_t is_aligned;
-  int32_t unused;
 } cu_store;
 
 /// Of which keys a block of attention gives one sum.
@@ -177,8 +176,7 @@ typedef struct cu_attention {
   const cu_step *step;
   /// `[rows, heads]`, `query_stride` elements each.
   const uint16_t *queries;
-  const uint16_t *cache;
-  int64_t cache_stride;
+  cu_cache cache;
   cu_rows output;
   /// `[rows, heads]`, rows `log_stride` apart; null if nobody asks.
   float *log_sum_exp;
@@ -189,8 +187,6 @@ typedef struct cu_attention {
   float *part_scores;
   int32_t key_heads, heads_per_key;
   int32_t key_width, value_width;
-  /// Columns of a cached row before the values; 0: the values are the key's first columns.
-  int32_t value_offset;
   int32_t first_row;
   /// `cu_key_parts`, and room for how many parts of a row.
   int32_t parts, part_room;
@@ -198,12 +194,14 @@ typedef struct cu_attention {
   int32_t spread;
   /// Tokens of a window whose rows are attended to together where they can; 0: nowhere.
   int32_t window;
-  /// Tiles of keys that there is shared memory for: 1 or 2.
+  /// Tiles of keys on their way that there is shared memory for: 1 or 2. In FP8 they are beside the
+  /// one in use.
   int32_t stages;
   /// Whether 16 bytes of queries and of the cache can be read at once.
   int32_t is_aligned;
   int32_t query_stride;
   float scale;
+  int32_t unused;
 } cu_attention;
 
 /// An expert chosen for a row, and what its result is multiplied with.

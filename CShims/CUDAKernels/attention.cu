@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention over a paged cache, with grouped heads or over compressed keys (absorbed form).
-//   store    (`store.cu`) queries as rows of bfloat16; keys and values into the cache.
+//   store    (`store.cu`) queries as rows of bfloat16; keys and values into the cache, as bfloat16
+//            or in FP8.
 //   attend   for some rows, a key head and parts of the keys: scores s = scale · q · k; their
 //            largest, m; l = Σ exp(s - m); o = Σ exp(s - m) · v.
 //   merge    M = largest m; output = Σ exp(m - M) · o / L, L = Σ exp(m - M) · l, over the parts;
@@ -16,14 +17,16 @@
 // Weights go through shared memory; sums of values: each warp takes every eighth chunk of 16
 // columns, so that no sum goes from warp to warp.
 //
-// Numbers. Queries, keys, values and weights are bfloat16 where they meet in tensor cores; scores,
-// their exponentials' sums and the sums of values are 32 bits. `attention_order.h` has the order.
+// Numbers. Queries, keys, values and weights are bfloat16 where they meet in tensor cores (what is
+// kept in FP8 is exact in it); scores, their exponentials' sums and the sums of values are 32 bits.
+// `attention_order.h` has the order.
 //
 // The same bits whatever else runs: a row's keys are cut by their own number, and no other row
 // changes what a row gets; how a step is spread over blocks only moves where sums are folded.
 //
 // Ladder: 32 bits without tensor cores, parts of 256 keys; now tensor cores by `mma.sync`, parts
 // from 64 keys on, windows of tokens. Not yet: wgmma for windows.
+#include "attention_packed.h"
 #include "attention_rows.h"
 
 namespace {
@@ -53,7 +56,7 @@ struct RowScores {
   Scores group, total;
 };
 
-template <int m, int chunks> struct Attend {
+template <int m, int chunks, int format> struct Attend {
   const cu_attention &op;
   const QueryRows &rows;
   SharedState<m> &shared;
@@ -85,11 +88,28 @@ template <int m, int chunks> struct Attend {
   /// Begins to copy the next tile, if there is one, to where there is room.
   DEVICE_MEMBER void fetch(Walk &ahead, int stage) {
     if (!ahead.is_done()) {
-      fetch_tile(op, places, rows.key_head, stage, shared.rows[stage],
-                 keys - ahead.tile * cu_tile_keys);
+      const int count = keys - ahead.tile * cu_tile_keys;
+      if constexpr (format == cu_cache_bf16) {
+        fetch_tile(op, places, rows.key_head, stage, shared.rows[stage], count);
+      } else {
+        fetch_packed(op, places, rows.key_head, stage, shared.rows[stage], count);
+      }
       ahead.next();
     }
     end_copies();
+  }
+
+  /// Waits for a tile that was fetched, in FP8 unpacks it, and returns which it is then.
+  DEVICE_MEMBER int receive(int stage, bool has_queries) {
+    if (op.stages == 1) wait_for_copies<0>(); else wait_for_copies<1>();
+    if constexpr (format != cu_cache_bf16) {
+      sync_warp();
+      unpack(op, places, rows.key_head, stage);
+      stage = 0;
+    }
+    // A warp has copied its keys itself, and queries are there since the first tile.
+    if (m > 1 || !has_queries) sync_block(); else sync_warp();
+    return stage;
   }
 
   /// A thread for each row: what becomes of its sums with those of one more tile.
@@ -106,20 +126,20 @@ template <int m, int chunks> struct Attend {
     if (op.parts != cu_key_parts_all && walk.ends(walk.part)) mine.total = Scores();
   }
 
-  /// A tile's sums. `next_row` is of the tile that will come to its place.
-  DEVICE_MEMBER void attend(const Walk &walk, int group_size, int stage, int64_t next_row,
-                            RowScores &mine, Sums<m, chunks> &sums) {
+  /// A tile's sums. `next_row` is of the tile that will come to its stage.
+  DEVICE_MEMBER void attend(const Walk &walk, int group_size, int tile, int stage,
+                            int64_t next_row, RowScores &mine, Sums<m, chunks> &sums) {
     constexpr float log2_e = 1.44269504088896341f;
     const int first = walk.tile * cu_tile_keys;
-    WarpTile<m> tile;
-    tile.score(places, places.keys(stage));
-    tile.mask(op.scale * log2_e, first, shared.row_keys, shared.scores);
+    WarpTile<m> scores;
+    scores.score(places, places.keys(tile));
+    scores.mask(op.scale * log2_e, first, shared.row_keys, shared.scores);
     sync_block();
-    tile.weigh(places.weights, shared.scores);
+    scores.weigh(places.weights, shared.scores);
     if (thread_index() < cu_tile_keys) shared.rows[stage][thread_index()] = next_row;
     sync_block();
     add_scores(walk, group_size, mine);
-    mix<m, chunks>(places, places.values(stage), op.value_width, sums.values);
+    mix<m, chunks>(places, places.values(tile), op.value_width, sums.values);
   }
 
   DEVICE_MEMBER void run(Walk walk) {
@@ -132,11 +152,9 @@ template <int m, int chunks> struct Attend {
     RowScores mine;
     for (int stage = 0, count = 0; !walk.is_done(); walk.next(), count++) {
       const int64_t next_row = thread_index() < cu_tile_keys ? find_row(ahead.tile) : 0;
-      if (op.stages == 1) wait_for_copies<0>(); else wait_for_copies<1>();
-      // A warp has copied its keys itself, and queries are there since the first tile.
-      if (m > 1 || count == 0) sync_block(); else sync_warp();
+      const int tile = receive(stage, count > 0);
       Sums<m, chunks> sums;
-      attend(walk, group_size, stage, next_row, mine, sums);
+      attend(walk, group_size, tile, stage, next_row, mine, sums);
       sync_block();
       fetch(ahead, stage);
       stage = op.stages - 1 - stage;
@@ -163,7 +181,7 @@ DEVICE void store_nothing(const cu_attention &op, const QueryRows &rows) {
   }
 }
 
-template <int m, int chunks>
+template <int m, int chunks, int format>
 DEVICE void attend(const cu_attention &op, const cu_step &step, const QueryRows &rows,
                    SharedState<m> &shared, void *memory) {
   const int last = rows.first_row + rows.tokens - 1, index = block_x() % op.spread;
@@ -177,7 +195,8 @@ DEVICE void attend(const cu_attention &op, const cu_step &step, const QueryRows 
     return;
   }
   const int32_t *blocks = step.blocks + first;
-  Attend<m, chunks>{op, rows, shared, TilePlaces(op, memory, 16 * m), step, blocks, keys}.run(walk);
+  const TilePlaces places(op, memory, 16 * m);
+  Attend<m, chunks, format>{op, rows, shared, places, step, blocks, keys}.run(walk);
 }
 
 /// Whether the window that begins with a row is taken at once: a whole one of one sequence, whose
@@ -190,7 +209,7 @@ DEVICE bool is_window(const cu_attention &op, const cu_step &step, int first) {
 }
 
 /// Heads of one token, if its window is not taken at once.
-template <int chunks>
+template <int chunks, int format>
 DEVICE void attend_to_token(const cu_attention &op, SharedState<1> &shared, void *memory) {
   const int row = op.first_row + block_z(), skipped = block_x() / op.spread * cu_tile_heads;
   const cu_step step = *op.step;
@@ -200,45 +219,43 @@ DEVICE void attend_to_token(const cu_attention &op, SharedState<1> &shared, void
   }
   const int left = op.heads_per_key - skipped, first = block_y() * op.heads_per_key + skipped;
   const QueryRows rows = {row, 1, block_y(), first, left < cu_tile_heads ? left : cu_tile_heads};
-  attend<1, chunks>(op, step, rows, shared, memory);
+  attend<1, chunks, format>(op, step, rows, shared, memory);
 }
 
 /// Heads of a window's tokens, if it is taken at once.
-template <int m, int chunks>
+template <int m, int chunks, int format>
 DEVICE void attend_to_window(const cu_attention &op, SharedState<m> &shared, void *memory) {
   const int first = op.first_row + block_z() * op.window, skipped = block_x() * 16 * m;
   const cu_step step = *op.step;
   if (!is_window(op, step, first)) return wait_for_previous();
   const int left = op.heads_per_key - skipped, head = block_y() * op.heads_per_key + skipped;
   const QueryRows rows = {first, op.window, block_y(), head, left < 16 * m ? left : 16 * m};
-  attend<m, chunks>(op, step, rows, shared, memory);
+  attend<m, chunks, format>(op, step, rows, shared, memory);
 }
 
 }  // namespace
 
 // Grid: blocks of `spread` times parts of 16 heads; key heads; rows from `first_row` on. Shared
 // memory: see `TilePlaces`.
-EARLY_KERNEL(attend_128, cu_attention, cu_threads) {
-  DYNAMIC_SHARED(Words4, memory);
-  SHARED SharedState<1> shared;
-  attend_to_token<1>(op, shared, memory);
-}
-
-EARLY_KERNEL(attend_512, cu_attention, cu_threads) {
-  DYNAMIC_SHARED(Words4, memory);
-  SHARED SharedState<1> shared;
-  attend_to_token<4>(op, shared, memory);
-}
+#define ATTEND_KERNEL(name, chunks, format)               \
+  EARLY_KERNEL(name, cu_attention, cu_threads) {          \
+    DYNAMIC_SHARED(Words4, memory);                       \
+    SHARED SharedState<1> shared;                         \
+    attend_to_token<chunks, format>(op, shared, memory);  \
+  }
+ATTEND_KERNEL(attend_128, 1, cu_cache_bf16)
+ATTEND_KERNEL(attend_512, 4, cu_cache_bf16)
+ATTEND_KERNEL(attend_128_fp8, 1, cu_cache_fp8)
+ATTEND_KERNEL(attend_512_fp8, 4, cu_cache_fp8)
 
 // Grid: parts of the heads; key heads; windows from `first_row` on.
-EARLY_KERNEL(attend_window_128, cu_attention, cu_threads) {
-  DYNAMIC_SHARED(Words4, memory);
-  SHARED SharedState<cu_window_heads_few / 16> shared;
-  attend_to_window<cu_window_heads_few / 16, 1>(op, shared, memory);
-}
-
-EARLY_KERNEL(attend_window_512, cu_attention, cu_threads) {
-  DYNAMIC_SHARED(Words4, memory);
-  SHARED SharedState<cu_window_heads_many / 16> shared;
-  attend_to_window<cu_window_heads_many / 16, 4>(op, shared, memory);
-}
+#define WINDOW_KERNEL(name, heads, chunks, format)                    \
+  EARLY_KERNEL(name, cu_attention, cu_threads) {                      \
+    DYNAMIC_SHARED(Words4, memory);                                   \
+    SHARED SharedState<heads / 16> shared;                            \
+    attend_to_window<heads / 16, chunks, format>(op, shared, memory); \
+  }
+WINDOW_KERNEL(attend_window_128, cu_window_heads_few, 1, cu_cache_bf16)
+WINDOW_KERNEL(attend_window_512, cu_window_heads_many, 4, cu_cache_bf16)
+WINDOW_KERNEL(attend_window_128_fp8, cu_window_heads_few, 1, cu_cache_fp8)
+WINDOW_KERNEL(attend_window_512_fp8, cu_window_heads_many, 4, cu_cache_fp8)

@@ -8,14 +8,16 @@ constexpr int weight_stride = cu_tile_keys + cu_bank_columns;
 
 DEVICE int padded(int width, int multiple) { return (width + multiple - 1) / multiple * multiple; }
 
-/// Where things lie in a block's shared memory; strides are in elements.
+/// Where things lie in a block's shared memory; strides are in elements. Of a cache in FP8 there is
+/// one tile, and packed ones behind it.
 struct TilePlaces {
   uint16_t *queries, *weights, *stages;
   int key_stride, value_stride, stage;
 
   DEVICE_MEMBER TilePlaces(const cu_attention &op, void *memory, int query_rows) {
+    const bool has_values = op.cache.value_bytes != 0;
     key_stride = padded(op.key_width, cu_key_padding) + cu_bank_columns;
-    value_stride = op.value_offset ? padded(op.value_width, cu_value_padding) + cu_bank_columns : 0;
+    value_stride = has_values ? padded(op.value_width, cu_value_padding) + cu_bank_columns : 0;
     stage = cu_tile_keys * (key_stride + value_stride);
     queries = (uint16_t *)memory;
     weights = queries + query_rows * key_stride;
@@ -53,13 +55,14 @@ DEVICE void fetch_tile(const cu_attention &op, const TilePlaces &places, int key
   UNROLL for (int i = 0; i < 2; i++) {
     const int key = thread_index() / 32 * 8 + i * 4 + thread_index() % 32 / 8;
     const bool is_there = key < count;
-    const uint16_t *row = op.cache + (is_there ? rows[key] * op.cache_stride : 0);
+    const uint8_t *row = op.cache.rows + (is_there ? rows[key] * op.cache.stride : 0);
     fetch_row(op.is_aligned, is_there, keys + key * places.key_stride,
-              row + key_head * op.key_width, op.key_width, places.key_stride - cu_bank_columns);
+              (const uint16_t *)(row + key_head * op.cache.key_bytes), op.key_width,
+              places.key_stride - cu_bank_columns);
     if (!places.value_stride) continue;
-    fetch_row(op.is_aligned, is_there, values + key * places.value_stride,
-              row + op.value_offset + key_head * op.value_width, op.value_width,
-              places.value_stride - cu_bank_columns);
+    row += op.cache.value_place + key_head * op.cache.value_bytes;
+    fetch_row(op.is_aligned, is_there, values + key * places.value_stride, (const uint16_t *)row,
+              op.value_width, places.value_stride - cu_bank_columns);
   }
 }
 

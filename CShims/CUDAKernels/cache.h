@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where keys and values lie. Tokens of a block lie behind each other; a sequence's blocks anywhere.
 // Of a sequence's blocks, a device holds every `slice_count`-th from `slice_index` on; its keys are
-// counted without the others.
+// counted without the others. `cache_layout.h` says what a row holds.
 #pragma once
 #include "device.h"
 

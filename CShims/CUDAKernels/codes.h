@@ -1,7 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// A packed weight's codes (the layout is in `product.h`) to bfloat16, a fragment at a time.
+// A packed weight's codes (the layout is in `product.h`) to bfloat16, a fragment at a time; codes
+// in FP8 of floats.
 #pragma once
 #include "device.h"
+
+/// e4m3 to nearest even: 3 bits of mantissa, the smallest step 2^-9, at most 448.
+DEVICE uint8_t e4m3(float x) {
+  const uint32_t sign = bits_of(x) >> 24 & 0x80;
+  const float magnitude = fminf(fabsf(x), 448.f);
+  if (magnitude < 0.015625f) return (uint8_t)(sign | (uint32_t)rintf(magnitude * 512.f));
+  const uint32_t bits = bits_of(magnitude);
+  const uint32_t rounded = bits + 0x7ffff + (bits >> 20 & 1);
+  return (uint8_t)(sign | ((rounded >> 20) - (120 << 3)));
+}
 
 /// What a format does to a lane's 16 bytes: `fragments` of them, of `columns` columns together.
 template <int format> struct Codes;
@@ -43,12 +54,16 @@ template <> struct Codes<cu_format_fp8> {
   /// Of a word, columns 0 and 1 are where bfloat16 needs their bits, one in each half, and 2 and 3
   /// where those leave room. Of 0 and 1: sign in bit 15, exponent and mantissa in bits 4 to 10. Of
   /// 2 and 3: sign in bit 11, the exponent's upper three bits in 12 to 14, what is left in 0 to 3.
+  DEVICE uint32_t first_pair(uint32_t word) { return value(word & 0x87f087f0u); }
+  DEVICE uint32_t second_pair(uint32_t word) {
+    return value(((word << 4) & 0x80f080f0u) | ((word >> 4) & 0x07000700u));
+  }
   DEVICE void fragment(const Words4 &words, int index, uint32_t (&a)[4]) {
     uint32_t two[2];
     words_of_fragment(words, index, two);
     UNROLL for (int i = 0; i < 2; i++) {
-      a[i] = value(two[i] & 0x87f087f0u);
-      a[2 + i] = value(((two[i] << 4) & 0x80f080f0u) | ((two[i] >> 4) & 0x07000700u));
+      a[i] = first_pair(two[i]);
+      a[2 + i] = second_pair(two[i]);
     }
   }
   /// As `fragment` finds them, of four neighbouring columns.

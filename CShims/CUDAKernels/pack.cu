@@ -19,16 +19,6 @@ DEVICE float element(const cu_pack &op, int row, int column) {
   return op.source[row * op.row_stride + column * op.column_stride];
 }
 
-/// e4m3 to nearest even: 3 bits of mantissa, the smallest step 2^-9.
-DEVICE uint8_t e4m3(float x) {
-  const uint32_t sign = bits_of(x) >> 24 & 0x80;
-  const float magnitude = fminf(fabsf(x), 448.f);
-  if (magnitude < 0.015625f) return (uint8_t)(sign | (uint32_t)rintf(magnitude * 512.f));
-  const uint32_t bits = bits_of(magnitude);
-  const uint32_t rounded = bits + 0x7ffff + (bits >> 20 & 1);
-  return (uint8_t)(sign | ((rounded >> 20) - (120 << 3)));
-}
-
 DEVICE void pack_bf16(const cu_pack &op, int row, int local, int span) {
   uint16_t *codes = (uint16_t *)op.codes;
   const int within = row % cu_tile_rows;

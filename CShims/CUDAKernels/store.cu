@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What attention reads of the step's rows, as bfloat16: queries [rows, heads, key width], rows
-// padded to 16 bytes; keys and values behind each other in the token's row of the cache.
+// What attention reads of the step's rows: queries [rows, heads, key width] as bfloat16, rows
+// padded to 16 bytes; keys and values in the token's row of the cache, as bfloat16 or in FP8.
 //
 // Where rotary embeddings stand directly before an attention, they are made here on the way. A
-// thread takes four neighbouring columns.
-#include "cache.h"
+// thread takes four neighbouring columns; in FP8, a warp all that share a scale, 128 at a time.
+#include "cache_codes.h"
 #include "rope.h"
 
 namespace {
@@ -35,11 +35,78 @@ DEVICE void narrow(bool is_aligned, const cu_columns &columns, const cu_turn &tu
 }
 
 /// Where the cache has what a row adds to it, or null if it is not held here.
-DEVICE uint16_t *cached_place(const cu_store &op, int row) {
+DEVICE uint8_t *cached_place(const cu_store &op, int row) {
   const int position = op.step->positions[row], block = position / op.step->block_tokens;
   if (block % op.step->slice_count != op.step->slice_index) return nullptr;
   const int32_t *blocks = op.step->blocks + op.step->row_blocks[row];
-  return op.cache + cache_row(op.step, blocks, held_keys(op.step, position) - 1) * op.cache_stride;
+  const int64_t place = cache_row(op.step, blocks, held_keys(op.step, position) - 1);
+  return op.cache.rows + place * op.cache.stride;
+}
+
+/// Stores chunks of queries, by their number, and takes theirs off it.
+DEVICE void store_queries(const cu_store &op, int row, int &chunk) {
+  const int64_t heads = op.queries[0].count;
+  uint16_t *query_row = op.query_rows + row * heads * op.query_stride;
+  UNROLL for (int i = 0; i < 2; i++) {
+    const int count = chunks_of(op.queries[i]);
+    if (chunk >= 0 && chunk < count) {
+      narrow(op.is_aligned, op.queries[i], op.query_turns[i], row, chunk,
+             query_row + i * op.queries[0].width, op.query_stride);
+    }
+    chunk -= count;
+  }
+}
+
+/// Columns of a row that share a scale, and where they go. A warp calls it together.
+struct ScaledColumns {
+  const cu_columns &columns;
+  const cu_turn &turn;
+  int row, group, first, end;
+
+  DEVICE_MEMBER float value(int column) const {
+    if (column >= end) return 0;
+    const float *data = columns.data + row * columns.stride + (int64_t)group * columns.group;
+    return turned_column(turn, row, data, column, columns.width);
+  }
+
+  DEVICE_MEMBER void store(uint8_t *codes, float *scale) const {
+    const int lane = thread_index() % 32;
+    uint32_t largest = 0;
+    for (int column = first + 4 * lane; column < end; column += cu_scale_columns) {
+      UNROLL for (int i = 0; i < 4; i++) {
+        const uint32_t magnitude = bits_of(value(column + i)) & 0x7fffffffu;
+        largest = magnitude > largest ? magnitude : largest;
+      }
+    }
+    const float factor = cache_scale(largest_of_warp(largest));
+    if (lane == 0) *scale = factor;
+    // A power of two, and so is this.
+    const float inverse = 1 / factor;
+    const int padded_end = (end + cu_cache_piece - 1) / cu_cache_piece * cu_cache_piece;
+    for (int column = first + 4 * lane; column < padded_end; column += cu_scale_columns) {
+      uint8_t four[4];
+      UNROLL for (int i = 0; i < 4; i++) four[i] = e4m3(value(column + i) * inverse);
+      *(uint32_t *)(codes + column) = Codes<cu_format_fp8>::word(four);
+    }
+  }
+};
+
+/// Stores codes and scale of one of a row's keys or values, or of a part of a compressed key.
+DEVICE void store_codes(const cu_store &op, int row, int index, uint8_t *cached) {
+  const int width = op.keys[0].width, head = index / 2;
+  float *scale = (float *)(cached + op.cache.scale_place) + index;
+  if (op.cache.value_bytes == 0) {
+    const int first = index * cu_scale_columns, end = first + cu_scale_columns;
+    if (first >= width) return;
+    const ScaledColumns columns = {op.keys[0], op.key_turns[0], row, 0, first,
+                                   end < width ? end : width};
+    columns.store(cached, scale);
+  } else if (head < op.keys[0].count) {
+    const int i = index % 2;
+    const ScaledColumns columns = {op.keys[i], op.key_turns[i], row, head, 0, op.keys[i].width};
+    columns.store(cached + (i == 0 ? head * op.cache.key_bytes
+                                   : op.cache.value_place + head * op.cache.value_bytes), scale);
+  }
 }
 
 }  // namespace
@@ -49,18 +116,9 @@ EARLY_KERNEL(store, cu_store, cu_threads) {
   const int row = block_x() / op.spread;
   if (row >= op.step->counts[0]) return wait_for_previous();
   int chunk = block_x() % op.spread * cu_threads + thread_index();
-  const int64_t heads = op.queries[0].count;
-  uint16_t *query_row = op.query_rows + row * heads * op.query_stride;
-  uint16_t *cached = cached_place(op, row);
+  uint16_t *cached = (uint16_t *)cached_place(op, row);
   wait_for_previous();
-  UNROLL for (int i = 0; i < 2; i++) {
-    const int count = chunks_of(op.queries[i]);
-    if (chunk >= 0 && chunk < count) {
-      narrow(op.is_aligned, op.queries[i], op.query_turns[i], row, chunk,
-             query_row + i * op.queries[0].width, op.query_stride);
-    }
-    chunk -= count;
-  }
+  store_queries(op, row, chunk);
   if (!cached) return;
   UNROLL for (int i = 0; i < 2; i++) {
     const int count = chunks_of(op.keys[i]), width = op.keys[i].width;
@@ -69,5 +127,26 @@ EARLY_KERNEL(store, cu_store, cu_threads) {
     }
     chunk -= count;
     cached += width * op.keys[i].count;
+  }
+}
+
+// Likewise; the first `plain_spread` of a row's blocks take chunks, a warp of the others what
+// shares a scale.
+EARLY_KERNEL(store_fp8, cu_store, cu_threads) {
+  const int row = block_x() / op.spread, block = block_x() % op.spread;
+  if (row >= op.step->counts[0]) return wait_for_previous();
+  uint8_t *cached = cached_place(op, row);
+  wait_for_previous();
+  if (block >= op.plain_spread) {
+    const int warp = (block - op.plain_spread) * (cu_threads / 32) + thread_index() / 32;
+    if (cached) store_codes(op, row, warp, cached);
+    return;
+  }
+  int chunk = block * cu_threads + thread_index();
+  store_queries(op, row, chunk);
+  if (!cached || op.cache.plain_columns == 0) return;
+  uint16_t *plain = (uint16_t *)(cached + op.cache.plain_place);
+  if (chunk >= 0 && chunk < chunks_of(op.keys[1])) {
+    narrow(op.is_aligned, op.keys[1], op.key_turns[1], row, chunk, plain, op.keys[1].width);
   }
 }

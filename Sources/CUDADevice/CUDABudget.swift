@@ -8,8 +8,6 @@ internal import Support
 /// The memory of GPUs that a program takes: found from shapes and stored types, before anything is
 /// loaded and without a GPU.
 package struct CUDABudget: Hashable, Sendable {
-  /// What keys and values are made of.
-  package static let cacheElementBytes = 2
   /// Of the memory that weights and buffers leave, what keys and values take by default.
   package static let cacheShare = 0.9
   /// What the driver and the kernels take of each GPU.
@@ -37,6 +35,13 @@ package struct CUDABudget: Hashable, Sendable {
       program, rows: capacity.rowCountMax, takesCodes: precision.takesCodes, &arena)
     _ = LayerScratch.arranged(program, capacity, &arena)
     bufferBytes = arena.used
+  }
+
+  /// Bytes that keys and values of one token take, in all layers together.
+  package static func cacheBytesPerToken(
+    _ program: Program, _ precision: CUDACachePrecision
+  ) -> Int {
+    program.operations.reduce(0) { $0 + (CacheRow($1, precision)?.byteCount ?? 0) }
   }
 
   /// Bytes for keys and values of so much free memory, on `gpuCount` GPUs with `deviceCount`

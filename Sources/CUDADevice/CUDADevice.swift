@@ -52,7 +52,8 @@ package final class CUDADevice: Device {
 
   package var summary: String {
     let formats = loaded?.formats ?? configuration.precision.rawValue
-    return "cuda:\(configuration.gpu) (\(gpu.properties.name), \(formats))"
+    let keys = configuration.cachePrecision == .fp8 ? ", keys and values in fp8" : ""
+    return "cuda:\(configuration.gpu) (\(gpu.properties.name), \(formats)\(keys))"
   }
 
   /// Where its GPU sits: "0000:17:00.0".
@@ -76,11 +77,15 @@ package final class CUDADevice: Device {
   ) throws(CUDAError) -> Loaded {
     let path: String
     if let given = configuration.kernelPath { path = given } else { path = try KernelFile.path() }
-    let kernels = try KernelSet(gpu, path: path, AttentionShape(program), configuration.precision)
+    let kernels = try KernelSet(
+      gpu, path: path, AttentionShape(program, configuration.cachePrecision),
+      configuration.precision)
     let loader = WeightLoader(
       gpu, kernels: kernels, source: weights, precision: configuration.precision)
     func lowering(_ arena: DeviceArena) -> Lowering {
-      Lowering(program, capacity: capacity, kernels: kernels, loader: loader, arena: arena)
+      Lowering(
+        program, capacity: capacity, kernels: kernels, loader: loader,
+        cachePrecision: configuration.cachePrecision, arena: arena)
     }
     var layout = lowering(DeviceArena())
     try layout.run(progress: { _ in })

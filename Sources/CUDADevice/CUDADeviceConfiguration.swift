@@ -2,9 +2,9 @@
 
 internal import CUDAKernels
 
-/// How a GPU keeps the matrices of linears and experts. Inputs of products (but in `w8a8`), keys
-/// and values are bfloat16, sums have 32 bits; norms, biases, routers, residuals and all else
-/// between are 32-bit floats. The small matrices of single heads are bfloat16 always.
+/// How a GPU keeps the matrices of linears and experts. Inputs of products (but in `w8a8`) are
+/// bfloat16, sums have 32 bits; norms, biases, routers, residuals and all else between are 32-bit
+/// floats. The small matrices of single heads are bfloat16 always.
 package enum CUDAPrecision: String, Hashable, Sendable, CaseIterable {
   /// FP8 where stored as FP8, `w8` or `w4` where packed so, codes that were calibrated as they are;
   /// else bfloat16.
@@ -36,11 +36,26 @@ package enum CUDASteps: String, Hashable, Sendable, CaseIterable {
   case oneLaunch = "one-launch"
 }
 
+/// How a GPU keeps keys and values.
+package enum CUDACachePrecision: String, Hashable, Sendable, CaseIterable {
+  /// bf16.
+  case auto
+  /// Rounded to nearest even.
+  case bf16
+  /// 8-bit floats (e4m3), each key and value of a head with a scale, of a compressed key each 128
+  /// columns; the rotary columns of compressed keys are bf16.
+  case fp8
+
+  /// What `auto` stands for.
+  package var resolved: CUDACachePrecision { self == .auto ? .bf16 : self }
+}
+
 /// What a CUDA device is made of.
 package struct CUDADeviceConfiguration: Hashable, Sendable {
   /// As the driver counts.
   package var gpu: Int
   package var precision: CUDAPrecision
+  package var cachePrecision: CUDACachePrecision
   /// The driver's library; nil: as `SILICA_CUDA_LIBRARY` says, or the system's.
   package var driverPath: String?
   /// The kernels' file; nil: where `KernelFile` finds it.
@@ -51,11 +66,12 @@ package struct CUDADeviceConfiguration: Hashable, Sendable {
   package var steps: CUDASteps?
 
   package init(
-    gpu: Int = 0, precision: CUDAPrecision = .auto, driverPath: String? = nil,
-    kernelPath: String? = nil, steps: CUDASteps? = nil
+    gpu: Int = 0, precision: CUDAPrecision = .auto, cachePrecision: CUDACachePrecision = .auto,
+    driverPath: String? = nil, kernelPath: String? = nil, steps: CUDASteps? = nil
   ) {
     self.gpu = gpu
     self.precision = precision
+    self.cachePrecision = cachePrecision
     self.driverPath = driverPath
     self.kernelPath = kernelPath
     self.steps = steps

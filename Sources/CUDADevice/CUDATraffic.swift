@@ -8,10 +8,13 @@ package struct CUDATraffic: Hashable, Sendable {
   let program: Program
   /// Of each operation, all that it has.
   private let weightBytes: [Int]
+  /// Likewise of one token's keys and values.
+  private let cacheBytes: [Int]
 
   /// Looks at how the weights are stored; loads none of them.
   package init(
-    _ program: Program, from source: any WeightSource, precision: CUDAPrecision
+    _ program: Program, from source: any WeightSource, precision: CUDAPrecision,
+    cachePrecision: CUDACachePrecision = .auto
   ) throws(WeightError) {
     self.program = program
     var bytes: [Int] = []
@@ -19,6 +22,7 @@ package struct CUDATraffic: Hashable, Sendable {
       bytes.append(try CUDABudget.bytes(of: operation, source, precision))
     }
     weightBytes = bytes
+    cacheBytes = program.operations.map { CacheRow($0, cachePrecision)?.byteCount ?? 0 }
   }
 
   /// Of one operation, in a step of so many rows that each see `context` keys. Of routed experts,
@@ -32,10 +36,8 @@ package struct CUDATraffic: Hashable, Sendable {
       var missed = 1.0
       for _ in 0..<rows { missed *= 1 - share }
       return Int(Double(weightBytes[index]) * (1 - missed))
-    case .attention(let op):
-      return rows * context * program[op.cache].width * CUDABudget.cacheElementBytes
-    case .latentAttention(let op):
-      return rows * context * program[op.cache].width * CUDABudget.cacheElementBytes
+    case .attention, .latentAttention:
+      return rows * context * cacheBytes[index]
     default:
       return weightBytes[index]
     }

@@ -100,6 +100,8 @@ struct AttentionKernels {
   private let few, many: Attend?
   /// Tiles of keys in shared memory; 0: there is no room for one.
   let stages: Int
+  /// Whether keys and values are kept in FP8.
+  let packsKeys: Bool
   /// What is said where there is no room.
   private let lack: String
 
@@ -114,9 +116,11 @@ struct AttentionKernels {
     let threads = cu_threads
     let most = gpu.properties.sharedBytesMax
     let stages = shape.stages(sharedBytesMax: most)
+    packsKeys = shape.packedBytes > 0
+    let suffix = packsKeys ? "_fp8" : ""
     func kernel(_ name: String, queryRows: Int) throws(CUDAError) -> GPU.Kernel {
       try gpu.kernel(
-        name, of: module, threads: threads,
+        name + suffix, of: module, threads: threads,
         sharedBytes: shape.bytes(queryRows: queryRows, stages: stages))
     }
     func attend(_ width: Int, windowHeads: Int) throws(CUDAError) -> Attend? {
@@ -129,7 +133,7 @@ struct AttentionKernels {
           ? try kernel("attend_window_\(width)", queryRows: windowHeads) : nil,
         windowHeads: windowHeads)
     }
-    store = try gpu.kernel("store", of: module, threads: threads)
+    store = try gpu.kernel("store" + suffix, of: module, threads: threads)
     merge = try gpu.kernel("merge", of: module, threads: threads)
     few = try attend(cu_value_width_few, windowHeads: cu_window_heads_few)
     many = try attend(cu_value_width_max, windowHeads: cu_window_heads_many)

@@ -14,10 +14,10 @@ extension Lowering {
     argument.heads_per_key = Int32(op.queries.count / op.keys.count)
     argument.key_width = Int32(op.keys.width)
     argument.value_width = Int32(op.values.width)
-    argument.value_offset = Int32(op.keys.count * op.keys.width)
+    argument.cache = cache(at: index)
     argument.scale = op.scale
-    let store = store([op.queries], [op.keys, op.values], in: op.cache, argument)
-    let attend = try attend(argument, op.cache, output: op.output, logSumExp: op.logSumExp)
+    let store = store([op.queries], [op.keys, op.values], argument)
+    let attend = try attend(argument, output: op.output, logSumExp: op.logSumExp)
     append(store, attend, at: index)
   }
 
@@ -27,10 +27,10 @@ extension Lowering {
     argument.heads_per_key = Int32(op.latentQueries.count)
     argument.key_width = Int32(op.latent.width + op.ropeKey.width)
     argument.value_width = Int32(op.latent.width)
+    argument.cache = cache(at: index)
     argument.scale = op.scale
-    let store = store(
-      [op.latentQueries, op.ropeQueries], [op.latent, op.ropeKey], in: op.cache, argument)
-    let attend = try attend(argument, op.cache, output: op.output, logSumExp: op.logSumExp)
+    let store = store([op.latentQueries, op.ropeQueries], [op.latent, op.ropeKey], argument)
+    let attend = try attend(argument, output: op.output, logSumExp: op.logSumExp)
     append(store, attend, at: index)
   }
 
@@ -67,12 +67,10 @@ extension Lowering {
   }
 
   private mutating func store(
-    _ queries: [Columns], _ keys: [Columns], in id: CacheID, _ op: cu_attention
+    _ queries: [Columns], _ keys: [Columns], _ op: cu_attention
   ) -> cu_store {
     let parts = (queries + keys).map { columns($0) }
-    // Four columns to a thread.
-    let chunks = parts.reduce(0) { $0 + Int(($1.width + 3) / 4 * $1.count) }
-    let spread = (chunks + cu_threads - 1) / cu_threads
+    let places = kernels.attention.packsKeys ? Self.spreadInFP8(parts, op) : Self.spread(parts)
     var argument = cu_store()
     argument.step = stepPointer
     argument.queries.0 = parts[0]
@@ -80,12 +78,31 @@ extension Lowering {
     argument.keys = (parts[queries.count], parts[queries.count + 1])
     argument.query_rows = pointer(scratch.attention(program, capacity, &arena).queries)
     argument.query_stride = Int32(LayerScratch.queryStride(Int(op.key_width)))
-    argument.cache = pointer(cache(id))
-    argument.cache_stride = Int64(program[id].width)
-    argument.spread = Int32(spread)
-    argument.is_aligned =
-      parts.allSatisfy(Self.areByFours) && program[id].width % 4 == 0 ? 1 : 0
+    argument.cache = op.cache
+    argument.spread = Int32(places.all)
+    argument.plain_spread = Int32(places.plain)
+    argument.is_aligned = parts.allSatisfy(Self.areByFours) && op.cache.stride % 8 == 0 ? 1 : 0
     return argument
+  }
+
+  /// Blocks of a row, all of which store bfloat16, four columns to a thread.
+  private static func spread(_ parts: [cu_columns]) -> (all: Int, plain: Int) {
+    let chunks = parts.reduce(0) { $0 + Int(($1.width + 3) / 4 * $1.count) }
+    let blocks = (chunks + cu_threads - 1) / cu_threads
+    return (blocks, blocks)
+  }
+
+  /// Those for queries and rotary columns, and a warp for all that shares a scale.
+  private static func spreadInFP8(
+    _ parts: [cu_columns], _ op: cu_attention
+  ) -> (all: Int, plain: Int) {
+    let isLatent = op.cache.value_bytes == 0
+    let plain = spread(isLatent ? [parts[0], parts[1], parts[3]] : [parts[0]]).plain
+    let scales =
+      isLatent
+      ? (Int(op.value_width) + cu_scale_columns - 1) / cu_scale_columns : 2 * Int(op.key_heads)
+    let warps = cu_threads / 32
+    return (plain + (scales + warps - 1) / warps, plain)
   }
 
   /// Whether four neighbours of any group can be read at once.
@@ -95,7 +112,7 @@ extension Lowering {
   }
 
   private mutating func attend(
-    _ template: cu_attention, _ id: CacheID, output: ValueID, logSumExp: ValueID?
+    _ template: cu_attention, output: ValueID, logSumExp: ValueID?
   ) throws(CUDAError) -> AttentionLaunch {
     try Self.require(template.key_width, "keys", atMost: cu_key_width_max)
     try Self.require(template.value_width, "values", atMost: cu_value_width_max)
@@ -106,8 +123,6 @@ extension Lowering {
     argument.step = stepPointer
     argument.queries = UnsafePointer(pointer(scratch.queries))
     argument.query_stride = Int32(LayerScratch.queryStride(Int(template.key_width)))
-    argument.cache = UnsafePointer(pointer(cache(id)))
-    argument.cache_stride = Int64(program[id].width)
     argument.output = rows(output)
     if let logSumExp {
       argument.log_sum_exp = floats(logSumExp)
@@ -116,7 +131,7 @@ extension Lowering {
     argument.part_sums = pointer(scratch.sums)
     argument.part_scores = pointer(scratch.scores)
     argument.stages = Int32(set.stages)
-    let widths = [Int(template.key_width), Int(template.value_width), program[id].width]
+    let widths = [Int(template.key_width), Int(template.value_width)]
     argument.is_aligned = widths.allSatisfy { $0 % 8 == 0 } ? 1 : 0
     return AttentionLaunch(
       attend: attend.token, attendWindow: attend.window, windowHeads: attend.windowHeads,

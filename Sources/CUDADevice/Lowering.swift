@@ -29,16 +29,22 @@ struct Lowering {
   /// What a step begins with: the angles of its positions.
   private(set) var beginning: [Launch] = []
   private var angles: [RopeTable: UInt64] = [:]
-  private let caches: [UInt64]
+  /// Where each attention's keys and values are, by its operation.
+  private let caches: [Int: Cache]
   /// Where blocks of a product leave their sums.
   let workspace: UInt64
   var scratch = LayerScratch()
   /// Whose slots are sorted by expert.
   var sortedRouting: ValueID?
 
+  private struct Cache {
+    var layout: cu_cache
+    var byteCount: Int
+  }
+
   init(
     _ program: Program, capacity: DeviceCapacity, kernels: KernelSet, loader: WeightLoader,
-    arena: DeviceArena
+    cachePrecision: CUDACachePrecision, arena: DeviceArena
   ) {
     self.program = program
     self.capacity = capacity
@@ -50,9 +56,15 @@ struct Lowering {
     values = ValuePlaces(
       program, fused: fusions.map(\.operations), precision: loader.precision,
       capacity: capacity, arena: &arena)
-    caches = program.caches.map { cache in
-      arena.allocate(Self.byteCount(of: cache, capacity), for: .cache)
+    var caches: [Int: Cache] = [:]
+    for (index, operation) in program.operations.enumerated() {
+      guard let row = CacheRow(operation, cachePrecision) else { continue }
+      let byteCount = row.byteCount * capacity.blockCount * capacity.blockTokens
+      var layout = row.layout
+      layout.rows = pointer(arena.allocate(byteCount, for: .cache))
+      caches[index] = Cache(layout: layout, byteCount: byteCount)
     }
+    self.caches = caches
     workspace = scratch.products(program, &arena)
     arranged = kernels.hasPrefill ? LayerScratch.arranged(program, capacity, &arena) : 0
     self.arena = arena
@@ -95,15 +107,12 @@ struct Lowering {
 
   var stepPointer: UnsafePointer<cu_step>? { UnsafePointer(pointer(step)) }
 
-  func cache(_ id: CacheID) -> UInt64 { caches[id.index] }
+  /// Of the attention that is the operation of this number.
+  func cache(at index: Int) -> cu_cache { caches[index]?.layout ?? cu_cache() }
 
   /// Where keys and values are, and how many bytes.
   var cachePlaces: [(place: UInt64, byteCount: Int)] {
-    zip(caches, program.caches).map { ($0, Self.byteCount(of: $1, capacity)) }
-  }
-
-  private static func byteCount(of cache: CacheShape, _ capacity: DeviceCapacity) -> Int {
-    capacity.blockCount * capacity.blockTokens * cache.width * CUDABudget.cacheElementBytes
+    caches.values.map { (UInt64(UInt(bitPattern: $0.layout.rows)), $0.byteCount) }
   }
 
   func space(of value: ValueID) -> RowSpace { program[value].rows }

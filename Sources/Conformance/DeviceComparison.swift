@@ -6,7 +6,8 @@ package import Step
 internal import Support
 
 /// A device beside the reference, operation by operation: each gets the reference's inputs, those
-/// of products rounded to bfloat16 for both, so that nothing but its own error shows.
+/// of products rounded to bfloat16 for both, and keys and values to FP8 where the device keeps them
+/// so, so that nothing but its own error shows.
 package struct DeviceComparison {
   /// What one kind of operation was off by.
   package struct Result: Hashable, Sendable {
@@ -22,11 +23,14 @@ package struct DeviceComparison {
   private let reference = ReferenceDevice()
   private let device: any Device
   private let rowCount: Int
+  private let keysAreFP8: Bool
 
   /// Loads both. `rowCount` tokens are one sequence's.
   package init(
-    _ program: Program, _ weights: any WeightSource, device: any Device, rowCount: Int
+    _ program: Program, _ weights: any WeightSource, device: any Device, keysAreFP8: Bool = false,
+    rowCount: Int
   ) throws(DeviceError) {
+    self.keysAreFP8 = keysAreFP8
     self.program = program
     self.device = device
     self.rowCount = rowCount
@@ -78,10 +82,11 @@ package struct DeviceComparison {
     let inputs = operation.reads.filter { program[$0].kind == .floats }
     for value in inputs {
       var floats = try read(value, of: reference, plan)
-      if value == operation.productInput {
-        floats = floats.map(\.roundedToBFloat16)
-        floats.withUnsafeBufferPointer { reference.write(value, from: $0) }
+      if value == operation.productInput { floats = floats.map(\.roundedToBFloat16) }
+      if keysAreFP8 {
+        operation.roundCachedColumns(of: value, width: program[value].width, in: &floats)
       }
+      floats.withUnsafeBufferPointer { reference.write(value, from: $0) }
       try write(floats, to: value)
     }
     let outputs = operation.writes.filter { program[$0].kind == .floats }

@@ -80,7 +80,7 @@ extension EngineConfiguration {
     try Self.require(batchMax, "max_batch", atLeast: 1)
     try Self.require(rowCountMax, "max_rows", atLeast: 1)
     try Self.require(blockTokens, "block_tokens", atLeast: 1)
-    try Self.require(cacheElementBytes, "cache_element_bytes", atLeast: 1)
+    try Self.require(cacheBytesPerToken ?? 1, "cache_bytes_per_token", atLeast: 1)
     try Self.require(contextLength ?? 2, "context_length", atLeast: 2)
     try Self.require(outputCountMax ?? batchMax, "max_outputs", atLeast: batchMax)
     try Self.require(threadsPerDevice ?? 1, "threads", atLeast: 1)

@@ -21,8 +21,9 @@ package struct EngineConfiguration: Hashable, Sendable {
   /// Memory of all devices together for keys and values; nil: `kvShareOfFreeMemory`, but no more
   /// than `batchMax` sequences of full length can use.
   package var kvMemoryBytes: Int?
-  /// Bytes that the devices keep of one cached number.
-  package var cacheElementBytes = 4
+  /// Bytes that the devices keep of one token's keys and values, in all layers together; nil: 32
+  /// bits for each number.
+  package var cacheBytesPerToken: Int?
   /// Tokens of a cache block.
   package var blockTokens = 16
   /// Whether sequences reuse computed blocks of equal prompts.

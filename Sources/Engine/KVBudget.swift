@@ -13,7 +13,8 @@ struct KVBudget {
 
   init(_ program: Program, _ configuration: EngineConfiguration, contextLength: Int) {
     let tokens = configuration.blockTokens
-    blockBytes = max(1, program.cacheWidth * configuration.cacheElementBytes * tokens)
+    let tokenBytes = configuration.cacheBytesPerToken ?? program.cacheWidth * 4
+    blockBytes = max(1, tokenBytes * tokens)
     usefulCount = (contextLength + tokens - 1) / tokens * configuration.batchMax
   }
 

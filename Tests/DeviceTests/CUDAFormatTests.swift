@@ -153,7 +153,7 @@ private struct PanelWeights: WeightSource {
   }
 }
 
-private final class RawOwner: @unchecked Sendable {  // the memory is never written again
+final class RawOwner: @unchecked Sendable {  // the memory is never written again
   let memory: UnsafeMutableRawBufferPointer
   init(_ memory: UnsafeMutableRawBufferPointer) { self.memory = memory }
   deinit { memory.deallocate() }
@@ -161,7 +161,7 @@ private final class RawOwner: @unchecked Sendable {  // the memory is never writ
 
 extension StoredTensor {
   /// 32-bit floats of the test's own.
-  fileprivate static func floats(_ weight: Weight, _ values: [Float]) -> StoredTensor {
+  static func floats(_ weight: Weight, _ values: [Float]) -> StoredTensor {
     let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: values.count * 4, alignment: 64)
     values.withUnsafeBytes { memory.copyMemory(from: $0) }
     return StoredTensor(

@@ -5,11 +5,12 @@ import TestSupport
 
 extension EmulatedGPU {
   static func device(
-    gpu: Int = 0, _ precision: CUDAPrecision = .auto, steps: CUDASteps = .graphs
+    gpu: Int = 0, _ precision: CUDAPrecision = .auto, keys: CUDACachePrecision = .auto,
+    steps: CUDASteps = .graphs
   ) throws -> CUDADevice {
     try CUDADevice(
       .init(
-        gpu: gpu, precision: precision, driverPath: driverPath, kernelPath: kernelPath,
-        steps: steps))
+        gpu: gpu, precision: precision, cachePrecision: keys, driverPath: driverPath,
+        kernelPath: kernelPath, steps: steps))
   }
 }

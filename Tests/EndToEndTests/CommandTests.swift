@@ -57,8 +57,16 @@ extension EndToEnd {
       (["serve", "--model", "a", "--kv-precision", "w8"], "--kv-precision is 'w8'"),
       (
         ["serve", "--model", "a", "--device", "cuda", "--kv-precision", "f32"],
-        "this device keeps keys and values in bf16"
+        "GPUs keep keys and values in bf16 or fp8"
       ),
+      (["serve", "--model", "a", "--kv-precision", "fp8"], "CPUs keep keys and values in f32 or"),
+      (
+        ["serve", "--model", "a", "--device", "reference", "--kv-precision", "bf16"],
+        "the reference device keeps keys and values in f32"
+      ),
+      (["verify", "--kv-precision", "fp8"], "--kv-precision goes with --device cuda:N"),
+      (["verify", "--device", "cuda", "--kv-precision", "w8"], "--kv-precision holds 'w8'"),
+      (["profile", "--model", "a", "--kv-precision", "f32"], "GPUs keep keys and values in bf16"),
       (["serve", "--model", "a", "--listen", "nowhere"], "'nowhere'"),
       (["serve", "--model", "a", "--listen", "localhost:65536"], "'localhost:65536'"),
       (["generate", "--model", "a"], "--prompt"),

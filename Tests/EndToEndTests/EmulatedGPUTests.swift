@@ -36,11 +36,13 @@ extension EndToEnd {
       return try NumPyArray(contentsOfFile: folder.path("l.npy")).values
     }
 
-    @Test func `stages, chunks and devices change no bit`() throws {
+    @Test(arguments: ["bf16", "fp8"])
+    func `stages, chunks and devices change no bit`(keys: String) throws {
       let checkpoint = try SyntheticCheckpoint("v3-deep")
-      let whole = try logits(checkpoint.directory, ["--device", "cuda:0"])
+      let whole = try logits(checkpoint.directory, ["--device", "cuda:0", "--kv-precision", keys])
       for options in [["--stages", "3"], ["--prefill-chunk", "4"]] {
-        let other = try logits(checkpoint.directory, ["--device", "cuda"] + options)
+        let other = try logits(
+          checkpoint.directory, ["--device", "cuda", "--kv-precision", keys] + options)
         #expect(other.map(\.bitPattern) == whole.map(\.bitPattern), "\(options)")
       }
     }
@@ -56,6 +58,16 @@ extension EndToEnd {
       #expect(!result.output.isEmpty)
     }
 
+    @Test func `a question is answered with keys and values in FP8`() throws {
+      let result = try run(
+        [],
+        ["generate", "--model", Repository.path("Models/mini"), "--device", "cuda"]
+          + ["--kv-precision", "fp8", "--chat", "What is Silica?", "--max-tokens", "8"]
+          + ["--temperature", "0"])
+      #expect(result.status == 0, "\(result.errors)")
+      #expect(result.output.hasPrefix("Silica is a server"), "\(result.output)")
+    }
+
     @Test func `topology lists the GPUs`() throws {
       let table = try run(["SILICA_EMULATED_GPUS=3"], ["topology"])
       #expect(table.output.contains("  cuda:2 (emulated GPU 2, 1.0 GiB)\n"), "\(table.output)")
@@ -69,7 +81,8 @@ extension EndToEnd {
         [], ["verify", "--device", "cuda:0", "--shapes", "tiny-v3", "--rows", "9"])
       #expect(result.status == 0, "\(result.errors)")
       let codes = ["int8", "int4"].flatMap { name in [128, 64, 32].map { "\(name)-\($0)" } }
-      for precision in ["bf16", "fp8", "w8", "w4", "w8a8", "sparse"] + codes {
+      let precisions = ["bf16", "fp8", "w8", "w4", "w8a8", "sparse", "bf16 with fp8 keys"] + codes
+      for precision in precisions {
         for subject in ["latentAttention: error", "experts: error", "same bits in chunks"] {
           #expect(result.output.contains("ok    tiny-v3 \(precision) \(subject)"))
         }
@@ -92,7 +105,7 @@ extension EndToEnd {
         [],
         ["profile", "--model", "shape:tiny-qwen", "--batch", "2,1", "--context", "20"]
           + ["--precision", "int4-128", "--tables", "2", "--prefill", "33", "--repeats", "2"]
-          + ["--json", folder.path("profile.json")])
+          + ["--kv-precision", "fp8", "--json", folder.path("profile.json")])
       #expect(result.status == 0, "\(result.errors)")
       #expect(result.output.contains("attention") && result.output.contains("of limit"))
       let text = try String(contentsOfFile: folder.path("profile.json"), encoding: .utf8)
@@ -105,6 +118,7 @@ extension EndToEnd {
         #expect(lines[0][limit]?.numberValue ?? 0 > 0)
       }
       #expect(lines[1]["precision"]?.stringValue == "int4-128")
+      #expect(lines[1]["kv_precision"]?.stringValue == "fp8")
       #expect(lines[1]["batch"]?.integerValue == 2)
       #expect(lines[1]["fraction_of_limit"]?.numberValue ?? 0 > 0)
       #expect(lines.map { $0["operations"]?.arrayValue?.isEmpty } == [nil, false, true, nil])

@@ -152,6 +152,17 @@ struct EngineTests {
     fake.engine.shutdown()
   }
 
+  @Test func memoryHoldsMoreTokensThatTakeFewerBytes() throws {
+    for (tokenBytes, count) in [(nil, 8), (32, 8), (16, 16), (17, 15)] {
+      let engine = try FakeEngine {
+        $0.kvMemoryBytes = FakeEngine.blockBytes(8)
+        $0.cacheBytesPerToken = tokenBytes
+      }.engine
+      #expect(engine.load().kvBlockCount == count)
+      engine.shutdown()
+    }
+  }
+
   @Test func badRequestsAreRefusedAtTheDoor() throws {
     let engine = try FakeEngine(contextLength: 64) { $0.kvMemoryBytes = FakeEngine.blockBytes(8) }
       .engine

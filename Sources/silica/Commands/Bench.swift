@@ -105,7 +105,9 @@ private struct BenchMemory {
     }
     bytesPerSecond = try CUDADevice(CUDADeviceConfiguration(gpu: gpu ?? 0)).limits().bytesPerSecond
     traffic = .cuda(
-      try CUDATraffic(model.program, from: model.weights, precision: options.cudaPrecision))
+      try CUDATraffic(
+        model.program, from: model.weights, precision: options.cudaPrecision,
+        cachePrecision: options.cudaCachePrecision))
   }
 
   func bytesPerStep(rows: Int, context: Int) -> Int {

@@ -17,6 +17,8 @@ enum Profile: Subcommand {
     Option(
       "--precision", "NAME", "auto, bf16, fp8, w8, w4, w8a8, sparse; of a shape int4-128 …",
       default: "auto: as stored"),
+    Option(
+      "--kv-precision", "NAME", "of keys and values: auto, bf16 or fp8", default: "auto: bf16"),
     Option("--batch", "LIST", "batch sizes divided by commas", default: "1,4,32"),
     Option("--tables", "LIST", "batch sizes of which operations are listed", default: "--batch"),
     Option(
@@ -76,7 +78,7 @@ enum Profile: Subcommand {
     let request = try Request(arguments)
     let subject = try ProfiledModel(
       arguments.required("--model"), gpu: gpu(arguments), precision: precision(arguments),
-      steps: steps(arguments))
+      cachePrecision: ModelOptions.cudaCachePrecision(arguments), steps: steps(arguments))
     let limits = try subject.limits()
     try request.show(limits)
     progress("\(subject.title): loading")

@@ -87,7 +87,9 @@ struct DecodeReport: ProfileReport {
   var json: JSON {
     [
       "kind": "decode", "engine": "silica", "model": .string(run.name),
-      "precision": .string(run.precision), "device": .string(run.device.summary),
+      "precision": .string(run.precision),
+      "kv_precision": .string(run.cachePrecision.resolved.rawValue),
+      "device": .string(run.device.summary),
       "batch": .integer(batch), "context": .integer(run.context),
       "load_s": .number(run.loadSeconds), "step_ms": .number(seconds * 1_000),
       "tokens_per_s": .number(Double(batch) / seconds), "bytes_per_step": .integer(bytes),
@@ -123,7 +125,9 @@ struct PrefillReport: ProfileReport {
   var json: JSON {
     [
       "kind": "prefill", "engine": "silica", "model": .string(run.name),
-      "precision": .string(run.precision), "device": .string(run.device.summary),
+      "precision": .string(run.precision),
+      "kv_precision": .string(run.cachePrecision.resolved.rawValue),
+      "device": .string(run.device.summary),
       "tokens": .integer(tokens), "ms": .number(seconds * 1_000),
       "tokens_per_s": .number(Double(tokens) / seconds), "flops": .integer(flops),
       "fraction_of_matrix_limit": .number(rate / run.limits.flopsPerSecond),

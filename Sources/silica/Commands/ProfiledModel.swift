@@ -14,6 +14,7 @@ struct ProfiledModel {
   private let name: String
   private let gpu: Int
   private let precision: CUDAPrecision
+  private let cachePrecision: CUDACachePrecision
   /// nil: as the environment says.
   private let steps: CUDASteps?
   /// As it was asked for.
@@ -23,8 +24,12 @@ struct ProfiledModel {
   private let traffic: CUDATraffic
 
   /// - Parameter word: a device's precision, or of a shape how its weights are stored.
-  init(_ model: String, gpu: Int, precision word: String, steps: CUDASteps?) throws {
+  init(
+    _ model: String, gpu: Int, precision word: String, cachePrecision: CUDACachePrecision,
+    steps: CUDASteps?
+  ) throws {
     self.gpu = gpu
+    self.cachePrecision = cachePrecision
     self.steps = steps
     precisionName = word
     let storage = ShapeWeights.Storage(calibrated: word)
@@ -42,13 +47,16 @@ struct ProfiledModel {
       program = try Model.program(for: checkpoint)
       weights = checkpoint
     }
-    traffic = try CUDATraffic(program, from: weights, precision: precision)
+    traffic = try CUDATraffic(
+      program, from: weights, precision: precision, cachePrecision: cachePrecision)
   }
 
   var title: String { "\(name) \(precisionName)" }
 
   private func device() throws(DeviceError) -> CUDADevice {
-    try CUDADevice(CUDADeviceConfiguration(gpu: gpu, precision: precision, steps: steps))
+    try CUDADevice(
+      CUDADeviceConfiguration(
+        gpu: gpu, precision: precision, cachePrecision: cachePrecision, steps: steps))
   }
 
   func limits() throws(DeviceError) -> LimitsReport {
@@ -75,8 +83,9 @@ struct ProfiledModel {
     try device.fillCaches()
     let seconds = Double(Clock.nowNanoseconds - start) / 1e9
     return ProfileRun(
-      name: name, precision: precisionName, context: context, program: program, traffic: traffic,
-      device: device, loadSeconds: seconds, limits: limits.limits)
+      name: name, precision: precisionName, cachePrecision: cachePrecision, context: context,
+      program: program, traffic: traffic, device: device, loadSeconds: seconds,
+      limits: limits.limits)
   }
 }
 
@@ -86,6 +95,7 @@ struct ProfileRun {
 
   let name: String
   let precision: String
+  let cachePrecision: CUDACachePrecision
   let context: Int
   let program: Program
   let traffic: CUDATraffic

@@ -18,6 +18,9 @@ enum Verify: Subcommand {
     Option("--device", "NAME", "cpu or cuda:N", default: "cpu"),
     Option("--precision", "LIST", "precisions divided by commas", default: "each that it has"),
     Option(
+      "--kv-precision", "LIST", "of a GPU's keys and values: bf16, fp8",
+      default: "bf16, and fp8 with the first precision"),
+    Option(
       "--shapes", "LIST", "shapes of models divided by commas", default: "small cuts of each model"
     ),
     Option("--rows", "N", "tokens of each run", default: "21"),
@@ -28,10 +31,11 @@ enum Verify: Subcommand {
   static let discussion = """
     Weights are random, in the shapes of published models with some layers and 512 tokens of
     vocabulary. Each operation gets the reference's inputs; its output is filled with NaN before.
-    The error is the root mean square of the differences over that of the reference's values. Then
-    the same tokens run in other chunks, which must change no bit. In the end the device draws
-    tokens from random logits, which must be those that the host draws (a CPU draws the largest
-    alone). Exits with 1 if anything is wrong.
+    The error is the root mean square of the differences over that of the reference's values. Where
+    keys and values are kept in FP8, the reference gets them rounded. Then the same tokens run in
+    other chunks, which must change no bit. In the end the device draws tokens from random logits,
+    which must be those that the host draws (a CPU draws the largest alone). Exits with 1 if
+    anything is wrong.
 
     example:
       silica verify --device cuda:0 --shapes tiny-v3,v2-lite/2
@@ -46,7 +50,7 @@ enum Verify: Subcommand {
     let seed = try arguments.integer("--seed", in: 0...Int(Int32.max)) ?? clock
     let rows = try arguments.integer("--rows", in: 2...512) ?? 21
     let kind = try VerifiedDevice(arguments.string("--device") ?? "cpu")
-    let precisions = arguments.string("--precision") ?? kind.precisions
+    let precisions = try kind.precisions(arguments)
     let shapes = arguments.string("--shapes") ?? Self.shapes
     if format == "table" { Console.out("seed \(seed), \(rows) tokens\n") }
     var failures = 0
@@ -57,7 +61,7 @@ enum Verify: Subcommand {
       }
     }
     for shape in shapes.split(separator: ",").map(String.init) {
-      for precision in precisions.split(separator: ",").map(String.init) {
+      for precision in precisions {
         let model = try VerifiedModel(shape, precision: precision, seed: UInt64(seed), rows: rows)
         report(try model.checks(on: kind))
       }
@@ -83,13 +87,27 @@ private struct VerifiedDevice {
 
   var isCPU: Bool { gpu == nil }
 
-  /// Those of the device, then codes that it multiplies as they are stored.
-  var precisions: String {
+  /// What is asked for, or what the device has: codes that it multiplies as they are stored too,
+  /// and with the first precision keys and values in FP8.
+  func precisions(_ arguments: Arguments) throws -> [VerifiedPrecision] {
     let codes = ShapeWeights.Storage.calibrated.map { "," + $0.name }.joined()
-    return (gpu == nil ? "f32,bf16,w8,w4" : "bf16,fp8,w8,w4,w8a8,sparse") + codes
+    let all = (gpu == nil ? "f32,bf16,w8,w4" : "bf16,fp8,w8,w4,w8a8,sparse") + codes
+    let words = (arguments.string("--precision") ?? all).split(separator: ",").map(String.init)
+    guard let keys = arguments.string("--kv-precision") else {
+      let first = isCPU ? [] : words.prefix(1).map { VerifiedPrecision($0, keys: .fp8) }
+      return words.map { VerifiedPrecision($0) } + first
+    }
+    guard !isCPU else { throw UsageError("--kv-precision goes with --device cuda:N") }
+    return try keys.split(separator: ",").flatMap { word in
+      guard let keys = CUDACachePrecision(rawValue: String(word)) else {
+        throw UsageError("--kv-precision holds '\(word)'; expected bf16 and fp8")
+      }
+      return words.map { VerifiedPrecision($0, keys: keys) }
+    }
   }
 
-  func make(_ precision: String) throws -> any Device {
+  func make(_ verified: VerifiedPrecision) throws -> any Device {
+    let precision = verified.weights
     let isStored = ShapeWeights.Storage(calibrated: precision) != nil
     let codes =
       "and codes as \(ShapeWeights.Storage.calibrated.map(\.name).joined(separator: ", "))"
@@ -99,7 +117,8 @@ private struct VerifiedDevice {
           "--precision holds '\(precision)'; a CUDA device has auto, bf16, fp8, w8, w4, w8a8, "
             + "sparse, \(codes)")
       }
-      return try CUDADevice(CUDADeviceConfiguration(gpu: gpu, precision: precision))
+      return try CUDADevice(
+        CUDADeviceConfiguration(gpu: gpu, precision: precision, cachePrecision: verified.keys))
     }
     guard let precision = isStored ? .auto : CPUPrecision(rawValue: precision) else {
       throw UsageError(
@@ -107,6 +126,22 @@ private struct VerifiedDevice {
     }
     return try CPUDevice(CPUDeviceConfiguration(precision: precision))
   }
+}
+
+/// What a model is run in.
+private struct VerifiedPrecision {
+  let weights: String
+  /// Of keys and values on a GPU.
+  let keys: CUDACachePrecision
+
+  init(_ weights: String, keys: CUDACachePrecision = .auto) {
+    self.weights = weights
+    self.keys = keys
+  }
+
+  var areKeysFP8: Bool { keys == .fp8 }
+  /// As "bf16", "bf16 with fp8 keys".
+  var name: String { areKeysFP8 ? "\(weights) with fp8 keys" : weights }
 }
 
 /// One line of the report.
@@ -139,7 +174,7 @@ extension Check {
   /// Tokens drawn from random logits, by all parameters.
   static func draws(on kind: VerifiedDevice, seed: UInt64) throws -> [Check] {
     try draws.compactMap { width, rows, rounds in
-      guard let device = try kind.make("bf16") as? any TokenDrawer else { return nil }
+      guard let device = try kind.make(VerifiedPrecision("bf16")) as? any TokenDrawer else { return nil }
       let comparison = try DrawComparison(device, width: width, rowCountMax: rows)
       let differences = try (0..<rounds).reduce(0) {
         try $0 + comparison.differences(seed: seed &+ UInt64($1), count: rows)
@@ -158,19 +193,19 @@ private struct VerifiedModel {
   private static let vocabulary = 512
 
   private let shape: String
-  private let precision: String
+  private let precision: VerifiedPrecision
   private let program: Program
   private let weights: ShapeWeights
   private let tokens: [Int32]
 
-  init(_ shape: String, precision: String, seed: UInt64, rows: Int) throws {
+  init(_ shape: String, precision: VerifiedPrecision, seed: UInt64, rows: Int) throws {
     self.shape = shape
     self.precision = precision
     program = try ModelShape(shape, vocabulary: Self.vocabulary).program()
     // FP8 as a checkpoint has it: codes and scales are then exact.
     let storage =
-      ShapeWeights.Storage(calibrated: precision)
-      ?? (precision == "fp8" ? .fp8 : precision == "sparse" ? .twoOfFour : .bf16)
+      ShapeWeights.Storage(calibrated: precision.weights)
+      ?? ["fp8": .fp8, "sparse": .twoOfFour][precision.weights] ?? .bf16
     weights = ShapeWeights(program, storage: storage, seed: seed)
     var state = seed
     tokens = (0..<rows).map { _ in
@@ -181,11 +216,13 @@ private struct VerifiedModel {
 
   func checks(on kind: VerifiedDevice) throws -> [Check] {
     let comparison = try DeviceComparison(
-      program, weights, device: try kind.make(precision), rowCount: tokens.count)
+      program, weights, device: try kind.make(precision), keysAreFP8: precision.areKeysFP8,
+      rowCount: tokens.count)
     var checks = try comparison.results(of: tokens, chunk: max(1, tokens.count * 2 / 3)).map {
-      let bound = Self.bound($0.operation, precision, kind)
+      let bound = Self.bound($0.operation, precision.weights, kind)
       return Check(
-        shape: shape, precision: precision, subject: $0.operation, error: $0.error, bound: bound,
+        shape: shape, precision: precision.name, subject: $0.operation, error: $0.error,
+        bound: bound,
         isRight: $0.error <= bound)
     }
     let whole = try lastLogits(on: kind.make(precision), chunk: tokens.count)
@@ -193,7 +230,8 @@ private struct VerifiedModel {
     let isSame = whole.map(\.bitPattern) == single.map(\.bitPattern)
     checks.append(
       Check(
-        shape: shape, precision: precision, subject: "same bits in chunks of 1 and \(tokens.count)",
+        shape: shape, precision: precision.name,
+        subject: "same bits in chunks of 1 and \(tokens.count)",
         isRight: isSame && whole.allSatisfy(\.isFinite)))
     return checks
   }

@@ -15,11 +15,15 @@ struct CUDADevices {
   private let gpus: [Int]
   private let freeBytes: Int
   private let precision: CUDAPrecision
+  private let cachePrecision: CUDACachePrecision
 
   /// Throws if there is no driver, or no such GPU.
-  init(_ gpu: Int?, precision: CUDAPrecision, deviceCount: Int) throws {
+  init(
+    _ gpu: Int?, precision: CUDAPrecision, cachePrecision: CUDACachePrecision, deviceCount: Int
+  ) throws {
     let driver = try CUDADriver()
     self.precision = precision
+    self.cachePrecision = cachePrecision
     gpus = gpu.map { [$0] } ?? Array(0..<min(driver.gpuCount, deviceCount))
     var bytes = 0
     for index in gpus { bytes += try GPU(driver, index: index).freeBytes() }
@@ -28,10 +32,11 @@ struct CUDADevices {
 
   /// Makes a device on its executor's thread, which moves to the node of the GPU's link.
   var factory: DeviceFactory {
-    let (gpus, precision) = (gpus, precision)
+    let (gpus, precision, cachePrecision) = (gpus, precision, cachePrecision)
     return { (seat) throws(DeviceError) in
       let device = try CUDADevice(
-        CUDADeviceConfiguration(gpu: gpus[seat.index % gpus.count], precision: precision))
+        CUDADeviceConfiguration(
+          gpu: gpus[seat.index % gpus.count], precision: precision, cachePrecision: cachePrecision))
       Self.moveThread(to: device.pciAddress)
       return device
     }
@@ -51,7 +56,7 @@ struct CUDADevices {
     _ configuration: inout EngineConfiguration, _ program: Program, _ weights: any WeightSource
   ) throws {
     configuration.threadsPerDevice = 1
-    configuration.cacheElementBytes = CUDABudget.cacheElementBytes
+    configuration.cacheBytesPerToken = CUDABudget.cacheBytesPerToken(program, cachePrecision)
     guard configuration.kvMemoryBytes == nil else { return }
     let outputs = configuration.outputCountMax ?? configuration.batchMax
     let capacity = DeviceCapacity(

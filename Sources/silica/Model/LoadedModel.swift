@@ -88,7 +88,8 @@ struct LoadedModel {
     configuration.contextLength = options.contextLength
     configuration.kvMemoryBytes = options.kvMemoryBytes
     if options.device == .cpu, options.synthetic == nil {
-      configuration.cacheElementBytes = options.cpuConfiguration.cacheElementBytes
+      configuration.cacheBytesPerToken =
+        program.cacheWidth * options.cpuConfiguration.cacheElementBytes
     }
     configuration.waitingSequencesMax = options.waitingMax ?? configuration.waitingSequencesMax
     return configuration
@@ -109,7 +110,8 @@ struct LoadedModel {
   private static func gpus(_ options: ModelOptions) throws -> CUDADevices? {
     guard case .cuda(let gpu) = options.device else { return nil }
     return try CUDADevices(
-      gpu, precision: options.cudaPrecision, deviceCount: options.stages * options.contextSlices)
+      gpu, precision: options.cudaPrecision, cachePrecision: options.cudaCachePrecision,
+      deviceCount: options.stages * options.contextSlices)
   }
 
   private static func hostFactory(_ options: ModelOptions) -> DeviceFactory {

@@ -19,6 +19,7 @@ struct ModelOptions {
   var cpuCachePrecision: CPUCachePrecision
   /// Of a CUDA device.
   var cudaPrecision: CUDAPrecision
+  var cudaCachePrecision: CUDACachePrecision
   var stages: Int
   var contextSlices: Int
   var threads: Int?
@@ -46,8 +47,8 @@ struct ModelOptions {
     Option("--prefill-chunk", "N", "tokens of a step", default: "256"),
     Option("--context-length", "N", "tokens of a sequence", default: "the model's"),
     Option(
-      "--kv-precision", "NAME", "of keys and values on CPUs: auto, f32 or bf16",
-      default: "auto: bf16, f32 with --precision f32 or fp8"),
+      "--kv-precision", "NAME", "of keys and values: auto, f32 (cpu), bf16 or fp8 (cuda)",
+      default: "auto: bf16, on CPUs f32 with --precision f32 or fp8"),
     Option("--kv-memory", "SIZE", "memory for keys and values, as 512M", default: "half of free"),
   ]
 
@@ -57,7 +58,7 @@ struct ModelOptions {
     shape = try Self.shape(directory)
     device = try Self.device(arguments.string("--device") ?? "auto")
     (cpuPrecision, cudaPrecision) = try Self.precision(arguments, device)
-    cpuCachePrecision = try Self.cachePrecision(arguments, device)
+    (cpuCachePrecision, cudaCachePrecision) = try Self.cachePrecision(arguments, device)
     stages = try arguments.integer("--stages", in: 1...1_024) ?? 1
     contextSlices = try arguments.integer("--context-slices", in: 1...64) ?? 1
     threads = try arguments.integer("--threads", in: 1...4_096)
@@ -114,23 +115,38 @@ struct ModelOptions {
     }
   }
 
+  /// What the device can have: the other kind's is `auto`.
   private static func cachePrecision(
     _ arguments: Arguments, _ device: DeviceKind
-  ) throws(UsageError) -> CPUCachePrecision {
-    let word = try arguments.choice(
-      "--kv-precision", of: CPUCachePrecision.allCases.map(\.rawValue))
-    guard let word, let precision = CPUCachePrecision(rawValue: word) else { return .auto }
-    let kept: CPUCachePrecision
+  ) throws(UsageError) -> (CPUCachePrecision, CUDACachePrecision) {
     switch device {
-    case .cpu: return precision
-    case .cuda: kept = .bf16
-    case .reference: kept = .f32
+    case .cuda: return (.auto, try cudaCachePrecision(arguments))
+    case .cpu:
+      let kept = "CPUs keep keys and values in f32 or bf16"
+      return (try cachePrecision(arguments, or: .auto, kept), .auto)
+    case .reference:
+      let kept = "the reference device keeps keys and values in f32"
+      let precision = try cachePrecision(arguments, or: CPUCachePrecision.auto, kept)
+      guard precision != .bf16 else { throw UsageError("--kv-precision is 'bf16'; \(kept)") }
+      return (.auto, .auto)
     }
-    guard precision == .auto || precision == kept else {
-      throw UsageError(
-        "--kv-precision is '\(word)'; this device keeps keys and values in \(kept.rawValue)")
+  }
+
+  /// What `--kv-precision` says of a GPU.
+  static func cudaCachePrecision(_ arguments: Arguments) throws(UsageError) -> CUDACachePrecision {
+    try cachePrecision(arguments, or: .auto, "GPUs keep keys and values in bf16 or fp8")
+  }
+
+  /// `kept` says what this kind of device has.
+  private static func cachePrecision<Precision: RawRepresentable<String>>(
+    _ arguments: Arguments, or standard: Precision, _ kept: String
+  ) throws(UsageError) -> Precision {
+    let word = try arguments.choice("--kv-precision", of: ["auto", "f32", "bf16", "fp8"])
+    guard let word else { return standard }
+    guard let precision = Precision(rawValue: word) else {
+      throw UsageError("--kv-precision is '\(word)'; \(kept)")
     }
-    return .auto
+    return precision
   }
 
   /// What the devices of a CPU are made of, but for where they run.

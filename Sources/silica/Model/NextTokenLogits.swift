@@ -69,7 +69,10 @@ struct NextTokenLogits {
       case .reference: ReferenceDevice()
       case .cpu: try CPUDevice(cpuConfiguration)
       case .cuda(let gpu):
-        try CUDADevice(CUDADeviceConfiguration(gpu: gpu ?? 0, precision: options.cudaPrecision))
+        try CUDADevice(
+          CUDADeviceConfiguration(
+            gpu: gpu ?? 0, precision: options.cudaPrecision,
+            cachePrecision: options.cudaCachePrecision))
       }
     let capacity = DeviceCapacity(
       rowCountMax: rows, outputCountMax: rows, blockCount: Self.blockCount(rows),
