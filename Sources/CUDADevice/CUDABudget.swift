@@ -39,8 +39,13 @@ package struct CUDABudget: Hashable, Sendable {
 
   /// Bytes for keys and values of so much free memory, on `gpuCount` GPUs with `deviceCount`
   /// devices.
-  package func cacheBytes(freeBytes: Int, gpuCount: Int, deviceCount: Int) -> Int {
-    let taken = weightBytes + bufferBytes * deviceCount + Self.reserveBytes * gpuCount
+  ///
+  /// - Parameter handoffBytes: of what goes from device to device.
+  package func cacheBytes(
+    freeBytes: Int, gpuCount: Int, deviceCount: Int, handoffBytes: Int
+  ) -> Int {
+    let taken =
+      weightBytes + bufferBytes * deviceCount + handoffBytes + Self.reserveBytes * gpuCount
     // What does not fit is said when it is loaded; this is enough to come there.
     return Int(Double(max(freeBytes - taken, freeBytes / 16)) * Self.cacheShare)
   }

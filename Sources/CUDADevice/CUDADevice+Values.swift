@@ -12,7 +12,7 @@ extension CUDADevice {
     _ value: ValueID, into destination: UnsafeMutableBufferPointer<Float>
   ) throws(DeviceError) {
     guard let loaded else { return check(false, "the device is not loaded") }
-    try CUDAError.forDevice { () throws(CUDAError) in
+    try onGPU { () throws(CUDAError) in
       let rows = rowCount(of: value, loaded, floats: destination.count)
       let places = loaded.lowering.values
       let width = loaded.program[value].width
@@ -46,7 +46,7 @@ extension CUDADevice {
     _ value: ValueID, from source: UnsafeBufferPointer<Float>
   ) throws(DeviceError) {
     guard let loaded else { return check(false, "the device is not loaded") }
-    try CUDAError.forDevice { () throws(CUDAError) in
+    try onGPU { () throws(CUDAError) in
       let rows = rowCount(of: value, loaded, floats: source.count)
       let places = loaded.lowering.values
       let width = loaded.program[value].width
@@ -84,7 +84,7 @@ extension CUDADevice {
     guard let address = loaded.lowering.values.floats(value),
       let keys = loaded.transfer.baseAddress?.assumingMemoryBound(to: UInt64.self)
     else { return check(false, "\(value) has no floats") }
-    try CUDAError.forDevice { () throws(CUDAError) in
+    try onGPU { () throws(CUDAError) in
       let byteCount = columns.count * MemoryLayout<UInt64>.stride
       try gpu.zero(loaded.largestKeys, byteCount: byteCount)
       var argument = cu_largest(

@@ -50,6 +50,16 @@ package final class CUDADevice: LargestReader {
     }
   }
 
+  /// Calls the GPU, whichever one this thread has called before.
+  func onGPU<Result>(
+    _ body: () throws(CUDAError) -> Result
+  ) throws(DeviceError) -> Result {
+    try CUDAError.forDevice { () throws(CUDAError) in
+      try gpu.makeCurrent()
+      return try body()
+    }
+  }
+
   package var summary: String {
     let formats = loaded?.formats ?? configuration.precision.rawValue
     return "cuda:\(configuration.gpu) (\(gpu.properties.name), \(formats))"
@@ -65,7 +75,7 @@ package final class CUDADevice: LargestReader {
     progress: (Int) -> Void
   ) throws(DeviceError) {
     check(loaded == nil, "a device is loaded once")
-    try CUDAError.forDevice { () throws(CUDAError) in
+    try onGPU { () throws(CUDAError) in
       loaded = try loading(program, from: weights, capacity: capacity, progress: progress)
     }
   }
@@ -137,7 +147,7 @@ package final class CUDADevice: LargestReader {
 
   package func begin(_ plan: StepPlan) throws(DeviceError) {
     guard let loaded else { return check(false, "the device is not loaded") }
-    try CUDAError.forDevice { () throws(CUDAError) in try beginStep(plan, loaded) }
+    try onGPU { () throws(CUDAError) in try beginStep(plan, loaded) }
   }
 
   func beginStep(_ plan: StepPlan, _ loaded: Loaded) throws(CUDAError) {
@@ -148,7 +158,7 @@ package final class CUDADevice: LargestReader {
 
   package func run(_ operations: Range<Int>) throws(DeviceError) {
     guard let loaded else { return check(false, "the device is not loaded") }
-    try CUDAError.forDevice { () throws(CUDAError) in try queue(operations, loaded) }
+    try onGPU { () throws(CUDAError) in try queue(operations, loaded) }
   }
 
   func queue(_ operations: Range<Int>, _ loaded: Loaded) throws(CUDAError) {

@@ -143,4 +143,7 @@ package struct GPUProperties: Hashable, Sendable {
   package var sharedBytesMax: Int
   /// "0000:17:00.0"
   package var pciAddress: String
+
+  /// For messages: "cuda:0 (NVIDIA H100 80GB HBM3)".
+  var place: String { "cuda:\(index) (\(name))" }
 }

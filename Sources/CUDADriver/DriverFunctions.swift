@@ -21,6 +21,10 @@ struct DriverFunctions {
   let retainContext: @convention(c) (UnsafeMutablePointer<Handle?>, Int32) -> Status
   let releaseContext: @convention(c) (Int32) -> Status
   let setContext: @convention(c) (Handle?) -> Status
+  let pushContext: @convention(c) (Handle) -> Status
+  let popContext: @convention(c) (UnsafeMutablePointer<Handle?>) -> Status
+  let canAccessPeer: @convention(c) (UnsafeMutablePointer<Int32>, Int32, Int32) -> Status
+  let enablePeerAccess: @convention(c) (Handle, UInt32) -> Status
   let memoryInfo: @convention(c) (UnsafeMutablePointer<Int>, UnsafeMutablePointer<Int>) -> Status
   let allocate: @convention(c) (UnsafeMutablePointer<UInt64>, Int) -> Status
   let free: @convention(c) (UInt64) -> Status
@@ -28,6 +32,8 @@ struct DriverFunctions {
   let freePinned: @convention(c) (Handle) -> Status
   let copyIn: @convention(c) (UInt64, UnsafeRawPointer, Int, Handle?) -> Status
   let copyOut: @convention(c) (Handle, UInt64, Int, Handle?) -> Status
+  let copyWithin: @convention(c) (UInt64, UInt64, Int, Handle?) -> Status
+  let copyToPeer: @convention(c) (UInt64, Handle, UInt64, Handle, Int, Handle?) -> Status
   let fill: @convention(c) (UInt64, UInt8, Int, Handle?) -> Status
   let createStream: @convention(c) (UnsafeMutablePointer<Handle?>, UInt32) -> Status
   let destroyStream: @convention(c) (Handle) -> Status
@@ -35,6 +41,7 @@ struct DriverFunctions {
   let createEvent: @convention(c) (UnsafeMutablePointer<Handle?>, UInt32) -> Status
   let destroyEvent: @convention(c) (Handle) -> Status
   let recordEvent: @convention(c) (Handle, Handle?) -> Status
+  let waitForEvent: @convention(c) (Handle, Handle, UInt32) -> Status
   let synchronizeEvent: @convention(c) (Handle) -> Status
   let beginCapture: @convention(c) (Handle, Int32) -> Status
   let endCapture: @convention(c) (Handle, UnsafeMutablePointer<Handle?>) -> Status
@@ -69,6 +76,10 @@ struct DriverFunctions {
     retainContext = try find("cuDevicePrimaryCtxRetain")
     releaseContext = try find("cuDevicePrimaryCtxRelease_v2")
     setContext = try find("cuCtxSetCurrent")
+    pushContext = try find("cuCtxPushCurrent_v2")
+    popContext = try find("cuCtxPopCurrent_v2")
+    canAccessPeer = try find("cuDeviceCanAccessPeer")
+    enablePeerAccess = try find("cuCtxEnablePeerAccess")
     memoryInfo = try find("cuMemGetInfo_v2")
     allocate = try find("cuMemAlloc_v2")
     free = try find("cuMemFree_v2")
@@ -76,6 +87,8 @@ struct DriverFunctions {
     freePinned = try find("cuMemFreeHost")
     copyIn = try find("cuMemcpyHtoDAsync_v2")
     copyOut = try find("cuMemcpyDtoHAsync_v2")
+    copyWithin = try find("cuMemcpyDtoDAsync_v2")
+    copyToPeer = try find("cuMemcpyPeerAsync")
     fill = try find("cuMemsetD8Async")
     createStream = try find("cuStreamCreate")
     destroyStream = try find("cuStreamDestroy_v2")
@@ -83,6 +96,7 @@ struct DriverFunctions {
     createEvent = try find("cuEventCreate")
     destroyEvent = try find("cuEventDestroy_v2")
     recordEvent = try find("cuEventRecord")
+    waitForEvent = try find("cuStreamWaitEvent")
     synchronizeEvent = try find("cuEventSynchronize")
     beginCapture = try find("cuStreamBeginCapture_v2")
     endCapture = try find("cuStreamEndCapture")

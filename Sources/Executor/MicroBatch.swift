@@ -21,8 +21,11 @@ package final class MicroBatch: @unchecked Sendable {
   /// Who is told on the executor's thread that the step is among the results.
   var observer: (any StepObserver)?
 
-  /// The hidden state between two stages: `[rows, hidden]`.
+  /// The hidden state between two stages, `[rows, hidden]`, unless it is on a device.
   let hidden: HostBuffer
+  /// Whether the next stage's device has it, in the place of this number.
+  var isOnDevice = false
+  let place: Int
   private let logitsBuffer: HostBuffer
   private let largestBuffer: UnsafeMutableBufferPointer<Int32>
   /// Whether the device gave `largest` and no logits.
@@ -30,8 +33,9 @@ package final class MicroBatch: @unchecked Sendable {
   private let vocabularySize: Int
 
   init(
-    hiddenCount: Int, outputCountMax: Int, vocabularySize: Int, node: Int
+    place: Int, hiddenCount: Int, outputCountMax: Int, vocabularySize: Int, node: Int
   ) throws(TopologyError) {
+    self.place = place
     hidden = try HostBuffer(count: hiddenCount, node: node)
     logitsBuffer = try HostBuffer(count: outputCountMax * vocabularySize, node: node)
     largestBuffer = .allocate(capacity: outputCountMax)

@@ -6,6 +6,7 @@ import Device
 import Engine
 import Executor
 import Program
+import Slicing
 import Support
 import Topology
 
@@ -60,6 +61,18 @@ struct CUDADevices {
     let budget = try CUDABudget(program, from: weights, precision: precision, capacity: capacity)
     configuration.kvMemoryBytes = budget.cacheBytes(
       freeBytes: freeBytes, gpuCount: gpus.count,
-      deviceCount: configuration.stages * configuration.contextSlices)
+      deviceCount: configuration.stages * configuration.contextSlices,
+      handoffBytes: try Self.handoffBytes(configuration, program))
+  }
+
+  /// What stages leave for each other on GPUs: a step's hidden values in each of the places of each
+  /// border.
+  private static func handoffBytes(
+    _ configuration: EngineConfiguration, _ program: Program
+  ) throws -> Int {
+    guard configuration.stages > 1, program.layers.count > 1 else { return 0 }
+    let hidden = try program.valueCrossing(program.layers[1].lowerBound)
+    return (configuration.stages - 1) * configuration.stages * configuration.rowCountMax
+      * program[hidden].width * MemoryLayout<Float>.stride
   }
 }
