@@ -5,6 +5,7 @@
 // By the environment: SILICA_EMULATED_GPUS (2), SILICA_EMULATED_MEMORY (bytes of each, 1 GiB),
 // SILICA_EMULATED_DRIVER (13000), SILICA_EMULATED_CAPABILITY (90, but 80 of every other GPU),
 // SILICA_EMULATED_PEERS (1; 0: no GPU reaches another's memory),
+// SILICA_EMULATED_MANAGED (1; 0: the host's memory is not for GPUs to read as they please),
 // SILICA_EMULATED_FAULT (the launch of that number fails, and every call after it).
 #include "driver_state.h"
 
@@ -36,7 +37,7 @@ bool is_on_device(uint64_t start, size_t bytes) {
   for (const Device &device : devices) {
     if (device.holds(start, bytes)) return true;
   }
-  return false;
+  return is_managed(start, bytes);
 }
 
 }  // namespace emulation
@@ -136,6 +137,7 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) {
   case 16: *value = 2; break;   // multiprocessors
   case 75: *value = capability / 10; break;
   case 76: *value = capability % 10; break;
+  case 89: *value = (int)setting("SILICA_EMULATED_MANAGED", 1); break;
   case 97: *value = 232448; break;  // shared memory of a block, with an option
   default: *value = 0;
   }
@@ -251,7 +253,7 @@ int cuMemFree_v2(uint64_t address) {
     free((void *)address);
     return success;
   }
-  return invalid_value;
+  return free_managed(address) ? success : invalid_value;
 }
 
 int cuMemHostAlloc(void **memory, size_t bytes, unsigned) {

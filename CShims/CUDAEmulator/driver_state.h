@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the emulated driver knows: GPUs and their memory (`driver.cc`), queues, events and graphs
-// (`queues.cc`). The words are the driver's: a stream is a queue.
+// What the emulated driver knows: GPUs and their memory (`driver.cc`), memory that GPUs and host
+// share (`managed.cc`), queues, events and graphs (`queues.cc`). The words are the driver's: a
+// stream is a queue.
 #pragma once
 #include "fibers.h"
 
@@ -88,6 +89,10 @@ extern thread_local Context *current;
 
 inline Device &device_of(const Context *context) { return devices[(size_t)context->device]; }
 
+bool is_managed(uint64_t start, size_t bytes);
+/// False if there is none at this address.
+bool free_managed(uint64_t address);
+/// In the memory of any GPU, or managed.
 bool is_on_device(uint64_t start, size_t bytes);
 bool is_pinned(const void *start, size_t bytes);
 

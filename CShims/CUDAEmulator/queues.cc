@@ -119,7 +119,11 @@ int come_to(const std::shared_ptr<Event> &event, long mark) {
   return sticky = launch_failed;
 }
 
-const Device &own_device(void *stream) { return device_of(((Stream *)stream)->context); }
+/// Whether it is memory of the stream's own GPU, or managed.
+bool is_own(void *stream, uint64_t start, size_t bytes) {
+  const Device &device = device_of(((Stream *)stream)->context);
+  return device.holds(start, bytes) || is_managed(start, bytes);
+}
 
 std::shared_ptr<Event> event_of(void *handle) {
   auto found = events.find(handle);
@@ -151,7 +155,7 @@ extern "C" {
 int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *stream) {
   LOCKED;
   if (!stream) return invalid_handle;
-  if (!own_device(stream).holds(to, bytes) || !is_pinned(from, bytes)) return invalid_value;
+  if (!is_own(stream, to, bytes) || !is_pinned(from, bytes)) return invalid_value;
   Operation operation = {};
   operation.kind = Operation::copy_in;
   operation.to = to, operation.from = (uint64_t)from, operation.bytes = bytes;
@@ -161,7 +165,7 @@ int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *stre
 int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *stream) {
   LOCKED;
   if (!stream) return invalid_handle;
-  if (!own_device(stream).holds(from, bytes) || !is_pinned(to, bytes)) return invalid_value;
+  if (!is_own(stream, from, bytes) || !is_pinned(to, bytes)) return invalid_value;
   Operation operation = {};
   operation.kind = Operation::copy_out;
   operation.to = (uint64_t)to, operation.from = from, operation.bytes = bytes;
@@ -171,7 +175,7 @@ int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *stream) {
 int cuMemsetD8Async(uint64_t to, unsigned char byte, size_t bytes, void *stream) {
   LOCKED;
   if (!stream) return invalid_handle;
-  if (!own_device(stream).holds(to, bytes)) return invalid_value;
+  if (!is_own(stream, to, bytes)) return invalid_value;
   Operation operation = {};
   operation.kind = Operation::fill;
   operation.to = to, operation.byte = byte, operation.bytes = bytes;
@@ -181,8 +185,7 @@ int cuMemsetD8Async(uint64_t to, unsigned char byte, size_t bytes, void *stream)
 int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void *stream) {
   LOCKED;
   if (!stream) return invalid_handle;
-  const Device &device = own_device(stream);
-  if (!device.holds(to, bytes) || !device.holds(from, bytes)) return invalid_value;
+  if (!is_own(stream, to, bytes) || !is_own(stream, from, bytes)) return invalid_value;
   return put_peer(stream, to, from, bytes);
 }
 

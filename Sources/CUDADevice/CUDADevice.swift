@@ -27,13 +27,12 @@ package final class CUDADevice: LargestReader {
     /// A key for each output, on the GPU.
     var largestKeys: UInt64
     var formats: String
+    /// Bytes of weights in the host's memory, and whose they are.
+    var outside: OutsideWeights
     let graphs: StepGraphs
     /// Rows that there is memory for.
     var most: Launch.Counts
   }
-
-  /// Pinned memory through which values are read and written, at most so much at once.
-  private static let transferBytesMax = 32 << 20
 
   /// Opens the driver and the GPU. Throws if there is no such GPU.
   package init(_ configuration: CUDADeviceConfiguration = .init()) throws(DeviceError) {
@@ -80,68 +79,7 @@ package final class CUDADevice: LargestReader {
     }
   }
 
-  private func loading(
-    _ program: Program, from weights: any WeightSource, capacity: DeviceCapacity,
-    progress: (Int) -> Void
-  ) throws(CUDAError) -> Loaded {
-    let path: String
-    if let given = configuration.kernelPath { path = given } else { path = try KernelFile.path() }
-    let kernels = try KernelSet(gpu, path: path, AttentionShape(program))
-    let loader = WeightLoader(
-      gpu, kernels: kernels, source: weights, precision: configuration.precision)
-    func lowering(_ arena: DeviceArena) -> Lowering {
-      Lowering(program, capacity: capacity, kernels: kernels, loader: loader, arena: arena)
-    }
-    var layout = lowering(DeviceArena())
-    try layout.run(progress: { _ in })
-    let size = layout.arena.used
-    var filled = lowering(DeviceArena(base: try allocate(layout.arena), size: size))
-    try filled.run(progress: progress)
-    try loader.finish()
-    let step = try StepBuffer(
-      gpu, address: filled.step, capacity: capacity, vocabularySize: program.vocabularySize)
-    let transfer = try gpu.allocatePinned(Self.transferBytes(program, filled.values, capacity))
-    return Loaded(
-      program: program, lowering: filled, step: step, transfer: transfer,
-      largestKeys: try gpu.allocate(max(1, capacity.outputCountMax) * 8),
-      formats: loader.formatsInUse.sorted().joined(separator: " and "),
-      graphs: StepGraphs(isEnabled: configuration.usesGraphs),
-      most: Launch.Counts(tokens: capacity.rowCountMax, outputs: capacity.outputCountMax))
-  }
-
-  /// The one piece of memory; an error says what it was for and what would make it smaller.
-  private func allocate(_ layout: DeviceArena) throws(CUDAError) -> UInt64 {
-    let free = try gpu.freeBytes()
-    do throws(CUDAError) {
-      guard layout.used <= free else { throw CUDAError(.resourceExhausted, "") }
-      return try gpu.allocate(layout.used)
-    } catch  where error.code == .resourceExhausted {
-      let parts = DeviceArena.Use.allCases.map { use in
-        "\(ByteCount.text(layout.bytes[use] ?? 0)) for \(use.rawValue)"
-      }
-      throw CUDAError(
-        .resourceExhausted,
-        "cuda:\(configuration.gpu) has \(ByteCount.text(free)) of memory free; needed are "
-          + "\(ByteCount.text(layout.used)): \(parts.joined(separator: ", ")). A smaller "
-          + "--kv-memory or --max-batch, --precision fp8 or w4, or --stages over several GPUs "
-          + "needs less")
-    }
-  }
-
-  /// Room for the largest value, or for as much of it as crosses at once.
-  private static func transferBytes(
-    _ program: Program, _ values: ValuePlaces, _ capacity: DeviceCapacity
-  ) -> Int {
-    var largest = 0
-    var widest = 0
-    for value in program.values where value.kind == .floats {
-      let rows = value.rows == .tokens ? capacity.rowCountMax : capacity.outputCountMax
-      let width = ValuePlaces.padded(value.width) * 4
-      largest = max(largest, rows * width)
-      widest = max(widest, width)
-    }
-    return max(widest, min(largest, transferBytesMax))
-  }
+  package var note: String? { loaded?.outside.note(gpu: configuration.gpu) }
 
   // MARK: Steps
 

@@ -19,7 +19,7 @@ package enum CUDAPrecision: String, Hashable, Sendable, CaseIterable {
 }
 
 /// What a CUDA device is made of.
-package struct CUDADeviceConfiguration: Hashable, Sendable {
+package struct CUDADeviceConfiguration: Sendable {
   /// As the driver counts.
   package var gpu: Int
   package var precision: CUDAPrecision
@@ -32,14 +32,18 @@ package struct CUDADeviceConfiguration: Hashable, Sendable {
   /// "off". It changes no bit.
   package var usesGraphs: Bool?
 
+  /// Where weights go that the GPU has no memory for; nil: nowhere, it is an error.
+  package var hostMemory: HostMemoryBudget?
+
   package init(
     gpu: Int = 0, precision: CUDAPrecision = .auto, driverPath: String? = nil,
-    kernelPath: String? = nil, usesGraphs: Bool? = nil
+    kernelPath: String? = nil, usesGraphs: Bool? = nil, hostMemory: HostMemoryBudget? = nil
   ) {
     self.gpu = gpu
     self.precision = precision
     self.driverPath = driverPath
     self.kernelPath = kernelPath
     self.usesGraphs = usesGraphs
+    self.hostMemory = hostMemory
   }
 }

@@ -28,6 +28,10 @@ struct Lowering {
   private(set) var beginning: [Launch] = []
   private var angles: [RopeTable: UInt64] = [:]
   private let caches: [UInt64]
+  /// Operations whose weights lie outside the GPU's memory.
+  private let outside: Set<Int>
+  /// Of each operation so far, bytes of weights.
+  private(set) var weightBytes: [Int] = []
   /// Where blocks of a product leave their sums.
   let workspace: UInt64
   var scratch = LayerScratch()
@@ -36,12 +40,13 @@ struct Lowering {
 
   init(
     _ program: Program, capacity: DeviceCapacity, kernels: KernelSet, loader: WeightLoader,
-    arena: DeviceArena
+    arena: DeviceArena, outside: Set<Int>
   ) {
     self.program = program
     self.capacity = capacity
     self.kernels = kernels
     self.loader = loader
+    self.outside = outside
     var arena = arena
     step = arena.allocate(MemoryLayout<cu_step>.size, for: .buffers)
     fusions = Fusion.all(of: program)
@@ -59,7 +64,10 @@ struct Lowering {
   mutating func run(progress: (Int) -> Void) throws(CUDAError) {
     for (index, operation) in program.operations.enumerated() {
       list.beginOperation()
+      arena.isOutside = outside.contains(index)
+      let before = arena.weights.used + arena.outside.used
       try lower(operation, at: index)
+      weightBytes.append(arena.weights.used + arena.outside.used - before)
       progress(loader.loadedBytes)
     }
     list.beginOperation()

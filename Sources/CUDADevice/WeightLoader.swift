@@ -10,6 +10,8 @@ internal import Support
 final class WeightLoader {
   /// What is on its way at once.
   private static let stagingBytes = 32 << 20
+  /// Of the GPU's memory, while it loads; more where a weight must come whole.
+  static let deviceBytes = 2 * stagingBytes
   /// Rows packed together: whole tiles and whole blocks of FP8.
   private static let rowUnit = 128
 

@@ -76,7 +76,8 @@ package final class CUDADriver: @unchecked Sendable {  // all immutable after in
       index: index, device: device, name: name, memoryBytes: memoryBytes,
       multiprocessors: try attribute(16, of: device, index),
       capability: try attribute(75, of: device, index) * 10 + attribute(76, of: device, index),
-      sharedBytesMax: try attribute(97, of: device, index), pciAddress: address.lowercased())
+      sharedBytesMax: try attribute(97, of: device, index),
+      readsHostMemory: try attribute(89, of: device, index) != 0, pciAddress: address.lowercased())
   }
 
   private func attribute(
@@ -141,6 +142,8 @@ package struct GPUProperties: Hashable, Sendable {
   package var capability: Int
   /// Shared memory of a block of threads, at most.
   package var sharedBytesMax: Int
+  /// Whether it reads managed memory where it lies, while the host uses it too.
+  package var readsHostMemory: Bool
   /// "0000:17:00.0"
   package var pciAddress: String
 

@@ -8,6 +8,9 @@ internal import Support
 struct DriverFunctions {
   typealias Handle = UnsafeMutableRawPointer
   typealias Status = Int32
+  /// `CUmemLocation`, two 32-bit integers that are passed in one register: what kind of place, and
+  /// above it the number of a GPU.
+  typealias Location = UInt64
 
   let initialize: @convention(c) (UInt32) -> Status
   let version: @convention(c) (UnsafeMutablePointer<Int32>) -> Status
@@ -27,6 +30,9 @@ struct DriverFunctions {
   let enablePeerAccess: @convention(c) (Handle, UInt32) -> Status
   let memoryInfo: @convention(c) (UnsafeMutablePointer<Int>, UnsafeMutablePointer<Int>) -> Status
   let allocate: @convention(c) (UnsafeMutablePointer<UInt64>, Int) -> Status
+  let allocateManaged: @convention(c) (UnsafeMutablePointer<UInt64>, Int, UInt32) -> Status
+  let advise: @convention(c) (UInt64, Int, Int32, Location) -> Status
+  let prefetch: @convention(c) (UInt64, Int, Location, UInt32, Handle?) -> Status
   let free: @convention(c) (UInt64) -> Status
   let allocatePinned: @convention(c) (UnsafeMutablePointer<Handle?>, Int, UInt32) -> Status
   let freePinned: @convention(c) (Handle) -> Status
@@ -82,6 +88,9 @@ struct DriverFunctions {
     enablePeerAccess = try find("cuCtxEnablePeerAccess")
     memoryInfo = try find("cuMemGetInfo_v2")
     allocate = try find("cuMemAlloc_v2")
+    allocateManaged = try find("cuMemAllocManaged")
+    advise = try find("cuMemAdvise_v2")
+    prefetch = try find("cuMemPrefetchAsync_v2")
     free = try find("cuMemFree_v2")
     allocatePinned = try find("cuMemHostAlloc")
     freePinned = try find("cuMemFreeHost")

@@ -73,9 +73,12 @@ package final class GPU {
     var address: UInt64 = 0
     try expect(
       driver.functions.allocate(&address, max(1, byteCount)), "cuMemAlloc of \(byteCount) bytes")
-    allocations.append(address)
+    keep(address)
     return address
   }
+
+  /// To be freed with this object.
+  func keep(_ address: UInt64) { allocations.append(address) }
 
   package func free(_ address: UInt64) throws(CUDAError) {
     guard let index = allocations.firstIndex(of: address) else { return }

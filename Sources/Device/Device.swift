@@ -18,6 +18,9 @@ package protocol Device: AnyObject {
   /// What a person reads: "cpu (avx512, 2 threads)".
   var summary: String { get }
 
+  /// What a person should know of how it was loaded, one sentence; nil: nothing.
+  var note: String? { get }
+
   /// Takes the weights and allocates buffers and caches; once, before anything else.
   /// `progress` is called now and then with the bytes of weights loaded so far.
   func load(
@@ -38,6 +41,10 @@ package protocol Device: AnyObject {
 
   /// Copies a `.floats` value of the step in.
   func write(_ value: ValueID, from source: UnsafeBufferPointer<Float>) throws(DeviceError)
+}
+
+extension Device {
+  package var note: String? { nil }
 }
 
 /// A device that finds the largest of a row itself, and so copies no row to the host.

@@ -59,7 +59,7 @@ struct ExecutorThread: Sendable {
       report(
         .loaded(
           seat: seat.index, readsLargest: device is any LargestReader,
-          notes: [crossing?.note].compactMap { $0 }))
+          notes: [device.note, crossing?.note].compactMap { $0 }))
       drive(device, crossing)
     } catch {
       pulse.failed(error.message)

@@ -23,8 +23,8 @@ package final class Pipeline: @unchecked Sendable {
   private let reportWake: WakeSignal
   /// Whether devices can say which logit is the largest; written while they are loaded.
   package private(set) var picksLargest = false
-  /// What devices said of how they were loaded, in order of stages: the ways of hidden values from
-  /// one to the next. Written while they are loaded.
+  /// What devices said of how they were loaded, and how hidden values get from stage to stage, in
+  /// order of the stages. Written while they are loaded.
   package private(set) var deviceNotes: [String] = []
   /// What could not be placed as asked for, one sentence each.
   package let notes: [String]

@@ -22,7 +22,8 @@ extension EndToEnd {
           + [try SilicaCommand.path()] + arguments)
     }
 
-    private static func environment() throws -> [String: String] {
+    /// What makes the command see GPUs that are not there.
+    static func environment() throws -> [String: String] {
       let folder = URL(filePath: try SilicaCommand.path()).deletingLastPathComponent()
       return [
         "SILICA_CUDA_LIBRARY": folder.appending(path: "libCUDAEmulator.so").path,
@@ -31,7 +32,7 @@ extension EndToEnd {
     }
 
     private func logits(
-      _ model: String, _ options: [String], _ variables: [String] = []
+      _ model: String, _ options: [String], _ variables: [String] = [], errors: [String] = []
     ) throws -> [Float] {
       let folder = try TemporaryDirectory()
       let result = try run(
@@ -39,6 +40,7 @@ extension EndToEnd {
         ["logits", "--model", model, "--tokens", "5,17,230,42,9,77", "--out", folder.path("l.npy")]
           + options)
       try #require(result.status == 0, "\(result.errors)")
+      for words in errors { #expect(result.errors.contains(words), "\(result.errors)") }
       return try NumPyArray(contentsOfFile: folder.path("l.npy")).values
     }
 
@@ -100,6 +102,46 @@ extension EndToEnd {
           + ["--precision", "fp8", "--prompt", "1 + 1", "--max-tokens", "4", "--temperature", "0"])
       #expect(result.status == 0, "\(result.errors)")
       #expect(!result.output.isEmpty)
+    }
+
+    /// A GPU that holds what a step needs, and not the weights beside.
+    private static let smallMemory = "SILICA_EMULATED_MEMORY=105000000"
+
+    @Test func `weights that do not fit lie in the host's memory and change no bit`() throws {
+      let mini = Repository.path("Models/mini")
+      let options = ["--device", "cuda:0", "--precision", "bf16", "--kv-memory", "24M"]
+      let fitting = try logits(mini, options)
+      let overflowing = try logits(
+        mini, options + ["--gpu-overflow", "100M"], [Self.smallMemory],
+        errors: ["warning: ", "outside cuda:0", "the embeddings", "not been measured"])
+      #expect(fitting.map(\.bitPattern) == overflowing.map(\.bitPattern))
+    }
+
+    /// What beside the option, and what is said.
+    private static let overflows: [([String], [String], [String])] = [
+      ([smallMemory], [], ["cuda:0 has", "--gpu-overflow SIZE", "slow"]),
+      (
+        [smallMemory], ["--gpu-overflow", "1M"],
+        ["lacks memory", "--gpu-overflow leaves 1.0 MiB of 1.0 MiB"]
+      ),
+      (
+        [smallMemory, "SILICA_EMULATED_MANAGED=0"], ["--gpu-overflow", "100M"],
+        ["cannot read the host's memory"]
+      ),
+      ([], ["--gpu-overflow", "900T"], ["--gpu-overflow is 900", "the host has"]),
+    ]
+
+    @Test(arguments: overflows)
+    func `what does not fit is said, with what would help`(
+      environment: [String], options: [String], words: [String]
+    ) throws {
+      let result = try run(
+        environment,
+        ["generate", "--model", Repository.path("Models/mini"), "--device", "cuda:0"]
+          + ["--precision", "bf16", "--kv-memory", "24M", "--prompt", "a", "--max-tokens", "2"]
+          + options)
+      #expect(result.status == 1)
+      for word in words { #expect(result.errors.contains(word), "\(result.errors)") }
     }
 
     @Test func `topology lists the GPUs`() throws {

@@ -78,7 +78,6 @@ enum Serve: Subcommand {
     let seconds = (model.loadSeconds * 100).rounded() / 100
     Console.error(
       "silica: \(model.program.name) on \(model.deviceSummary), loaded in \(seconds) s\n")
-    for note in model.engine.deviceNotes { Console.error("silica: \(note)\n") }
     if let note = model.note { Console.error("silica: note: \(note)\n") }
     for address in server.addresses { Console.out("silica: listening on \(address)\n") }
   }

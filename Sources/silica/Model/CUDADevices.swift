@@ -16,11 +16,15 @@ struct CUDADevices {
   private let gpus: [Int]
   private let freeBytes: Int
   private let precision: CUDAPrecision
+  private let hostMemory: HostMemoryBudget?
 
-  /// Throws if there is no driver, or no such GPU.
-  init(_ gpu: Int?, precision: CUDAPrecision, deviceCount: Int) throws {
+  /// Throws if there is no driver, no such GPU, or less of the host's memory free than GPUs may
+  /// take.
+  init(_ gpu: Int?, _ options: ModelOptions) throws {
     let driver = try CUDADriver()
-    self.precision = precision
+    precision = options.cudaPrecision
+    hostMemory = try Self.hostMemory(options)
+    let deviceCount = options.stages * options.contextSlices
     gpus = gpu.map { [$0] } ?? Array(0..<min(driver.gpuCount, deviceCount))
     var bytes = 0
     for index in gpus { bytes += try GPU(driver, index: index).freeBytes() }
@@ -29,13 +33,25 @@ struct CUDADevices {
 
   /// Makes a device on its executor's thread, which moves to the node of the GPU's link.
   var factory: DeviceFactory {
-    let (gpus, precision) = (gpus, precision)
+    let (gpus, precision, hostMemory) = (gpus, precision, hostMemory)
     return { (seat) throws(DeviceError) in
       let device = try CUDADevice(
-        CUDADeviceConfiguration(gpu: gpus[seat.index % gpus.count], precision: precision))
+        CUDADeviceConfiguration(
+          gpu: gpus[seat.index % gpus.count], precision: precision, hostMemory: hostMemory))
       Self.moveThread(to: device.pciAddress)
       return device
     }
+  }
+
+  private static func hostMemory(_ options: ModelOptions) throws -> HostMemoryBudget? {
+    guard let bytes = options.gpuOverflowBytes else { return nil }
+    let free = try Topology.current().availableMemoryBytes
+    guard bytes <= free else {
+      throw CommandError(
+        "--gpu-overflow is \(ByteCount.text(bytes)); the host has \(ByteCount.text(free)) of "
+          + "memory free")
+    }
+    return HostMemoryBudget(byteCount: bytes)
   }
 
   private static func moveThread(to pciAddress: String) {

@@ -66,11 +66,14 @@ struct LoadedModel {
     var configuration = Self.configuration(options, program, givesAllLogits: givesAllLogits)
     try gpus?.configure(&configuration, program, weights)
     let line = LoadProgressLine()
-    defer { line.finish() }
-    engine = try Engine.start(
-      program, from: weights, devices: devices,
-      configuration: configuration, topology: topology, progress: line.update)
+    do {
+      defer { line.finish() }
+      engine = try Engine.start(
+        program, from: weights, devices: devices,
+        configuration: configuration, topology: topology, progress: line.update)
+    }
     loadSeconds = Double(Clock.nowNanoseconds - start) / 1e9
+    for note in engine.deviceNotes { Console.error("silica: \(note)\n") }
   }
 
   private static func configuration(
@@ -108,8 +111,7 @@ struct LoadedModel {
   /// The GPUs that were asked for.
   private static func gpus(_ options: ModelOptions) throws -> CUDADevices? {
     guard case .cuda(let gpu) = options.device else { return nil }
-    return try CUDADevices(
-      gpu, precision: options.cudaPrecision, deviceCount: options.stages * options.contextSlices)
+    return try CUDADevices(gpu, options)
   }
 
   private static func hostFactory(_ options: ModelOptions) -> DeviceFactory {

@@ -27,6 +27,8 @@ struct ModelOptions {
   var prefillChunk: Int?
   var contextLength: Int?
   var kvMemoryBytes: Int?
+  /// Of the host, for weights that GPUs have no memory for.
+  var gpuOverflowBytes: Int?
 
   static let options = [
     Option(
@@ -48,6 +50,9 @@ struct ModelOptions {
       "--kv-precision", "NAME", "of keys and values on CPUs: auto, f32 or bf16",
       default: "auto: bf16, f32 with --precision f32 or fp8"),
     Option("--kv-memory", "SIZE", "memory for keys and values, as 512M", default: "half of free"),
+    Option(
+      "--gpu-overflow", "SIZE",
+      "memory of the host for weights that do not fit the GPUs; slow", default: "none"),
   ]
 
   init(_ arguments: Arguments, batchMax: Int = 32) throws(UsageError) {
@@ -65,6 +70,7 @@ struct ModelOptions {
     prefillChunk = try arguments.integer("--prefill-chunk", in: 1...65_536)
     contextLength = try arguments.integer("--context-length", in: 2...Int.max)
     kvMemoryBytes = try arguments.bytes("--kv-memory")
+    gpuOverflowBytes = try Self.gpuOverflow(arguments, device)
   }
 
   private static func shape(_ model: String) throws(UsageError) -> ModelShape? {
@@ -106,6 +112,16 @@ struct ModelOptions {
       }
       return (.auto, .auto)
     }
+  }
+
+  private static func gpuOverflow(
+    _ arguments: Arguments, _ device: DeviceKind
+  ) throws(UsageError) -> Int? {
+    guard let bytes = try arguments.bytes("--gpu-overflow") else { return nil }
+    guard case .cuda = device else {
+      throw UsageError("--gpu-overflow is for --device cuda; this device uses the host's memory")
+    }
+    return bytes
   }
 
   private static func cachePrecision(

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CUDADriver
+internal import CUDAKernels
+internal import Device
+internal import Program
+internal import Support
+
+extension CUDADevice {
+  /// Pinned memory through which values are read and written, at most so much at once.
+  private static let transferBytesMax = 32 << 20
+
+  func loading(
+    _ program: Program, from weights: any WeightSource, capacity: DeviceCapacity,
+    progress: (Int) -> Void
+  ) throws(CUDAError) -> Loaded {
+    let path: String
+    if let given = configuration.kernelPath { path = given } else { path = try KernelFile.path() }
+    let kernels = try KernelSet(gpu, path: path, AttentionShape(program))
+    let loader = WeightLoader(
+      gpu, kernels: kernels, source: weights, precision: configuration.precision)
+    func walk(
+      _ arena: DeviceArena, outside: Set<Int>, progress: (Int) -> Void
+    ) throws(CUDAError) -> Lowering {
+      var lowering = Lowering(
+        program, capacity: capacity, kernels: kernels, loader: loader, arena: arena,
+        outside: outside)
+      try lowering.run(progress: progress)
+      return lowering
+    }
+    var layout = try walk(DeviceArena(), outside: [], progress: { _ in })
+    let outside = try outsideWeights(layout)
+    if !outside.operations.isEmpty {
+      layout = try walk(DeviceArena(), outside: outside.operations, progress: { _ in })
+    }
+    let arena = try allocate(layout.arena)
+    let filled = try walk(arena, outside: outside.operations, progress: progress)
+    try loader.finish()
+    let step = try StepBuffer(
+      gpu, address: filled.step, capacity: capacity, vocabularySize: program.vocabularySize)
+    let transfer = try gpu.allocatePinned(Self.transferBytes(program, filled.values, capacity))
+    return Loaded(
+      program: program, lowering: filled, step: step, transfer: transfer,
+      largestKeys: try gpu.allocate(max(1, capacity.outputCountMax) * 8),
+      formats: loader.formatsInUse.sorted().joined(separator: " and "), outside: outside,
+      graphs: StepGraphs(isEnabled: configuration.usesGraphs),
+      most: Launch.Counts(tokens: capacity.rowCountMax, outputs: capacity.outputCountMax))
+  }
+
+  /// Which weights lie in the host's memory, if the GPU's is too small and that is wanted.
+  private func outsideWeights(_ layout: Lowering) throws(CUDAError) -> OutsideWeights {
+    let free = try gpu.freeBytes()
+    let needed = layout.arena.used + WeightLoader.deviceBytes
+    guard let host = configuration.hostMemory, needed > free else { return OutsideWeights() }
+    // The driver takes some, too.
+    let missing = needed - free + min(CUDABudget.reserveBytes, free / 2)
+    let outside = OutsideWeights(layout.program, layout.weightBytes, missing: missing)
+    guard host.take(outside.byteCount) else {
+      throw CUDAError(
+        .resourceExhausted,
+        "cuda:\(configuration.gpu) lacks memory for \(ByteCount.text(outside.byteCount)) of "
+          + "weights; --gpu-overflow leaves \(ByteCount.text(host.left)) of "
+          + "\(ByteCount.text(host.byteCount)) for them in the host's memory")
+    }
+    return outside
+  }
+
+  /// The pieces of memory; an error says what they were for and what would make them smaller.
+  private func allocate(_ layout: DeviceArena) throws(CUDAError) -> DeviceArena {
+    let free = try gpu.freeBytes()
+    do throws(CUDAError) {
+      guard layout.used + WeightLoader.deviceBytes <= free else {
+        throw CUDAError(.resourceExhausted, "")
+      }
+      return DeviceArena(
+        as: layout, weights: try gpu.allocate(layout.weights.used),
+        outside: layout.outside.used == 0
+          ? 0 : try gpu.allocateInHostMemory(layout.outside.used),
+        own: try gpu.allocate(layout.own.used))
+    } catch  where error.code == .resourceExhausted {
+      let parts = DeviceArena.Use.allCases.map { use in
+        "\(ByteCount.text(layout.bytes[use] ?? 0)) for \(use.rawValue)"
+      }
+      let overflow =
+        configuration.hostMemory == nil
+        ? "; --gpu-overflow SIZE keeps weights in the host's memory, which is slow" : ""
+      throw CUDAError(
+        .resourceExhausted,
+        "cuda:\(configuration.gpu) has \(ByteCount.text(free)) of memory free; needed are "
+          + "\(ByteCount.text(layout.used)): \(parts.joined(separator: ", ")); and "
+          + "\(ByteCount.text(WeightLoader.deviceBytes)) while it loads. A smaller "
+          + "--kv-memory or --max-batch, --precision fp8 or w4, or --stages over several GPUs "
+          + "needs less\(overflow)")
+    }
+  }
+
+  /// Room for the largest value, or for as much of it as crosses at once.
+  private static func transferBytes(
+    _ program: Program, _ values: ValuePlaces, _ capacity: DeviceCapacity
+  ) -> Int {
+    var largest = 0
+    var widest = 0
+    for value in program.values where value.kind == .floats {
+      let rows = value.rows == .tokens ? capacity.rowCountMax : capacity.outputCountMax
+      let width = ValuePlaces.padded(value.width) * 4
+      largest = max(largest, rows * width)
+      widest = max(widest, width)
+    }
+    return max(widest, min(largest, transferBytesMax))
+  }
+}
