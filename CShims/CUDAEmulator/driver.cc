@@ -26,11 +26,15 @@ long setting(const char *name, long otherwise) {
   return text && *text ? atol(text) : otherwise;
 }
 
-bool Device::holds(uint64_t start, size_t count) const {
-  auto next = allocations.upper_bound(start);
-  if (next == allocations.begin()) return false;
+static bool covers(const std::map<uint64_t, size_t> &pieces, uint64_t start, size_t count) {
+  auto next = pieces.upper_bound(start);
+  if (next == pieces.begin()) return false;
   --next;
   return start + count <= next->first + next->second;
+}
+
+bool Device::holds(uint64_t start, size_t count) const {
+  return covers(allocations, start, count) || covers(mappings, start, count);
 }
 
 bool is_on_device(uint64_t start, size_t bytes) {
@@ -138,6 +142,7 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) {
   case 75: *value = capability / 10; break;
   case 76: *value = capability % 10; break;
   case 89: *value = (int)setting("SILICA_EMULATED_MANAGED", 1); break;
+  case 103: *value = 1; break;  // memory that is a file descriptor
   case 97: *value = 232448; break;  // shared memory of a block, with an option
   default: *value = 0;
   }
@@ -146,6 +151,13 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) {
 
 int cuDeviceGetPCIBusId(char *text, int length, int) {
   snprintf(text, (size_t)length, "ffff:00:00.0");
+  return success;
+}
+
+/// The same for every process: two that share memory must know that they mean one GPU.
+int cuDeviceGetUuid_v2(unsigned char *bytes, int device) {
+  memset(bytes, 0xe0, 15);
+  bytes[15] = (unsigned char)device;
   return success;
 }
 

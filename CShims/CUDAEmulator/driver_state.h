@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the emulated driver knows: GPUs and their memory (`driver.cc`), memory that GPUs and host
-// share (`managed.cc`), queues, events and graphs (`queues.cc`). The words are the driver's: a
-// stream is a queue.
+// share (`managed.cc`) and that processes share (`shared.cc`), queues, events and graphs
+// (`queues.cc`). The words are the driver's: a stream is a queue.
 #pragma once
 #include "fibers.h"
 
@@ -27,6 +27,8 @@ long setting(const char *name, long otherwise);
 struct Device {
   size_t bytes, used = 0;
   std::map<uint64_t, size_t> allocations;
+  /// Memory that processes share, where it is mapped and may be used.
+  std::map<uint64_t, size_t> mappings;
 
   bool holds(uint64_t start, size_t count) const;
 };

@@ -33,7 +33,9 @@ extension CUDADevice {
     if !outside.operations.isEmpty {
       layout = try walk(DeviceArena(), outside: outside.operations, progress: { _ in })
     }
-    let arena = try allocate(layout.arena)
+    let formats = loader.formatsInUse.sorted().joined(separator: " and ")
+    let arena = try allocate(
+      layout.arena, try shared(program, weights, formats, byteCount: layout.arena.weights.used))
     let filled = try walk(arena, outside: outside.operations, progress: progress)
     try loader.finish()
     let step = try StepBuffer(
@@ -42,7 +44,7 @@ extension CUDADevice {
     return Loaded(
       program: program, lowering: filled, step: step, transfer: transfer,
       largestKeys: try gpu.allocate(max(1, capacity.outputCountMax) * 8),
-      formats: loader.formatsInUse.sorted().joined(separator: " and "), outside: outside,
+      formats: formats, outside: outside,
       graphs: StepGraphs(isEnabled: configuration.usesGraphs),
       most: Launch.Counts(tokens: capacity.rowCountMax, outputs: capacity.outputCountMax))
   }
@@ -65,33 +67,73 @@ extension CUDADevice {
     return outside
   }
 
+  /// What is shared with other processes.
+  private struct Shared {
+    var share: WeightShare
+    var key: WeightKey
+    /// The weights that another process has loaded; nil: this one does, for others too.
+    var taken: MemoryDescriptor?
+  }
+
+  private func shared(
+    _ program: Program, _ weights: any WeightSource, _ formats: String, byteCount: Int
+  ) throws(CUDAError) -> Shared? {
+    guard let (share, model) = configuration.sharing, byteCount > 0 else { return nil }
+    do {
+      let key = try WeightKey(
+        model: model, program, from: weights, precision: configuration.precision,
+        formats: formats, byteCount: byteCount, gpu: gpu.properties.uuid)
+      return Shared(share: share, key: key, taken: share.loads ? nil : try share.take(key))
+    } catch let error as LocalSocket.Failure {
+      throw CUDAError(error.code, "cuda:\(configuration.gpu): \(error.message)")
+    } catch {
+      throw CUDAError(.failedPrecondition, "\(error)")
+    }
+  }
+
   /// The pieces of memory; an error says what they were for and what would make them smaller.
-  private func allocate(_ layout: DeviceArena) throws(CUDAError) -> DeviceArena {
+  private func allocate(
+    _ layout: DeviceArena, _ shared: Shared?
+  ) throws(CUDAError) -> DeviceArena {
     let free = try gpu.freeBytes()
+    let isTaken = shared?.taken != nil
+    let needed = isTaken ? layout.own.used : layout.used
     do throws(CUDAError) {
-      guard layout.used + WeightLoader.deviceBytes <= free else {
+      guard needed + WeightLoader.deviceBytes <= free else {
         throw CUDAError(.resourceExhausted, "")
       }
       return DeviceArena(
-        as: layout, weights: try gpu.allocate(layout.weights.used),
-        outside: layout.outside.used == 0
-          ? 0 : try gpu.allocateInHostMemory(layout.outside.used),
-        own: try gpu.allocate(layout.own.used))
+        as: layout, weights: try allocateWeights(layout.weights.used, shared),
+        outside: layout.outside.used == 0 ? 0 : try gpu.allocateInHostMemory(layout.outside.used),
+        own: try gpu.allocate(layout.own.used), fillsWeights: !isTaken)
     } catch  where error.code == .resourceExhausted {
-      let parts = DeviceArena.Use.allCases.map { use in
-        "\(ByteCount.text(layout.bytes[use] ?? 0)) for \(use.rawValue)"
-      }
-      let overflow =
-        configuration.hostMemory == nil
-        ? "; --gpu-overflow SIZE keeps weights in the host's memory, which is slow" : ""
-      throw CUDAError(
-        .resourceExhausted,
-        "cuda:\(configuration.gpu) has \(ByteCount.text(free)) of memory free; needed are "
-          + "\(ByteCount.text(layout.used)): \(parts.joined(separator: ", ")); and "
-          + "\(ByteCount.text(WeightLoader.deviceBytes)) while it loads. A smaller "
-          + "--kv-memory or --max-batch, --precision fp8 or w4, or --stages over several GPUs "
-          + "needs less\(overflow)")
+      throw tooLarge(layout, needed: needed, free: free)
     }
+  }
+
+  private func allocateWeights(_ byteCount: Int, _ shared: Shared?) throws(CUDAError) -> UInt64 {
+    guard let shared else { return try gpu.allocate(byteCount) }
+    if let memory = shared.taken { return try gpu.mapShared(memory, byteCount: byteCount) }
+    let (address, memory) = try gpu.allocateShareable(byteCount)
+    // Nobody is answered before all is loaded.
+    shared.share.offer(memory, for: shared.key)
+    return address
+  }
+
+  private func tooLarge(_ layout: DeviceArena, needed: Int, free: Int) -> CUDAError {
+    let parts = DeviceArena.Use.allCases.map { use in
+      "\(ByteCount.text(layout.bytes[use] ?? 0)) for \(use.rawValue)"
+    }
+    let overflow =
+      configuration.hostMemory == nil
+      ? "; --gpu-overflow SIZE keeps weights in the host's memory, which is slow" : ""
+    return CUDAError(
+      .resourceExhausted,
+      "cuda:\(configuration.gpu) has \(ByteCount.text(free)) of memory free; needed are "
+        + "\(ByteCount.text(needed)): \(parts.joined(separator: ", ")); and "
+        + "\(ByteCount.text(WeightLoader.deviceBytes)) while it loads. A smaller "
+        + "--kv-memory or --max-batch, --precision fp8 or w4, or --stages over several GPUs "
+        + "needs less\(overflow)")
   }
 
   /// Room for the largest value, or for as much of it as crosses at once.

@@ -35,9 +35,13 @@ package struct CUDADeviceConfiguration: Sendable {
   /// Where weights go that the GPU has no memory for; nil: nowhere, it is an error.
   package var hostMemory: HostMemoryBudget?
 
+  /// With whom weights are shared, and what tells the checkpoint from others; nil: with nobody.
+  package var sharing: (share: WeightShare, model: String)?
+
   package init(
     gpu: Int = 0, precision: CUDAPrecision = .auto, driverPath: String? = nil,
-    kernelPath: String? = nil, usesGraphs: Bool? = nil, hostMemory: HostMemoryBudget? = nil
+    kernelPath: String? = nil, usesGraphs: Bool? = nil, hostMemory: HostMemoryBudget? = nil,
+    sharing: (share: WeightShare, model: String)? = nil
   ) {
     self.gpu = gpu
     self.precision = precision
@@ -45,5 +49,6 @@ package struct CUDADeviceConfiguration: Sendable {
     self.kernelPath = kernelPath
     self.usesGraphs = usesGraphs
     self.hostMemory = hostMemory
+    self.sharing = sharing
   }
 }

@@ -34,14 +34,20 @@ struct DeviceArena {
   /// All else.
   private(set) var own = Piece()
   private(set) var bytes: [Use: Int] = [:]
+  /// Whether weights are to be brought to their places: not while laying out, nor if another
+  /// process has done it.
+  let fillsWeights: Bool
   /// Whether weights that are allocated now lie outside.
   var isOutside = false
 
   /// Lays out: addresses mean nothing.
-  init() {}
+  init() { fillsWeights = false }
 
   /// Pieces as large as the first walk used.
-  init(as layout: DeviceArena, weights: UInt64, outside: UInt64, own: UInt64) {
+  init(
+    as layout: DeviceArena, weights: UInt64, outside: UInt64, own: UInt64, fillsWeights: Bool
+  ) {
+    self.fillsWeights = fillsWeights
     self.weights = Piece(base: weights, size: layout.weights.used)
     self.outside = Piece(base: outside, size: layout.outside.used)
     self.own = Piece(base: own, size: layout.own.used)

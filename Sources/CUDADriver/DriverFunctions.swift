@@ -20,6 +20,7 @@ struct DriverFunctions {
   let deviceName: @convention(c) (UnsafeMutablePointer<CChar>, Int32, Int32) -> Status
   let deviceAttribute: @convention(c) (UnsafeMutablePointer<Int32>, Int32, Int32) -> Status
   let devicePCIAddress: @convention(c) (UnsafeMutablePointer<CChar>, Int32, Int32) -> Status
+  let deviceUUID: @convention(c) (UnsafeMutablePointer<UInt8>, Int32) -> Status
   let deviceMemory: @convention(c) (UnsafeMutablePointer<Int>, Int32) -> Status
   let retainContext: @convention(c) (UnsafeMutablePointer<Handle?>, Int32) -> Status
   let releaseContext: @convention(c) (Int32) -> Status
@@ -33,6 +34,19 @@ struct DriverFunctions {
   let allocateManaged: @convention(c) (UnsafeMutablePointer<UInt64>, Int, UInt32) -> Status
   let advise: @convention(c) (UInt64, Int, Int32, Location) -> Status
   let prefetch: @convention(c) (UInt64, Int, Location, UInt32, Handle?) -> Status
+  let granularity:
+    @convention(c) (UnsafeMutablePointer<Int>, UnsafePointer<UInt64>, Int32) -> Status
+  let createMemory:
+    @convention(c) (UnsafeMutablePointer<UInt64>, Int, UnsafePointer<UInt64>, UInt64) -> Status
+  let releaseMemory: @convention(c) (UInt64) -> Status
+  let exportMemory: @convention(c) (UnsafeMutablePointer<Int32>, UInt64, Int32, UInt64) -> Status
+  let importMemory: @convention(c) (UnsafeMutablePointer<UInt64>, Handle?, Int32) -> Status
+  let reserveAddresses:
+    @convention(c) (UnsafeMutablePointer<UInt64>, Int, Int, UInt64, UInt64) -> Status
+  let freeAddresses: @convention(c) (UInt64, Int) -> Status
+  let map: @convention(c) (UInt64, Int, Int, UInt64, UInt64) -> Status
+  let setAccess: @convention(c) (UInt64, Int, UnsafePointer<Int32>, Int) -> Status
+  let unmap: @convention(c) (UInt64, Int) -> Status
   let free: @convention(c) (UInt64) -> Status
   let allocatePinned: @convention(c) (UnsafeMutablePointer<Handle?>, Int, UInt32) -> Status
   let freePinned: @convention(c) (Handle) -> Status
@@ -78,6 +92,7 @@ struct DriverFunctions {
     deviceName = try find("cuDeviceGetName")
     deviceAttribute = try find("cuDeviceGetAttribute")
     devicePCIAddress = try find("cuDeviceGetPCIBusId")
+    deviceUUID = try find("cuDeviceGetUuid_v2")
     deviceMemory = try find("cuDeviceTotalMem_v2")
     retainContext = try find("cuDevicePrimaryCtxRetain")
     releaseContext = try find("cuDevicePrimaryCtxRelease_v2")
@@ -91,6 +106,16 @@ struct DriverFunctions {
     allocateManaged = try find("cuMemAllocManaged")
     advise = try find("cuMemAdvise_v2")
     prefetch = try find("cuMemPrefetchAsync_v2")
+    granularity = try find("cuMemGetAllocationGranularity")
+    createMemory = try find("cuMemCreate")
+    releaseMemory = try find("cuMemRelease")
+    exportMemory = try find("cuMemExportToShareableHandle")
+    importMemory = try find("cuMemImportFromShareableHandle")
+    reserveAddresses = try find("cuMemAddressReserve")
+    freeAddresses = try find("cuMemAddressFree")
+    map = try find("cuMemMap")
+    setAccess = try find("cuMemSetAccess")
+    unmap = try find("cuMemUnmap")
     free = try find("cuMemFree_v2")
     allocatePinned = try find("cuMemHostAlloc")
     freePinned = try find("cuMemFreeHost")

@@ -17,6 +17,8 @@ package final class GPU {
   private var modules: [UnsafeMutableRawPointer] = []
   private var fences: [UnsafeMutableRawPointer] = []
   private var graphs: [UnsafeMutableRawPointer] = []
+  /// Memory that is mapped here and belongs to no process.
+  var mappings: [(address: UInt64, byteCount: Int)] = []
   /// Memory that crosses to or from another queue, kept until this one has ended.
   var peerMemory: [PeerMemory] = []
   /// The step that is on its way, for messages; nil while loading.
@@ -49,6 +51,7 @@ package final class GPU {
     for fence in fences { _ = functions.destroyEvent(fence) }
     for memory in pinned { _ = functions.freePinned(memory) }
     for address in allocations { _ = functions.free(address) }
+    unmapAll()
     for module in modules { _ = functions.unloadModule(module) }
     _ = functions.destroyStream(stream)
   }

@@ -130,6 +130,12 @@ final class RunningServer: @unchecked Sendable {  // Process is used for reading
       ? .exit(process.terminationStatus) : .signal(process.terminationStatus)
   }
 
+  /// Ends it at once, as a crash would.
+  func crash() {
+    kill(process.processIdentifier, SIGKILL)
+    process.waitUntilExit()
+  }
+
   /// Ends it: SIGTERM, and SIGKILL if that is not enough.
   func stop() {
     guard process.isRunning else { return }

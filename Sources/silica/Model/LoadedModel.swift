@@ -31,6 +31,8 @@ struct LoadedModel {
   let engine: Engine
   let topology: Topology
   let options: ModelOptions
+  /// What it runs on, if on GPUs; shares their weights for as long as it is there.
+  private let gpus: CUDADevices?
   /// From the first look at the files until the engine could step.
   let loadSeconds: Double
 
@@ -72,6 +74,8 @@ struct LoadedModel {
         program, from: weights, devices: devices,
         configuration: configuration, topology: topology, progress: line.update)
     }
+    gpus?.share()
+    self.gpus = gpus
     loadSeconds = Double(Clock.nowNanoseconds - start) / 1e9
     for note in engine.deviceNotes { Console.error("silica: \(note)\n") }
   }

@@ -29,6 +29,8 @@ struct ModelOptions {
   var kvMemoryBytes: Int?
   /// Of the host, for weights that GPUs have no memory for.
   var gpuOverflowBytes: Int?
+  /// Where processes share the weights on their GPUs.
+  var shareWeightsPath: String?
 
   static let options = [
     Option(
@@ -53,6 +55,9 @@ struct ModelOptions {
     Option(
       "--gpu-overflow", "SIZE",
       "memory of the host for weights that do not fit the GPUs; slow", default: "none"),
+    Option(
+      "--share-weights", "PATH",
+      "share the weights on GPUs with other processes that give this path"),
   ]
 
   init(_ arguments: Arguments, batchMax: Int = 32) throws(UsageError) {
@@ -70,7 +75,9 @@ struct ModelOptions {
     prefillChunk = try arguments.integer("--prefill-chunk", in: 1...65_536)
     contextLength = try arguments.integer("--context-length", in: 2...Int.max)
     kvMemoryBytes = try arguments.bytes("--kv-memory")
-    gpuOverflowBytes = try Self.gpuOverflow(arguments, device)
+    gpuOverflowBytes = try arguments.bytes("--gpu-overflow")
+    shareWeightsPath = arguments.string("--share-weights")
+    try checkGPUOptions()
   }
 
   private static func shape(_ model: String) throws(UsageError) -> ModelShape? {
@@ -114,14 +121,17 @@ struct ModelOptions {
     }
   }
 
-  private static func gpuOverflow(
-    _ arguments: Arguments, _ device: DeviceKind
-  ) throws(UsageError) -> Int? {
-    guard let bytes = try arguments.bytes("--gpu-overflow") else { return nil }
-    guard case .cuda = device else {
-      throw UsageError("--gpu-overflow is for --device cuda; this device uses the host's memory")
+  private func checkGPUOptions() throws(UsageError) {
+    if case .cuda = device {
+      guard gpuOverflowBytes == nil || shareWeightsPath == nil else {
+        throw UsageError("--gpu-overflow and --share-weights do not go together")
+      }
+      return
     }
-    return bytes
+    let given = gpuOverflowBytes != nil ? "--gpu-overflow" : "--share-weights"
+    guard gpuOverflowBytes == nil, shareWeightsPath == nil else {
+      throw UsageError("\(given) is for --device cuda; this device's memory is the host's")
+    }
   }
 
   private static func cachePrecision(
