@@ -137,8 +137,8 @@ let package = Package(
     tests(
       "DeviceTests",
       [
-        "Support", "Program", "Checkpoint", "Models", "Step", "Device", "CPUDevice", "CUDADriver",
-        "CUDADevice", "Conformance", "CAllocations",
+        "Support", "Program", "Checkpoint", "Models", "Slicing", "Step", "Device", "CPUDevice",
+        "CUDADriver", "CUDADevice", "Conformance", "CAllocations",
       ], exclude: ["Goldens"]),
     tests(
       "SyntheticTests",

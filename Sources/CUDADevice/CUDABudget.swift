@@ -13,6 +13,15 @@ package struct CUDABudget: Hashable, Sendable {
   /// What the driver and the kernels take of each GPU.
   package static let reserveBytes = 512 << 20
 
+  /// Whose the weights are.
+  package enum Sharing {
+    case none
+    /// Loaded here, for other processes too.
+    case loads
+    /// Loaded by another process.
+    case takes
+  }
+
   package private(set) var weightBytes = 0
   /// Values and what kernels keep between them, of one device with all layers.
   package private(set) var bufferBytes = 0
@@ -46,10 +55,18 @@ package struct CUDABudget: Hashable, Sendable {
 
   /// Bytes for keys and values of so much free memory, on `gpuCount` GPUs with `deviceCount`
   /// devices.
-  package func cacheBytes(freeBytes: Int, gpuCount: Int, deviceCount: Int) -> Int {
-    let taken = weightBytes + bufferBytes * deviceCount + Self.reserveBytes * gpuCount
+  ///
+  /// - Parameters:
+  ///   - handoffBytes: of what goes from device to device.
+  ///   - sharing: whether other processes use the weights too: each takes half of what it finds.
+  package func cacheBytes(
+    freeBytes: Int, gpuCount: Int, deviceCount: Int, handoffBytes: Int, sharing: Sharing
+  ) -> Int {
+    let weights = sharing == .takes ? 0 : weightBytes
+    let taken = weights + bufferBytes * deviceCount + handoffBytes + Self.reserveBytes * gpuCount
+    let share = sharing == .none ? Self.cacheShare : Self.cacheShare / 2
     // What does not fit is said when it is loaded; this is enough to come there.
-    return Int(Double(max(freeBytes - taken, freeBytes / 16)) * Self.cacheShare)
+    return Int(Double(max(freeBytes - taken, freeBytes / 16)) * share)
   }
 
   static func bytes(

@@ -22,7 +22,7 @@ extension CUDADevice: TokenDrawer {
     let stride = loaded.lowering.values.stride(value)
     guard let scores = loaded.lowering.values.floats(value), let keys = memory.hostKeys.baseAddress
     else { return check(false, "\(value) has no floats") }
-    try CUDAError.forDevice { () throws(CUDAError) in
+    try onGPU { () throws(CUDAError) in
       let byteCount = draws.count * MemoryLayout<UInt64>.stride
       try gpu.zero(memory.keys, byteCount: byteCount)
       var argument = cu_largest(

@@ -39,7 +39,7 @@ extension CUDADevice {
 
   /// Measures all, with up to a quarter of the free memory.
   package func limits() throws(DeviceError) -> Limits {
-    try CUDAError.forDevice { () throws(CUDAError) in
+    try onGPU { () throws(CUDAError) in
       let path: String
       if let given = configuration.kernelPath { path = given } else { path = try KernelFile.path() }
       let kernels = try KernelSet(gpu, path: path, AttentionShape(), .bf16)
@@ -169,6 +169,6 @@ extension CUDADevice {
     _ body: (Loaded) throws(CUDAError) -> Result
   ) throws(DeviceError) -> Result {
     guard let loaded else { throw DeviceError(.internal, "the device is not loaded") }
-    return try CUDAError.forDevice { () throws(CUDAError) in try body(loaded) }
+    return try onGPU { () throws(CUDAError) in try body(loaded) }
   }
 }

@@ -24,7 +24,7 @@ extension CUDADevice {
       rows.upperBound <= counts(loaded).rows(shape.rows)
         && destination.count == rows.count * shape.width,
       "\(value) has \(shape.width) columns; \(rows) are not \(destination.count) floats")
-    try CUDAError.forDevice { () throws(CUDAError) in
+    try onGPU { () throws(CUDAError) in
       let places = loaded.lowering.values
       let width = loaded.program[value].width
       if let address = places.floats(value) {
@@ -58,7 +58,7 @@ extension CUDADevice {
     _ value: ValueID, from source: UnsafeBufferPointer<Float>
   ) throws(DeviceError) {
     guard let loaded else { return check(false, "the device is not loaded") }
-    try CUDAError.forDevice { () throws(CUDAError) in
+    try onGPU { () throws(CUDAError) in
       let rows = 0..<rowCount(of: value, loaded, floats: source.count)
       let places = loaded.lowering.values
       let width = loaded.program[value].width

@@ -26,14 +26,13 @@ package final class CUDADevice: Device {
     var transfer: UnsafeMutableRawBufferPointer
     var drawing: DrawMemory
     var formats: String
+    /// Bytes of weights in the host's memory, and whose they are.
+    var outside: OutsideWeights
     let graphs: StepGraphs
     let oneLaunch: OneLaunch?
     /// Rows that there is memory for.
     var most: Launch.Counts
   }
-
-  /// Pinned memory through which values are read and written, at most so much at once.
-  private static let transferBytesMax = 32 << 20
 
   /// Opens the driver and the GPU. Throws if there is no such GPU.
   package init(_ configuration: CUDADeviceConfiguration = .init()) throws(DeviceError) {
@@ -47,6 +46,16 @@ package final class CUDADevice: Device {
             + "capability \(gpu.properties.capability); expected 80 or more (Ampere or later)")
       }
       return gpu
+    }
+  }
+
+  /// Calls the GPU, whichever one this thread has called before.
+  func onGPU<Result>(
+    _ body: () throws(CUDAError) -> Result
+  ) throws(DeviceError) -> Result {
+    try CUDAError.forDevice { () throws(CUDAError) in
+      try gpu.makeCurrent()
+      return try body()
     }
   }
 
@@ -66,90 +75,18 @@ package final class CUDADevice: Device {
     progress: (Int) -> Void
   ) throws(DeviceError) {
     check(loaded == nil, "a device is loaded once")
-    try CUDAError.forDevice { () throws(CUDAError) in
+    try onGPU { () throws(CUDAError) in
       loaded = try loading(program, from: weights, capacity: capacity, progress: progress)
     }
   }
 
-  private func loading(
-    _ program: Program, from weights: any WeightSource, capacity: DeviceCapacity,
-    progress: (Int) -> Void
-  ) throws(CUDAError) -> Loaded {
-    let path: String
-    if let given = configuration.kernelPath { path = given } else { path = try KernelFile.path() }
-    let kernels = try KernelSet(
-      gpu, path: path, AttentionShape(program, configuration.cachePrecision),
-      configuration.precision)
-    let loader = WeightLoader(
-      gpu, kernels: kernels, source: weights, precision: configuration.precision)
-    func lowering(_ arena: DeviceArena) -> Lowering {
-      Lowering(
-        program, capacity: capacity, kernels: kernels, loader: loader,
-        cachePrecision: configuration.cachePrecision, arena: arena)
-    }
-    var layout = lowering(DeviceArena())
-    try layout.run(progress: { _ in })
-    let size = layout.arena.used
-    var filled = lowering(DeviceArena(base: try allocate(layout.arena), size: size))
-    try filled.run(progress: progress)
-    try loader.finish()
-    let step = try StepBuffer(
-      gpu, address: filled.step, capacity: capacity, vocabularySize: program.vocabularySize)
-    let transfer = try gpu.allocatePinned(Self.transferBytes(program, filled.values, capacity))
-    let most = Launch.Counts(tokens: capacity.rowCountMax, outputs: capacity.outputCountMax)
-    let steps: CUDASteps
-    if let given = configuration.steps { steps = given } else { steps = try .ofEnvironment() }
-    return Loaded(
-      program: program, lowering: filled, step: step, transfer: transfer,
-      drawing: try DrawMemory(gpu, program, outputs: capacity.outputCountMax),
-      formats: loader.formatsInUse.sorted().joined(separator: " and "),
-      graphs: StepGraphs(isEnabled: steps != .kernels),
-      oneLaunch: steps != .oneLaunch
-        ? nil
-        : try OneLaunch(
-          gpu, besideKernels: path, filled, program.operations.indices, most: most),
-      most: most)
-  }
-
-  /// The one piece of memory; an error says what it was for and what would make it smaller.
-  private func allocate(_ layout: DeviceArena) throws(CUDAError) -> UInt64 {
-    let free = try gpu.freeBytes()
-    do throws(CUDAError) {
-      guard layout.used <= free else { throw CUDAError(.resourceExhausted, "") }
-      return try gpu.allocate(layout.used)
-    } catch  where error.code == .resourceExhausted {
-      let parts = DeviceArena.Use.allCases.map { use in
-        "\(ByteCount.text(layout.bytes[use] ?? 0)) for \(use.rawValue)"
-      }
-      throw CUDAError(
-        .resourceExhausted,
-        "cuda:\(configuration.gpu) has \(ByteCount.text(free)) of memory free; needed are "
-          + "\(ByteCount.text(layout.used)): \(parts.joined(separator: ", ")). A smaller "
-          + "--kv-memory or --max-batch, --precision fp8 or w4, or --stages over several GPUs "
-          + "needs less")
-    }
-  }
-
-  /// Room for the largest value, or for as much of it as crosses at once.
-  private static func transferBytes(
-    _ program: Program, _ values: ValuePlaces, _ capacity: DeviceCapacity
-  ) -> Int {
-    var largest = 0
-    var widest = 0
-    for value in program.values where value.kind == .floats {
-      let rows = value.rows == .tokens ? capacity.rowCountMax : capacity.outputCountMax
-      let width = ValuePlaces.padded(value.width) * 4
-      largest = max(largest, rows * width)
-      widest = max(widest, width)
-    }
-    return max(widest, min(largest, transferBytesMax))
-  }
+  package var note: String? { loaded?.outside.note(gpu: configuration.gpu) }
 
   // MARK: Steps
 
   package func begin(_ plan: StepPlan) throws(DeviceError) {
     guard let loaded else { return check(false, "the device is not loaded") }
-    try CUDAError.forDevice { () throws(CUDAError) in try beginStep(plan, loaded) }
+    try onGPU { () throws(CUDAError) in try beginStep(plan, loaded) }
   }
 
   func beginStep(_ plan: StepPlan, _ loaded: Loaded) throws(CUDAError) {
@@ -160,7 +97,7 @@ package final class CUDADevice: Device {
 
   package func run(_ operations: Range<Int>) throws(DeviceError) {
     guard let loaded else { return check(false, "the device is not loaded") }
-    try CUDAError.forDevice { () throws(CUDAError) in try queue(operations, loaded) }
+    try onGPU { () throws(CUDAError) in try queue(operations, loaded) }
   }
 
   func queue(_ operations: Range<Int>, _ loaded: Loaded) throws(CUDAError) {

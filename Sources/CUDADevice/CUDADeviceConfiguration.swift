@@ -51,7 +51,7 @@ package enum CUDACachePrecision: String, Hashable, Sendable, CaseIterable {
 }
 
 /// What a CUDA device is made of.
-package struct CUDADeviceConfiguration: Hashable, Sendable {
+package struct CUDADeviceConfiguration: Sendable {
   /// As the driver counts.
   package var gpu: Int
   package var precision: CUDAPrecision
@@ -65,9 +65,16 @@ package struct CUDADeviceConfiguration: Hashable, Sendable {
   /// changes no bit.
   package var steps: CUDASteps?
 
+  /// Where weights go that the GPU has no memory for; nil: nowhere, it is an error.
+  package var hostMemory: HostMemoryBudget?
+
+  /// With whom weights are shared, and what tells the checkpoint from others; nil: with nobody.
+  package var sharing: (share: WeightShare, model: String)?
+
   package init(
     gpu: Int = 0, precision: CUDAPrecision = .auto, cachePrecision: CUDACachePrecision = .auto,
-    driverPath: String? = nil, kernelPath: String? = nil, steps: CUDASteps? = nil
+    driverPath: String? = nil, kernelPath: String? = nil, steps: CUDASteps? = nil,
+    hostMemory: HostMemoryBudget? = nil, sharing: (share: WeightShare, model: String)? = nil
   ) {
     self.gpu = gpu
     self.precision = precision
@@ -75,5 +82,7 @@ package struct CUDADeviceConfiguration: Hashable, Sendable {
     self.driverPath = driverPath
     self.kernelPath = kernelPath
     self.steps = steps
+    self.hostMemory = hostMemory
+    self.sharing = sharing
   }
 }

@@ -31,6 +31,10 @@ struct Lowering {
   private var angles: [RopeTable: UInt64] = [:]
   /// Where each attention's keys and values are, by its operation.
   private let caches: [Int: Cache]
+  /// Operations whose weights lie outside the GPU's memory.
+  private let outside: Set<Int>
+  /// Of each operation so far, bytes of weights.
+  private(set) var weightBytes: [Int] = []
   /// Where blocks of a product leave their sums.
   let workspace: UInt64
   var scratch = LayerScratch()
@@ -44,12 +48,13 @@ struct Lowering {
 
   init(
     _ program: Program, capacity: DeviceCapacity, kernels: KernelSet, loader: WeightLoader,
-    cachePrecision: CUDACachePrecision, arena: DeviceArena
+    cachePrecision: CUDACachePrecision, arena: DeviceArena, outside: Set<Int>
   ) {
     self.program = program
     self.capacity = capacity
     self.kernels = kernels
     self.loader = loader
+    self.outside = outside
     var arena = arena
     step = arena.allocate(MemoryLayout<cu_step>.size, for: .buffers)
     fusions = Fusion.all(of: program)
@@ -75,10 +80,13 @@ struct Lowering {
   mutating func run(progress: (Int) -> Void) throws(CUDAError) {
     for (index, operation) in program.operations.enumerated() {
       list.beginOperation()
+      arena.isOutside = outside.contains(index)
+      let before = arena.weights.used + arena.outside.used
       try lower(operation, at: index)
       if !operation.makesCodes {
         for launch in codes(of: operation.writes) { list.append(launch) }
       }
+      weightBytes.append(arena.weights.used + arena.outside.used - before)
       progress(loader.loadedBytes)
     }
     list.beginOperation()

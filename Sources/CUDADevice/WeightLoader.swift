@@ -10,6 +10,8 @@ internal import Support
 final class WeightLoader {
   /// What is on its way at once.
   private static let stagingBytes = 32 << 20
+  /// Of the GPU's memory, while it loads; more where a weight must come whole.
+  static let deviceBytes = 2 * stagingBytes
   /// Rows packed together: whole tiles and whole blocks of FP8.
   private static let rowUnit = 128
 
@@ -54,7 +56,7 @@ final class WeightLoader {
   /// All elements as floats.
   func floats(_ weight: Weight, _ arena: inout DeviceArena) throws(CUDAError) -> UInt64 {
     let address = arena.allocate(weight.elementCount * 4, for: .weights)
-    if arena.isLayout { return address }
+    if !arena.fillsWeights { return address }
     try copyFloats(of: try tensor(weight), to: address)
     return address
   }
@@ -78,7 +80,7 @@ final class WeightLoader {
     let tensor = try tensor(weight)
     let isBF16 = tensor.type == .bfloat16
     let address = arena.allocate(weight.elementCount * (isBF16 ? 2 : 4), for: .weights)
-    if arena.isLayout { return (address, isBF16) }
+    if !arena.fillsWeights { return (address, isBF16) }
     if isBF16 {
       try eachChunk(of: tensor, rows: 0..<weight.rows) { (first, count) throws(CUDAError) in
         let elements = count * weight.columns
@@ -109,7 +111,7 @@ final class WeightLoader {
       columns: weights[0].columns)
     if arena.isLayout { formatsInUse.insert(layout.name) }
     let matrix = allocate(layout, count: weights.count, &arena)
-    if arena.isLayout { return matrix }
+    if !arena.fillsWeights { return matrix }
     for (index, tensor) in tensors.enumerated() {
       if cu_has_zeros(layout.format) != 0, let source = CalibratedMatrix(tensor) {
         try packCodes(source, matrix, index)
@@ -132,7 +134,7 @@ final class WeightLoader {
       format: cu_format_bf16, rows: transposed ? columns : rows,
       columns: transposed ? rows : columns)
     let matrix = allocate(layout, count: op.input.count, &arena)
-    if arena.isLayout { return matrix }
+    if !arena.fillsWeights { return matrix }
     for head in 0..<op.input.count {
       let first = head * op.rowsPerHead + op.rows.lowerBound
       try pack(tensor, rows: first..<first + rows, transposed: transposed, matrix, head)

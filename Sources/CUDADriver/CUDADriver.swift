@@ -76,7 +76,19 @@ package final class CUDADriver: @unchecked Sendable {  // all immutable after in
       index: index, device: device, name: name, memoryBytes: memoryBytes,
       multiprocessors: try attribute(16, of: device, index),
       capability: try attribute(75, of: device, index) * 10 + attribute(76, of: device, index),
-      sharedBytesMax: try attribute(97, of: device, index), pciAddress: address.lowercased())
+      sharedBytesMax: try attribute(97, of: device, index),
+      readsHostMemory: try attribute(89, of: device, index) != 0,
+      sharesMemory: try attribute(103, of: device, index) != 0,
+      uuid: try uuid(of: device, index), pciAddress: address.lowercased())
+  }
+
+  private func uuid(of device: Int32, _ index: Int) throws(CUDAError) -> String {
+    var bytes = [UInt8](repeating: 0, count: 16)
+    let status = bytes.withUnsafeMutableBufferPointer { buffer in
+      buffer.baseAddress.map { functions.deviceUUID($0, device) } ?? 1
+    }
+    try expect(status, "cuDeviceGetUuid", of: index)
+    return "GPU-" + bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
   }
 
   private func attribute(
@@ -141,6 +153,15 @@ package struct GPUProperties: Hashable, Sendable {
   package var capability: Int
   /// Shared memory of a block of threads, at most.
   package var sharedBytesMax: Int
+  /// Whether it reads managed memory where it lies, while the host uses it too.
+  package var readsHostMemory: Bool
+  /// Whether memory can be handed to another process as a file descriptor.
+  package var sharesMemory: Bool
+  /// "GPU-" and 32 hexadecimal digits: the same in every process, however it counts.
+  package var uuid: String
   /// "0000:17:00.0"
   package var pciAddress: String
+
+  /// For messages: "cuda:0 (NVIDIA H100 80GB HBM3)".
+  var place: String { "cuda:\(index) (\(name))" }
 }

@@ -24,6 +24,7 @@ struct DriverStatus: Hashable {
   static let invalidDevice = DriverStatus(rawValue: 101)
   static let invalidImage = DriverStatus(rawValue: 200)
   static let noBinaryForGPU = DriverStatus(rawValue: 209)
+  static let peerAccessAlreadyEnabled = DriverStatus(rawValue: 704)
   static let systemDriverMismatch = DriverStatus(rawValue: 803)
 
   /// What it is for whoever asked: memory may come back, a fault of the GPU does not.

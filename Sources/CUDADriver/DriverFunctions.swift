@@ -8,6 +8,9 @@ internal import Support
 struct DriverFunctions {
   typealias Handle = UnsafeMutableRawPointer
   typealias Status = Int32
+  /// `CUmemLocation`, two 32-bit integers that are passed in one register: what kind of place, and
+  /// above it the number of a GPU.
+  typealias Location = UInt64
 
   let initialize: @convention(c) (UInt32) -> Status
   let version: @convention(c) (UnsafeMutablePointer<Int32>) -> Status
@@ -17,17 +20,40 @@ struct DriverFunctions {
   let deviceName: @convention(c) (UnsafeMutablePointer<CChar>, Int32, Int32) -> Status
   let deviceAttribute: @convention(c) (UnsafeMutablePointer<Int32>, Int32, Int32) -> Status
   let devicePCIAddress: @convention(c) (UnsafeMutablePointer<CChar>, Int32, Int32) -> Status
+  let deviceUUID: @convention(c) (UnsafeMutablePointer<UInt8>, Int32) -> Status
   let deviceMemory: @convention(c) (UnsafeMutablePointer<Int>, Int32) -> Status
   let retainContext: @convention(c) (UnsafeMutablePointer<Handle?>, Int32) -> Status
   let releaseContext: @convention(c) (Int32) -> Status
   let setContext: @convention(c) (Handle?) -> Status
+  let pushContext: @convention(c) (Handle) -> Status
+  let popContext: @convention(c) (UnsafeMutablePointer<Handle?>) -> Status
+  let canAccessPeer: @convention(c) (UnsafeMutablePointer<Int32>, Int32, Int32) -> Status
+  let enablePeerAccess: @convention(c) (Handle, UInt32) -> Status
   let memoryInfo: @convention(c) (UnsafeMutablePointer<Int>, UnsafeMutablePointer<Int>) -> Status
   let allocate: @convention(c) (UnsafeMutablePointer<UInt64>, Int) -> Status
+  let allocateManaged: @convention(c) (UnsafeMutablePointer<UInt64>, Int, UInt32) -> Status
+  let advise: @convention(c) (UInt64, Int, Int32, Location) -> Status
+  let prefetch: @convention(c) (UInt64, Int, Location, UInt32, Handle?) -> Status
+  let granularity:
+    @convention(c) (UnsafeMutablePointer<Int>, UnsafePointer<UInt64>, Int32) -> Status
+  let createMemory:
+    @convention(c) (UnsafeMutablePointer<UInt64>, Int, UnsafePointer<UInt64>, UInt64) -> Status
+  let releaseMemory: @convention(c) (UInt64) -> Status
+  let exportMemory: @convention(c) (UnsafeMutablePointer<Int32>, UInt64, Int32, UInt64) -> Status
+  let importMemory: @convention(c) (UnsafeMutablePointer<UInt64>, Handle?, Int32) -> Status
+  let reserveAddresses:
+    @convention(c) (UnsafeMutablePointer<UInt64>, Int, Int, UInt64, UInt64) -> Status
+  let freeAddresses: @convention(c) (UInt64, Int) -> Status
+  let map: @convention(c) (UInt64, Int, Int, UInt64, UInt64) -> Status
+  let setAccess: @convention(c) (UInt64, Int, UnsafePointer<Int32>, Int) -> Status
+  let unmap: @convention(c) (UInt64, Int) -> Status
   let free: @convention(c) (UInt64) -> Status
   let allocatePinned: @convention(c) (UnsafeMutablePointer<Handle?>, Int, UInt32) -> Status
   let freePinned: @convention(c) (Handle) -> Status
   let copyIn: @convention(c) (UInt64, UnsafeRawPointer, Int, Handle?) -> Status
   let copyOut: @convention(c) (Handle, UInt64, Int, Handle?) -> Status
+  let copyWithin: @convention(c) (UInt64, UInt64, Int, Handle?) -> Status
+  let copyToPeer: @convention(c) (UInt64, Handle, UInt64, Handle, Int, Handle?) -> Status
   let fill: @convention(c) (UInt64, UInt8, Int, Handle?) -> Status
   let createStream: @convention(c) (UnsafeMutablePointer<Handle?>, UInt32) -> Status
   let destroyStream: @convention(c) (Handle) -> Status
@@ -35,6 +61,7 @@ struct DriverFunctions {
   let createEvent: @convention(c) (UnsafeMutablePointer<Handle?>, UInt32) -> Status
   let destroyEvent: @convention(c) (Handle) -> Status
   let recordEvent: @convention(c) (Handle, Handle?) -> Status
+  let waitForEvent: @convention(c) (Handle, Handle, UInt32) -> Status
   let synchronizeEvent: @convention(c) (Handle) -> Status
   let beginCapture: @convention(c) (Handle, Int32) -> Status
   let endCapture: @convention(c) (Handle, UnsafeMutablePointer<Handle?>) -> Status
@@ -67,17 +94,37 @@ struct DriverFunctions {
     deviceName = try find("cuDeviceGetName")
     deviceAttribute = try find("cuDeviceGetAttribute")
     devicePCIAddress = try find("cuDeviceGetPCIBusId")
+    deviceUUID = try find("cuDeviceGetUuid_v2")
     deviceMemory = try find("cuDeviceTotalMem_v2")
     retainContext = try find("cuDevicePrimaryCtxRetain")
     releaseContext = try find("cuDevicePrimaryCtxRelease_v2")
     setContext = try find("cuCtxSetCurrent")
+    pushContext = try find("cuCtxPushCurrent_v2")
+    popContext = try find("cuCtxPopCurrent_v2")
+    canAccessPeer = try find("cuDeviceCanAccessPeer")
+    enablePeerAccess = try find("cuCtxEnablePeerAccess")
     memoryInfo = try find("cuMemGetInfo_v2")
     allocate = try find("cuMemAlloc_v2")
+    allocateManaged = try find("cuMemAllocManaged")
+    advise = try find("cuMemAdvise_v2")
+    prefetch = try find("cuMemPrefetchAsync_v2")
+    granularity = try find("cuMemGetAllocationGranularity")
+    createMemory = try find("cuMemCreate")
+    releaseMemory = try find("cuMemRelease")
+    exportMemory = try find("cuMemExportToShareableHandle")
+    importMemory = try find("cuMemImportFromShareableHandle")
+    reserveAddresses = try find("cuMemAddressReserve")
+    freeAddresses = try find("cuMemAddressFree")
+    map = try find("cuMemMap")
+    setAccess = try find("cuMemSetAccess")
+    unmap = try find("cuMemUnmap")
     free = try find("cuMemFree_v2")
     allocatePinned = try find("cuMemHostAlloc")
     freePinned = try find("cuMemFreeHost")
     copyIn = try find("cuMemcpyHtoDAsync_v2")
     copyOut = try find("cuMemcpyDtoHAsync_v2")
+    copyWithin = try find("cuMemcpyDtoDAsync_v2")
+    copyToPeer = try find("cuMemcpyPeerAsync")
     fill = try find("cuMemsetD8Async")
     createStream = try find("cuStreamCreate")
     destroyStream = try find("cuStreamDestroy_v2")
@@ -85,6 +132,7 @@ struct DriverFunctions {
     createEvent = try find("cuEventCreate")
     destroyEvent = try find("cuEventDestroy_v2")
     recordEvent = try find("cuEventRecord")
+    waitForEvent = try find("cuStreamWaitEvent")
     synchronizeEvent = try find("cuEventSynchronize")
     beginCapture = try find("cuStreamBeginCapture_v2")
     endCapture = try find("cuStreamEndCapture")

@@ -8,9 +8,9 @@ internal import Support
 /// allocated lives as long as this object.
 package final class GPU {
   package let properties: GPUProperties
-  private let driver: CUDADriver
-  private let context: UnsafeMutableRawPointer
-  private let stream: UnsafeMutableRawPointer
+  let driver: CUDADriver
+  let context: PrimaryContext
+  let stream: UnsafeMutableRawPointer
   private let configuration: LaunchConfiguration
   private let togetherConfiguration: LaunchConfiguration
   private var allocations: [UInt64] = []
@@ -18,6 +18,10 @@ package final class GPU {
   private var modules: [UnsafeMutableRawPointer] = []
   private var fences: [UnsafeMutableRawPointer] = []
   private var graphs: [UnsafeMutableRawPointer] = []
+  /// Memory that is mapped here and belongs to no process.
+  var mappings: [(address: UInt64, byteCount: Int)] = []
+  /// Memory that crosses to or from another queue, kept until this one has ended.
+  var peerMemory: [PeerMemory] = []
   /// The step that is on its way, for messages; nil while loading.
   package var step: UInt64?
   /// What was launched last: a fault shows at some later call.
@@ -29,17 +33,14 @@ package final class GPU {
     self.driver = driver
     properties = try driver.properties(of: index)
     let functions = driver.functions
-    var context: UnsafeMutableRawPointer?
+    context = try PrimaryContext(driver, properties)
     var stream: UnsafeMutableRawPointer?
-    var status = functions.retainContext(&context, properties.device)
-    if status == 0 { status = functions.setContext(context) }
+    var status = functions.setContext(context.handle)
     // Not the default queue, which waits for those of others.
     if status == 0 { status = functions.createStream(&stream, 1) }
-    guard status == 0, let context, let stream else {
-      throw driver.error(
-        DriverStatus(rawValue: status), "cuda:\(index) (\(properties.name)): to begin")
+    guard status == 0, let stream else {
+      throw driver.error(DriverStatus(rawValue: status), "\(properties.place): to begin")
     }
-    self.context = context
     self.stream = stream
     // Later GPUs compile the kernels' PTX, which is older than the words to wait with.
     configuration = LaunchConfiguration(
@@ -49,15 +50,21 @@ package final class GPU {
 
   deinit {
     let functions = driver.functions
-    _ = functions.setContext(context)
+    _ = functions.setContext(context.handle)
     _ = functions.synchronizeStream(stream)
     for graph in graphs { _ = functions.destroyExecutableGraph(graph) }
     for fence in fences { _ = functions.destroyEvent(fence) }
     for memory in pinned { _ = functions.freePinned(memory) }
     for address in allocations { _ = functions.free(address) }
+    unmapAll()
     for module in modules { _ = functions.unloadModule(module) }
     _ = functions.destroyStream(stream)
-    _ = functions.releaseContext(properties.device)
+  }
+
+  /// Makes the calls of this thread ones of this GPU, after those of another. To be called before
+  /// all others where a thread uses several.
+  package func makeCurrent() throws(CUDAError) {
+    try expect(driver.functions.setContext(context.handle), "cuCtxSetCurrent")
   }
 
   // MARK: Memory
@@ -74,9 +81,12 @@ package final class GPU {
     var address: UInt64 = 0
     try expect(
       driver.functions.allocate(&address, max(1, byteCount)), "cuMemAlloc of \(byteCount) bytes")
-    allocations.append(address)
+    keep(address)
     return address
   }
+
+  /// To be freed with this object.
+  func keep(_ address: UInt64) { allocations.append(address) }
 
   package func free(_ address: UInt64) throws(CUDAError) {
     guard let index = allocations.firstIndex(of: address) else { return }
@@ -137,11 +147,17 @@ package final class GPU {
 
   /// - Parameter isTimed: whether `seconds` is asked of it, which costs.
   package func makeFence(isTimed: Bool = false) throws(CUDAError) -> Fence {
+    let event = try makeEvent(isTimed: isTimed)
+    fences.append(event)
+    return Fence(event: event)
+  }
+
+  /// One that whoever asks destroys.
+  func makeEvent(isTimed: Bool = false) throws(CUDAError) -> UnsafeMutableRawPointer {
     var event: UnsafeMutableRawPointer?
     try expect(driver.functions.createEvent(&event, isTimed ? 0 : 2), "cuEventCreate")
     guard let event else { throw CUDAError(.internal, "\(place): cuEventCreate gave nothing") }
-    fences.append(event)
-    return Fence(event: event)
+    return event
   }
 
   /// Moves the fence behind all that is queued by now.
@@ -315,7 +331,7 @@ package final class GPU {
 
   private var place: String { "cuda:\(properties.index)" }
 
-  private func expect(_ status: DriverFunctions.Status, _ call: String) throws(CUDAError) {
+  func expect(_ status: DriverFunctions.Status, _ call: String) throws(CUDAError) {
     guard status != 0 else { return }
     var what = "\(place): \(call)"
     if let step { what += " in step \(step)" }

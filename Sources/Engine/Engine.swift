@@ -26,6 +26,8 @@ package final class Engine: Sendable {
   package let kvBlockCount: Int
   /// What of the machine could not be used as wished, one sentence each.
   package let notes: [String]
+  /// What devices said of how they were loaded, one sentence each.
+  package var deviceNotes: [String] { pipeline.deviceNotes }
 
   private let commands: MPSCRing<EngineCommand>
   private let wake: WakeSignal

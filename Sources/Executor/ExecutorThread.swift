@@ -7,7 +7,8 @@ internal import Topology
 
 /// What an executor's thread says to whoever starts and stops it.
 enum ExecutorReport: Sendable {
-  case loaded(seat: Int, drawing: DrawingSkill)
+  /// With what is worth saying of how it was loaded, one sentence each.
+  case loaded(seat: Int, drawing: DrawingSkill, notes: [String])
   case failed(seat: Int, DeviceError)
   /// Comes last, after `failed` too.
   case ended(seat: Int)
@@ -17,8 +18,18 @@ enum ExecutorReport: Sendable {
 /// The device lives and dies on this thread.
 struct ExecutorThread: Sendable {
   enum Role: Sendable {
-    case leader(Inbox<StageWork>, next: Inbox<StageWork>, ContextExchange?)
+    case leader(Leader)
     case follower(ContextExchange)
+  }
+
+  struct Leader {
+    let inbox: Inbox<StageWork>
+    /// The next stage's inbox, or the engine's.
+    let next: Inbox<StageWork>
+    let exchange: ContextExchange?
+    /// With the stages before and after; nil at either end.
+    let before, after: StageBorder?
+    let microBatchCount: Int
   }
 
   let seat: DeviceSeat
@@ -43,9 +54,13 @@ struct ExecutorThread: Sendable {
     _ = NodeMemory.preferForThread(node: seat.node)
     do {
       let device = try load()
+      let crossing = try crossing(device)
       pulse.loaded(device: device.summary)
-      report(.loaded(seat: seat.index, drawing: DrawingSkill(device)))
-      drive(device)
+      report(
+        .loaded(
+          seat: seat.index, drawing: DrawingSkill(device),
+          notes: [device.note, crossing?.note].compactMap { $0 }))
+      drive(device, crossing)
     } catch {
       pulse.failed(error.message)
       report(.failed(seat: seat.index, error))
@@ -56,6 +71,13 @@ struct ExecutorThread: Sendable {
   }
 
   private func load() throws(DeviceError) -> any Device {
+    do throws(DeviceError) { return try loadedDevice() } catch {
+      if case .leader(let leader) = role { leader.before?.put(nil) }
+      throw error
+    }
+  }
+
+  private func loadedDevice() throws(DeviceError) -> any Device {
     let total = try storedBytes()
     let device = try devices(seat)
     try device.load(program, from: weights, capacity: capacity) { loaded in
@@ -77,12 +99,18 @@ struct ExecutorThread: Sendable {
     return bytes
   }
 
-  private func drive(_ device: any Device) {
+  private func crossing(_ device: any Device) throws(DeviceError) -> StageCrossing? {
+    guard case .leader(let leader) = role else { return nil }
+    return try StageCrossing(
+      device, program, places: leader.microBatchCount, before: leader.before, after: leader.after)
+  }
+
+  private func drive(_ device: any Device, _ crossing: StageCrossing?) {
     switch role {
-    case .leader(let inbox, let next, let exchange):
+    case .leader(let leader):
       StageRunner(
-        device: device, drawer: device as? any TokenDrawer, program: program, exchange: exchange,
-        inbox: inbox, outbox: next, pulse: pulse
+        device: device, drawer: device as? any TokenDrawer, program: program, crossing: crossing,
+        exchange: leader.exchange, inbox: leader.inbox, outbox: leader.next, pulse: pulse
       ).runUntilStopped()
     case .follower(let exchange):
       FollowerRunner(
@@ -94,10 +122,10 @@ struct ExecutorThread: Sendable {
   /// After a failed load nothing but `.stop` comes.
   private func passThrough() {
     switch role {
-    case .leader(let inbox, let next, let exchange):
-      while case .step = inbox.take() {}
-      exchange?.send(.stop)
-      next.put(.stop)
+    case .leader(let leader):
+      while case .step = leader.inbox.take() {}
+      leader.exchange?.send(.stop)
+      leader.next.put(.stop)
     case .follower(let exchange):
       while true {
         if case .stop = exchange.followers[seat.contextSlice - 1].take() { return }

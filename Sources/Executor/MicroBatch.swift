@@ -19,16 +19,20 @@ package final class MicroBatch: @unchecked Sendable {
   /// Who is told on the executor's thread that the step is among the results.
   var observer: (any StepObserver)?
 
-  /// The hidden state between two stages: `[rows, hidden]`.
+  /// The hidden state between two stages, `[rows, hidden]`, unless it is on a device.
   let hidden: HostBuffer
+  /// Whether the next stage's device has it, in the place of this number.
+  var isOnDevice = false
+  let place: Int
   private let logitsBuffer: HostBuffer
   private let drawBuffer: UnsafeMutableBufferPointer<TokenDraw?>
   private let tokenBuffer: UnsafeMutableBufferPointer<Int32>
   private let vocabularySize: Int
 
   init(
-    hiddenCount: Int, outputCountMax: Int, vocabularySize: Int, node: Int
+    place: Int, hiddenCount: Int, outputCountMax: Int, vocabularySize: Int, node: Int
   ) throws(TopologyError) {
+    self.place = place
     hidden = try HostBuffer(count: hiddenCount, node: node)
     logitsBuffer = try HostBuffer(count: outputCountMax * vocabularySize, node: node)
     drawBuffer = .allocate(capacity: outputCountMax)

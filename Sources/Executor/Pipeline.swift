@@ -23,6 +23,9 @@ package final class Pipeline: @unchecked Sendable {
   private let reportWake: WakeSignal
   /// Written while devices are loaded.
   private var drawing = DrawingSkill.none
+  /// What devices said of how they were loaded, and how hidden values get from stage to stage, in
+  /// order of the stages. Written while they are loaded.
+  package private(set) var deviceNotes: [String] = []
   /// What could not be placed as asked for, one sentence each.
   package let notes: [String]
 
@@ -60,10 +63,10 @@ package final class Pipeline: @unchecked Sendable {
     let seats = (0..<plan.executorCount).map(configuration.seat)
     let exchanges = try Self.exchanges(configuration, seats: seats, wakes: wakes)
     free = []
-    for _ in 0..<configuration.microBatchCount {
+    for place in 0..<configuration.microBatchCount {
       free.append(
         try MicroBatch(
-          hiddenCount: configuration.rowCountMax * configuration.hiddenWidthMax,
+          place: place, hiddenCount: configuration.rowCountMax * configuration.hiddenWidthMax,
           outputCountMax: configuration.outputCountMax,
           vocabularySize: configuration.vocabularySize, node: seats[0].node))
     }
@@ -73,11 +76,14 @@ package final class Pipeline: @unchecked Sendable {
     // `loaded` or `failed`, and `ended`, of each.
     let reports = MPSCRing<ExecutorReport>(capacity: 2 * seats.count)
     let reportWake = WakeSignal()
+    let borders = (1..<max(1, plan.stages.count)).map { StageBorder(index: $0 - 1) }
     let executors = seats.map { seat in
       ExecutorThread(
         seat: seat, program: plan.program(stage: seat.stage, contextSlice: seat.contextSlice),
         capacity: configuration.capacity(seat),
-        role: Self.role(seat, inboxes: inboxes, exchange: exchanges[seat.stage]),
+        role: Self.role(
+          seat, inboxes: inboxes, exchange: exchanges[seat.stage], borders: borders,
+          microBatchCount: configuration.microBatchCount),
         weights: configuration.weights, devices: configuration.devices,
         pulse: Pulse(name: "exec-\(seat.index)"), reports: reports, reportWake: reportWake,
         progress: progress)
@@ -106,10 +112,16 @@ package final class Pipeline: @unchecked Sendable {
   }
 
   private static func role(
-    _ seat: DeviceSeat, inboxes: [Inbox<StageWork>], exchange: ContextExchange?
+    _ seat: DeviceSeat, inboxes: [Inbox<StageWork>], exchange: ContextExchange?,
+    borders: [StageBorder], microBatchCount: Int
   ) -> ExecutorThread.Role {
     if seat.contextSlice > 0, let exchange { return .follower(exchange) }
-    return .leader(inboxes[seat.stage], next: inboxes[seat.stage + 1], exchange)
+    return .leader(
+      ExecutorThread.Leader(
+        inbox: inboxes[seat.stage], next: inboxes[seat.stage + 1], exchange: exchange,
+        before: seat.stage > 0 ? borders[seat.stage - 1] : nil,
+        after: seat.stage < borders.count ? borders[seat.stage] : nil,
+        microBatchCount: microBatchCount))
   }
 
   private static func distinct(_ notes: [String]) -> [String] {
@@ -119,13 +131,17 @@ package final class Pipeline: @unchecked Sendable {
 
   private func awaitLoaded() throws(DeviceError) {
     var failures: [(seat: Int, error: DeviceError)] = []
+    var words: [(seat: Int, notes: [String])] = []
     for _ in threads {
       switch nextReport(until: nil) {
       case .failed(let seat, let error): failures.append((seat, error))
-      case .loaded(_, let skill): drawing = skill
+      case .loaded(let seat, let skill, let notes):
+        drawing = skill
+        words.append((seat, notes))
       case .ended, nil: break
       }
     }
+    deviceNotes = words.sorted { $0.seat < $1.seat }.flatMap(\.notes)
     guard let failure = failures.min(by: { $0.seat < $1.seat }) else { return }
     shutdown(until: nil)
     throw failure.error

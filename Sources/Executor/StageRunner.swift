@@ -17,6 +17,8 @@ struct StageRunner {
   /// The device, if it is one.
   let drawer: (any TokenDrawer)?
   let program: Program
+  /// How hidden values cross without the host; nil if the device cannot.
+  let crossing: StageCrossing?
   /// The followers of this stage; nil if its keys are in one part.
   let exchange: ContextExchange?
   let inbox: Inbox<StageWork>
@@ -59,14 +61,10 @@ struct StageRunner {
     let plan = batch.plan
     let rows = plan.rowCount
     try device.begin(plan)
-    if case .hidden(let value) = program.input {
-      let hidden = batch.hidden.prefix(rows * program[value].width)
-      try device.write(value, from: UnsafeBufferPointer(hidden))
-    }
+    if case .hidden(let value) = program.input { try receive(value, of: batch, rows: rows) }
     try runOperations(plan)
     switch program.output {
-    case .hidden(let value):
-      try device.read(value, into: batch.hidden.prefix(rows * program[value].width))
+    case .hidden(let value): try send(value, of: batch, rows: rows)
     case .logits(let value):
       if plan.outputCount > 0 { try readOutputs(value, into: batch) }
     }
@@ -84,6 +82,27 @@ struct StageRunner {
       start = draws[first...].firstIndex { $0 != nil } ?? draws.count
       try drawer.read(value, rows: first..<start, into: batch.logits(of: first..<start))
     }
+  }
+
+  private func receive(
+    _ value: ValueID, of batch: MicroBatch, rows: Int
+  ) throws(DeviceError) {
+    if batch.isOnDevice, let crossing, let handoff = crossing.incoming {
+      return try crossing.device.receive(value, from: handoff, place: batch.place)
+    }
+    let hidden = batch.hidden.prefix(rows * program[value].width)
+    try device.write(value, from: UnsafeBufferPointer(hidden))
+  }
+
+  private func send(
+    _ value: ValueID, of batch: MicroBatch, rows: Int
+  ) throws(DeviceError) {
+    guard let crossing, let handoff = crossing.outgoing else {
+      batch.isOnDevice = false
+      return try device.read(value, into: batch.hidden.prefix(rows * program[value].width))
+    }
+    batch.isOnDevice = true
+    try crossing.device.send(value, to: handoff, place: batch.place)
   }
 
   private func runOperations(_ plan: StepPlan) throws(DeviceError) {

@@ -2,6 +2,7 @@
 
 import CUDADevice
 import CUDADriver
+import Conformance
 import Device
 import Program
 import TestSupport

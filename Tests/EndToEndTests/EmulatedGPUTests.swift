@@ -15,24 +15,32 @@ extension EndToEnd {
     private func run(
       _ variables: [String], _ arguments: [String]
     ) throws -> Command.Result {
-      let command = try SilicaCommand.path()
-      let folder = URL(filePath: command).deletingLastPathComponent()
-      let library = folder.appending(path: "libCUDAEmulator.so").path
-      let environment = [
-        "SILICA_CUDA_LIBRARY=\(library)", "SILICA_CUDA_KERNELS=\(Self.kernels)",
-      ]
+      let environment = try Self.environment().map { "\($0.key)=\($0.value)" }
       return try Command.run(
         "/usr/bin/env",
-        environment + variables + ["/usr/bin/timeout", "--kill-after=5", "60", command] + arguments)
+        environment + variables + ["/usr/bin/timeout", "--kill-after=5", "60"]
+          + [try SilicaCommand.path()] + arguments)
     }
 
-    private func logits(_ model: String, _ options: [String]) throws -> [Float] {
+    /// What makes the command see GPUs that are not there.
+    static func environment() throws -> [String: String] {
+      let folder = URL(filePath: try SilicaCommand.path()).deletingLastPathComponent()
+      return [
+        "SILICA_CUDA_LIBRARY": folder.appending(path: "libCUDAEmulator.so").path,
+        "SILICA_CUDA_KERNELS": kernels,
+      ]
+    }
+
+    private func logits(
+      _ model: String, _ options: [String], _ variables: [String] = [], errors: [String] = []
+    ) throws -> [Float] {
       let folder = try TemporaryDirectory()
       let result = try run(
-        [],
+        variables,
         ["logits", "--model", model, "--tokens", "5,17,230,42,9,77", "--out", folder.path("l.npy")]
           + options)
       try #require(result.status == 0, "\(result.errors)")
+      for words in errors { #expect(result.errors.contains(words), "\(result.errors)") }
       return try NumPyArray(contentsOfFile: folder.path("l.npy")).values
     }
 
@@ -45,6 +53,48 @@ extension EndToEnd {
           checkpoint.directory, ["--device", "cuda", "--kv-precision", keys] + options)
         #expect(other.map(\.bitPattern) == whole.map(\.bitPattern), "\(options)")
       }
+    }
+
+    @Test func `stages without a way between GPUs change no bit`() throws {
+      let checkpoint = try SyntheticCheckpoint("v3-deep")
+      let options = ["--device", "cuda", "--stages", "3", "--prefill-chunk", "4"]
+      let direct = try logits(checkpoint.directory, options)
+      let byHost = try logits(checkpoint.directory, options, ["SILICA_EMULATED_PEERS=0"])
+      #expect(direct.map(\.bitPattern) == byHost.map(\.bitPattern))
+    }
+
+    /// Whether GPUs reach each other, which are taken, and what is said of the ways.
+    private static let ways: [(String, String, [String])] = [
+      ("1", "cuda", ["0 and 1: from cuda:0 to cuda:1", "1 and 2: from cuda:1 to cuda:0"]),
+      ("0", "cuda", ["through the host, since cuda:0 cannot reach the memory of cuda:1"]),
+      ("0", "cuda:1", ["0 and 1: within cuda:1, without the host", "1 and 2: within cuda:1"]),
+    ]
+
+    @Test(arguments: ways)
+    func `a server says how values go from stage to stage, and they come`(
+      peers: String, device: String, words: [String]
+    ) throws {
+      let checkpoint = try TestModel.withTokenizer("v3-deep")
+      var environment = try Self.environment()
+      environment["SILICA_EMULATED_PEERS"] = peers
+      func ids(_ options: [String], _ words: [String]) throws -> [[Int32]] {
+        let server = try RunningServer.start(
+          model: checkpoint.directory, ["--device", device, "--prefill-chunk", "9"] + options,
+          environment: environment)
+        defer { server.stop() }
+        for word in words { #expect(server.errors.contains(word), "\(server.errors)") }
+        let session = try InferenceClient(server).session()
+        for generation in 1...4 as ClosedRange<UInt32> {
+          let prompt = checkpoint.prompt.dropLast(Int(generation))
+          try session.start(generation, .greedy(Array(prompt), count: 5))
+        }
+        try session.sendEnd()
+        let ids = try session.receiveAll()
+        return (1...4).map { ids[$0] ?? [] }
+      }
+      let whole = try ids([], [])
+      #expect(Set(whole).count > 1 && whole.allSatisfy { $0.count == 5 })
+      #expect(try ids(["--stages", "3"], words) == whole)
     }
 
     @Test(arguments: ["fp8", "w8a8"])
@@ -66,6 +116,46 @@ extension EndToEnd {
           + ["--temperature", "0"])
       #expect(result.status == 0, "\(result.errors)")
       #expect(result.output.hasPrefix("Silica is a server"), "\(result.output)")
+    }
+
+    /// A GPU that holds what a step needs, and not the weights beside.
+    private static let smallMemory = "SILICA_EMULATED_MEMORY=105000000"
+
+    @Test func `weights that do not fit lie in the host's memory and change no bit`() throws {
+      let mini = Repository.path("Models/mini")
+      let options = ["--device", "cuda:0", "--precision", "bf16", "--kv-memory", "24M"]
+      let fitting = try logits(mini, options)
+      let overflowing = try logits(
+        mini, options + ["--gpu-overflow", "100M"], [Self.smallMemory],
+        errors: ["warning: ", "outside cuda:0", "the embeddings", "not been measured"])
+      #expect(fitting.map(\.bitPattern) == overflowing.map(\.bitPattern))
+    }
+
+    /// What beside the option, and what is said.
+    private static let overflows: [([String], [String], [String])] = [
+      ([smallMemory], [], ["cuda:0 has", "--gpu-overflow SIZE", "slow"]),
+      (
+        [smallMemory], ["--gpu-overflow", "1M"],
+        ["lacks memory", "--gpu-overflow leaves 1.0 MiB of 1.0 MiB"]
+      ),
+      (
+        [smallMemory, "SILICA_EMULATED_MANAGED=0"], ["--gpu-overflow", "100M"],
+        ["cannot read the host's memory"]
+      ),
+      ([], ["--gpu-overflow", "900T"], ["--gpu-overflow is 900", "the host has"]),
+    ]
+
+    @Test(arguments: overflows)
+    func `what does not fit is said, with what would help`(
+      environment: [String], options: [String], words: [String]
+    ) throws {
+      let result = try run(
+        environment,
+        ["generate", "--model", Repository.path("Models/mini"), "--device", "cuda:0"]
+          + ["--precision", "bf16", "--kv-memory", "24M", "--prompt", "a", "--max-tokens", "2"]
+          + options)
+      #expect(result.status == 1)
+      for word in words { #expect(result.errors.contains(word), "\(result.errors)") }
     }
 
     @Test func `topology lists the GPUs`() throws {

@@ -30,18 +30,21 @@ final class RunningServer: @unchecked Sendable {  // Process is used for reading
   /// Runs `body` beside a server, and ends the server whatever happens.
   static func with(
     model: String, _ options: [String] = [], descriptorLimit: Int? = nil,
-    _ body: (RunningServer) throws -> Void
+    environment: [String: String] = [:], _ body: (RunningServer) throws -> Void
   ) throws {
-    let server = try start(model: model, options, descriptorLimit: descriptorLimit)
+    let server = try start(
+      model: model, options, descriptorLimit: descriptorLimit, environment: environment)
     defer { server.stop() }
     try body(server)
   }
 
   /// Starts a server and waits until it listens. It runs until `stop`.
   static func start(
-    model: String, _ options: [String] = [], descriptorLimit: Int? = nil
+    model: String, _ options: [String] = [], descriptorLimit: Int? = nil,
+    environment: [String: String] = [:]
   ) throws -> RunningServer {
-    let server = try RunningServer(model: model, options, descriptorLimit: descriptorLimit)
+    let server = try RunningServer(
+      model: model, options, descriptorLimit: descriptorLimit, environment: environment)
     do {
       try server.waitUntilReady()
     } catch {
@@ -52,7 +55,10 @@ final class RunningServer: @unchecked Sendable {  // Process is used for reading
   }
 
   /// Starts a server and does not wait for anything.
-  init(model: String, _ options: [String] = [], descriptorLimit: Int? = nil) throws {
+  init(
+    model: String, _ options: [String] = [], descriptorLimit: Int? = nil,
+    environment: [String: String] = [:]
+  ) throws {
     folder = try TemporaryDirectory()
     let command = try SilicaCommand.path()
     let listen = options.contains("--listen") ? [] : ["--listen", "127.0.0.1:0"]
@@ -64,6 +70,7 @@ final class RunningServer: @unchecked Sendable {  // Process is used for reading
       process.executableURL = URL(filePath: command)
       process.arguments = arguments
     }
+    process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
     process.standardInput = FileHandle.nullDevice
     process.standardOutput = try Self.emptyFile(folder.path("output"))
     process.standardError = try Self.emptyFile(folder.path("errors"))
@@ -121,6 +128,12 @@ final class RunningServer: @unchecked Sendable {  // Process is used for reading
     }
     return process.terminationReason == .exit
       ? .exit(process.terminationStatus) : .signal(process.terminationStatus)
+  }
+
+  /// Ends it at once, as a crash would.
+  func crash() {
+    kill(process.processIdentifier, SIGKILL)
+    process.waitUntilExit()
   }
 
   /// Ends it: SIGTERM, and SIGKILL if that is not enough.

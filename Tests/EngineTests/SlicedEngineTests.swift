@@ -49,6 +49,23 @@ struct SlicedEngineTests {
     zip(left, right).reduce(0) { max($0, abs($1.0 - $1.1)) }
   }
 
+  /// Each stage waits for the one behind it to say how it takes values.
+  @Test(arguments: 0..<3)
+  func aStageThatCannotLoadEndsTheStart(_ failing: Int) throws {
+    var configuration = EngineConfiguration()
+    configuration.stages = 3
+    let model = try #require(RandomModel.allCases.first)
+    let error = #expect(throws: EngineError.self) {
+      try Engine.start(
+        model.program, from: RandomWeights(),
+        devices: { (seat) throws(DeviceError) in
+          if seat.stage == failing { throw DeviceError(.unavailable, "stage \(failing) is gone") }
+          return ReferenceDevice()
+        }, configuration: configuration, topology: Topology.current())
+    }
+    #expect(error?.message == "stage \(failing) is gone")
+  }
+
   @Test(arguments: RandomModel.allCases)
   func slicesGiveTheLogitsOfTheWhole(_ model: RandomModel) throws {
     let (program, weights) = (model.program, RandomWeights())

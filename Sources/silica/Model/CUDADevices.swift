@@ -2,10 +2,13 @@
 
 import CUDADevice
 import CUDADriver
+import Conformance
 import Device
 import Engine
 import Executor
+import Foundation
 import Program
+import Slicing
 import Support
 import Topology
 
@@ -16,14 +19,19 @@ struct CUDADevices {
   private let freeBytes: Int
   private let precision: CUDAPrecision
   private let cachePrecision: CUDACachePrecision
+  private let hostMemory: HostMemoryBudget?
+  /// With other processes.
+  private let sharing: (share: WeightShare, model: String)?
 
-  /// Throws if there is no driver, or no such GPU.
-  init(
-    _ gpu: Int?, precision: CUDAPrecision, cachePrecision: CUDACachePrecision, deviceCount: Int
-  ) throws {
+  /// Throws if there is no driver, no such GPU, less of the host's memory free than GPUs may take,
+  /// or something else at the path to share weights at.
+  init(_ gpu: Int?, _ options: ModelOptions) throws {
     let driver = try CUDADriver()
-    self.precision = precision
-    self.cachePrecision = cachePrecision
+    precision = options.cudaPrecision
+    cachePrecision = options.cudaCachePrecision
+    hostMemory = try Self.hostMemory(options)
+    sharing = try Self.sharing(options)
+    let deviceCount = options.stages * options.contextSlices
     gpus = gpu.map { [$0] } ?? Array(0..<min(driver.gpuCount, deviceCount))
     var bytes = 0
     for index in gpus { bytes += try GPU(driver, index: index).freeBytes() }
@@ -33,14 +41,56 @@ struct CUDADevices {
   /// Makes a device on its executor's thread, which moves to the node of the GPU's link.
   var factory: DeviceFactory {
     let (gpus, precision, cachePrecision) = (gpus, precision, cachePrecision)
+    let (hostMemory, sharing) = (hostMemory, sharing)
     return { (seat) throws(DeviceError) in
       let device = try CUDADevice(
         CUDADeviceConfiguration(
-          gpu: gpus[seat.index % gpus.count], precision: precision, cachePrecision: cachePrecision))
+          gpu: gpus[seat.index % gpus.count], precision: precision,
+          cachePrecision: cachePrecision, hostMemory: hostMemory, sharing: sharing))
       Self.moveThread(to: device.pciAddress)
       return device
     }
   }
+
+  private static func hostMemory(_ options: ModelOptions) throws -> HostMemoryBudget? {
+    guard let bytes = options.gpuOverflowBytes else { return nil }
+    let free = try Topology.current().availableMemoryBytes
+    guard bytes <= free else {
+      throw CommandError(
+        "--gpu-overflow is \(ByteCount.text(bytes)); the host has \(ByteCount.text(free)) of "
+          + "memory free")
+    }
+    return HostMemoryBudget(byteCount: bytes)
+  }
+
+  private static func sharing(
+    _ options: ModelOptions
+  ) throws -> (share: WeightShare, model: String)? {
+    guard let path = options.shareWeightsPath else { return nil }
+    let share: WeightShare
+    do { share = try WeightShare(path: path) } catch {
+      throw CommandError("--share-weights: \(error.message)")
+    }
+    if !share.loads { Console.error("silica: taking the weights that are shared at \(path)\n") }
+    return (share, try Self.files(options.directory))
+  }
+
+  /// Names, sizes and times of a checkpoint's files; what they hold is looked at beside.
+  private static func files(_ directory: String) throws -> String {
+    guard !directory.hasPrefix(ModelShape.prefix) else { return directory }
+    let names = try FileManager.default.contentsOfDirectory(atPath: directory)
+    let files = try names.filter { $0.hasSuffix(".safetensors") }.sorted().map { name in
+      let values = try FileManager.default.attributesOfItem(atPath: "\(directory)/\(name)")
+      let seconds = (values[.modificationDate] as? Date)?.timeIntervalSince1970 ?? 0
+      return "\(name) \(values[.size] as? Int ?? 0) \(seconds)"
+    }
+    let text = files.joined(separator: "\n")
+    let digest = Array(text.utf8).withUnsafeBytes { ContentDigest.of($0) }
+    return "\(directory.split(separator: "/").last ?? "/") \(ContentDigest.text(digest))"
+  }
+
+  /// Answers other processes from now on, if weights are shared and loaded here.
+  func share() { sharing?.share.serve() }
 
   private static func moveThread(to pciAddress: String) {
     guard let node = PCIDevice.node(pciAddress), let topology = try? Topology.current() else {
@@ -65,6 +115,19 @@ struct CUDADevices {
     let budget = try CUDABudget(program, from: weights, precision: precision, capacity: capacity)
     configuration.kvMemoryBytes = budget.cacheBytes(
       freeBytes: freeBytes, gpuCount: gpus.count,
-      deviceCount: configuration.stages * configuration.contextSlices)
+      deviceCount: configuration.stages * configuration.contextSlices,
+      handoffBytes: try Self.handoffBytes(configuration, program),
+      sharing: sharing.map { $0.share.loads ? .loads : .takes } ?? .none)
+  }
+
+  /// What stages leave for each other on GPUs: a step's hidden values in each of the places of each
+  /// border.
+  private static func handoffBytes(
+    _ configuration: EngineConfiguration, _ program: Program
+  ) throws -> Int {
+    guard configuration.stages > 1, program.layers.count > 1 else { return 0 }
+    let hidden = try program.valueCrossing(program.layers[1].lowerBound)
+    return (configuration.stages - 1) * configuration.stages * configuration.rowCountMax
+      * program[hidden].width * MemoryLayout<Float>.stride
   }
 }

@@ -31,6 +31,8 @@ struct LoadedModel {
   let engine: Engine
   let topology: Topology
   let options: ModelOptions
+  /// What it runs on, if on GPUs; shares their weights for as long as it is there.
+  private let gpus: CUDADevices?
   /// From the first look at the files until the engine could step.
   let loadSeconds: Double
 
@@ -66,11 +68,16 @@ struct LoadedModel {
     var configuration = Self.configuration(options, program, givesAllLogits: givesAllLogits)
     try gpus?.configure(&configuration, program, weights)
     let line = LoadProgressLine()
-    defer { line.finish() }
-    engine = try Engine.start(
-      program, from: weights, devices: devices,
-      configuration: configuration, topology: topology, progress: line.update)
+    do {
+      defer { line.finish() }
+      engine = try Engine.start(
+        program, from: weights, devices: devices,
+        configuration: configuration, topology: topology, progress: line.update)
+    }
+    gpus?.share()
+    self.gpus = gpus
     loadSeconds = Double(Clock.nowNanoseconds - start) / 1e9
+    for note in engine.deviceNotes { Console.error("silica: \(note)\n") }
   }
 
   private static func configuration(
@@ -109,9 +116,7 @@ struct LoadedModel {
   /// The GPUs that were asked for.
   private static func gpus(_ options: ModelOptions) throws -> CUDADevices? {
     guard case .cuda(let gpu) = options.device else { return nil }
-    return try CUDADevices(
-      gpu, precision: options.cudaPrecision, cachePrecision: options.cudaCachePrecision,
-      deviceCount: options.stages * options.contextSlices)
+    return try CUDADevices(gpu, options)
   }
 
   private static func hostFactory(_ options: ModelOptions) -> DeviceFactory {

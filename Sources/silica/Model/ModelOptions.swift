@@ -28,6 +28,10 @@ struct ModelOptions {
   var prefillChunk: Int?
   var contextLength: Int?
   var kvMemoryBytes: Int?
+  /// Of the host, for weights that GPUs have no memory for.
+  var gpuOverflowBytes: Int?
+  /// Where processes share the weights on their GPUs.
+  var shareWeightsPath: String?
 
   static let options = [
     Option(
@@ -50,6 +54,12 @@ struct ModelOptions {
       "--kv-precision", "NAME", "of keys and values: auto, f32 (cpu), bf16 or fp8 (cuda)",
       default: "auto: bf16, on CPUs f32 with --precision f32 or fp8"),
     Option("--kv-memory", "SIZE", "memory for keys and values, as 512M", default: "half of free"),
+    Option(
+      "--gpu-overflow", "SIZE",
+      "memory of the host for weights that do not fit the GPUs; slow", default: "none"),
+    Option(
+      "--share-weights", "PATH",
+      "share the weights on GPUs with other processes that give this path"),
   ]
 
   init(_ arguments: Arguments, batchMax: Int = 32) throws(UsageError) {
@@ -67,6 +77,9 @@ struct ModelOptions {
     prefillChunk = try arguments.integer("--prefill-chunk", in: 1...65_536)
     contextLength = try arguments.integer("--context-length", in: 2...Int.max)
     kvMemoryBytes = try arguments.bytes("--kv-memory")
+    gpuOverflowBytes = try arguments.bytes("--gpu-overflow")
+    shareWeightsPath = arguments.string("--share-weights")
+    try checkGPUOptions()
   }
 
   private static func shape(_ model: String) throws(UsageError) -> ModelShape? {
@@ -112,6 +125,19 @@ struct ModelOptions {
         throw UsageError("--precision is '\(word)'; the reference device runs f32")
       }
       return (.auto, .auto)
+    }
+  }
+
+  private func checkGPUOptions() throws(UsageError) {
+    if case .cuda = device {
+      guard gpuOverflowBytes == nil || shareWeightsPath == nil else {
+        throw UsageError("--gpu-overflow and --share-weights do not go together")
+      }
+      return
+    }
+    let given = gpuOverflowBytes != nil ? "--gpu-overflow" : "--share-weights"
+    guard gpuOverflowBytes == nil, shareWeightsPath == nil else {
+      throw UsageError("\(given) is for --device cuda; this device's memory is the host's")
     }
   }
 

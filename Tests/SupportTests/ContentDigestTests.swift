@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Checkpoint
+import Support
 import Testing
 
 @Suite struct ContentDigestTests {

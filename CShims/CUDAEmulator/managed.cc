@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory that lies in the host's and that GPUs read as theirs ("managed").
+#include "driver_state.h"
+
+#include <stdlib.h>
+
+using namespace emulation;
+
+namespace {
+
+std::map<uint64_t, size_t> managed;
+
+/// `CUmemLocation` by value: a type, and above it the number of a device.
+bool is_place(uint64_t location) {
+  const uint32_t type = (uint32_t)location, id = (uint32_t)(location >> 32);
+  return type == 2 || (type == 1 && id < devices.size());
+}
+
+}  // namespace
+
+bool emulation::is_managed(uint64_t start, size_t bytes) {
+  auto next = managed.upper_bound(start);
+  if (next == managed.begin()) return false;
+  --next;
+  return start + bytes <= next->first + next->second;
+}
+
+bool emulation::free_managed(uint64_t address) {
+  if (managed.erase(address) == 0) return false;
+  free((void *)address);
+  return true;
+}
+
+extern "C" {
+
+int cuMemAllocManaged(uint64_t *address, size_t bytes, unsigned flags) {
+  LOCKED;
+  if (!current) return invalid_context;
+  // 1: any stream on any GPU may use it.
+  if (bytes == 0 || flags != 1) return invalid_value;
+  const size_t whole = (bytes + 4095) / 4096 * 4096;
+  char *memory = (char *)aligned_alloc(4096, whole);
+  if (!memory) return out_of_memory;
+  memset(memory, 0xff, whole);
+  managed[(uint64_t)memory] = bytes;
+  *address = (uint64_t)memory;
+  return success;
+}
+
+int cuMemAdvise_v2(uint64_t start, size_t bytes, int advice, uint64_t location) {
+  LOCKED;
+  const bool is_known = advice >= 1 && advice <= 6;
+  return is_known && is_place(location) && is_managed(start, bytes) ? success : invalid_value;
+}
+
+int cuMemPrefetchAsync_v2(uint64_t start, size_t bytes, uint64_t location, unsigned flags,
+                          void *stream) {
+  LOCKED;
+  if (!stream) return invalid_handle;
+  return flags == 0 && is_place(location) && is_managed(start, bytes) ? success : invalid_value;
+}
+
+}  // extern "C"
