@@ -43,7 +43,6 @@ final class EngineLoop: @unchecked Sendable {  // `turns` guards all that change
   let vitals: EngineVitals
   var workspace = SamplingWorkspace()
   let wake: WakeSignal
-  let vocabularySize: Int
   /// Held by the thread that goes round.
   let turns = Mutex(())
   /// A step that has come back and is not all sampled.
@@ -70,7 +69,6 @@ final class EngineLoop: @unchecked Sendable {  // `turns` guards all that change
     self.wake = wake
     self.gate = gate
     self.vitals = vitals
-    vocabularySize = scheduler.configuration.vocabularyCount
   }
 
   /// What the engine's thread does after a turn.
