@@ -104,7 +104,8 @@ def main() -> None:
     if problems:
         sys.exit("kernels: " + "\nkernels: ".join(problems) + "\nkernels: --update accepts this")
     size = output.stat().st_size + (output.parent / STEPS).stat().st_size
-    print(f"{output}, {STEPS}: {len(found)} kernels and targets, {size // 1024} KiB; none spills")
+    print(f"{output}, {STEPS}: {len(found)} kernels and targets, {size // 1024} KiB; "
+          "none spills but whole steps around their calls")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,8 @@ def claims(rows):
         f"{share('fp8 blocks', 'bf16')} of bf16: what is not a matrix of a layer stays wide. The "
         "bound for a large model is 25 % and 50 % |",
         "| 2:4 is 1.8 × faster | not shown: CPUs have no 2:4 kernels, those of GPUs were not "
-        "measured. The bound by storage alone is 16 bits / (8 + 1) = 1.78 × for bf16, 1.6 × for FP8, 1.33 × for 4 bits |",
+        "measured. The bound by storage alone is 16 bits / (8 + 1) = 1.78 × for bf16, "
+        "1.6 × for FP8, 1.33 × for 4 bits |",
         "| 2:4 costs little | without training after it, "
         f"{lost:.0f} points of right sums, and BLEU falls from "
         f"{row['f32']['bleu_into_english']:.0f} to {row['f32 + 2:4']['bleu_into_english']:.0f} |",

@@ -26,8 +26,9 @@
 //   int4  as w4, codes as they are.
 // Scales: fp8 one float for each tile and span; w8 and w4 a bfloat16 for each tile, group and row;
 // sparse for each tile and span 8 bytes a lane, of row g and of row g + 8 a bit for each of its
-// columns, set where it is kept; int8 and int4 for each tile and span a float for each row and group, then as many zeros (bytes,
-// of int8 as its codes), both in the order [g][group][row g, row g + 8].
+// columns, set where it is kept; int8 and int4 for each tile and span a float for each row and
+// group, then as many zeros (bytes, of int8 as its codes), both in the order [g][group][row g,
+// row g + 8].
 //
 // Numbers. Codes, less their zeros, become bfloat16 exactly, inputs are bfloat16; a product is
 // exact, sums are 32 bits. The sum of a scale's group is multiplied with the scale and added to the

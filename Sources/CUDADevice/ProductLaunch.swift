@@ -14,7 +14,7 @@ struct ProductKernels {
   /// As `manyTokens`.
   let many: [GPU.Kernel]
   /// For more tokens than a block of those has; nil where a GPU has no `wgmma`, which is of compute
-  /// capability 9.0 and of no later one.
+  /// capability 9.0 and of no later one, and of sparse weights.
   let prefill: GPU.Kernel?
   /// Warps of a block of those, at most.
   let manyWarpsMax: Int
@@ -40,7 +40,7 @@ struct ProductKernels {
     }
     self.many = many
     prefill =
-      gpu.properties.capability != 90
+      gpu.properties.capability != 90 || format == cu_format_sparse
       ? nil
       : try gpu.kernel(
         "prefill_\(name)", of: module, threads: cu_prefill_threads,

@@ -89,7 +89,8 @@ package final class Engine: Sendable {
     return id
   }
 
-  /// Puts the choices of one request into the waiting queue, all of them or none.
+  /// Puts the choices of one request, or other sequences together, into the waiting queue, all of
+  /// them or none.
   package func submit(
     choices: [(id: SequenceID, submission: SequenceSubmission)], to sink: any SequenceSink
   ) throws(EngineError) {

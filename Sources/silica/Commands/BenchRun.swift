@@ -18,18 +18,21 @@ struct BenchRun {
     let recorder = Recorder(sequenceCount: batch)
     var generator = SystemRandomNumberGenerator()
     let start = Clock.nowNanoseconds
-    for _ in 0..<batch {
+    // Together, so that the first does not end before the last begins.
+    let sequences = (0..<batch).map { _ in
       let prompt = (0..<promptCount).map { _ in
         Int32.random(in: 0..<Int32(engine.vocabularySize), using: &generator)
       }
       var sampling = SamplingParameters()
       sampling.temperature = 0
-      try engine.submit(
-        SequenceSubmission(
+      return (
+        id: engine.makeID(),
+        submission: SequenceSubmission(
           prompt: prompt, sampling: sampling,
-          stopping: StoppingParameters(maxTokens: generateCount)),
-        to: recorder)
+          stopping: StoppingParameters(maxTokens: generateCount))
+      )
     }
+    try engine.submit(choices: sequences, to: recorder)
     let record = try recorder.wait()
     let prefillEnd = record.prefillEnd
     prefillRate = Double(batch * promptCount) / Self.seconds(prefillEnd - start)

@@ -174,7 +174,8 @@ extension Check {
   /// Tokens drawn from random logits, by all parameters.
   static func draws(on kind: VerifiedDevice, seed: UInt64) throws -> [Check] {
     try draws.compactMap { width, rows, rounds in
-      guard let device = try kind.make(VerifiedPrecision("bf16")) as? any TokenDrawer else { return nil }
+      let made = try kind.make(VerifiedPrecision("bf16"))
+      guard let device = made as? any TokenDrawer else { return nil }
       let comparison = try DrawComparison(device, width: width, rowCountMax: rows)
       let differences = try (0..<rounds).reduce(0) {
         try $0 + comparison.differences(seed: seed &+ UInt64($1), count: rows)
