@@ -107,7 +107,7 @@ DEVICE int block_y() { return emulation::block.y; }
 DEVICE int block_z() { return emulation::block.z; }
 DEVICE int grid_x() { return emulation::grid.x; }
 #else
-#define TOGETHER_KERNEL(name, Arguments, threads, blocks)                                      \
+#define TOGETHER_KERNEL(name, Arguments, threads)                                              \
   static void name(const Arguments &op);                                                       \
   static const emulation::Registration name##_registration({#name, sizeof(Arguments), threads, \
     [](const void *argument) { name(*(const Arguments *)argument); }, true});                  \

@@ -61,9 +61,9 @@ DEVICE void wait_for_previous() {
 #endif
 }
 #else
-/// A kernel all of whose blocks are on the GPU together, as few as that needs.
-#define TOGETHER_KERNEL(name, Arguments, threads, blocks)                              \
-  extern "C" __global__ void __launch_bounds__(threads, blocks)                        \
+/// A kernel all of whose blocks are on the GPU together.
+#define TOGETHER_KERNEL(name, Arguments, threads)        \
+  extern "C" __global__ void __launch_bounds__(threads)  \
   name(const __grid_constant__ Arguments op)
 DEVICE int launched_block() { return blockIdx.x; }
 DEVICE int launched_blocks() { return gridDim.x; }
@@ -73,10 +73,13 @@ DEVICE void add_released(uint32_t *sum, uint32_t value) {
 }
 /// Until what other blocks add to a sum has reached `value`.
 DEVICE void wait_until(const uint32_t *sum, uint32_t value) {
-  uint32_t now;
-  do {
+  while (true) {
+    uint32_t now;
     asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(now) : "l"(sum) : "memory");
-  } while (now < value);
+    if (now >= value) return;
+    // All warps of the GPU ask for the same word.
+    asm volatile("nanosleep.u32 20;");
+  }
 }
 #endif
 DEVICE void sync_warp() { __syncwarp(); }

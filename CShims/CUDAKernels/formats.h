@@ -22,6 +22,10 @@ enum {
   cu_many_warps_few = 8,
   cu_many_warps_least = 6,
   cu_product_addends_max = 2,
+  /// Shared memory for codes on their way to a product that is part of one launch for a step.
+  cu_launch_ring_bytes = 160 << 10,
+  /// What such a launch declares beside, at most (`resources.txt`).
+  cu_launch_declared_bytes = 42 << 10,
   /// Rows of a weight and tokens of a block of products of many tokens, its threads, how many spans
   /// it has on their way, and its shared memory.
   cu_prefill_rows = 128,
@@ -137,6 +141,11 @@ CU_KNOWN int32_t cu_arranged_bytes(cu_format format) {
 CU_KNOWN int32_t cu_stages(cu_format format, int32_t tiles) {
   return (cu_code_bits(format) == 4 ? 5 : 3) - (tiles > 1);
 }
+/// The same in one launch for a step, of which a multiprocessor has one block.
+CU_KNOWN int32_t cu_launch_stages(cu_format format, int32_t tiles) {
+  const int32_t room = cu_launch_ring_bytes / (cu_product_warps * tiles * cu_span_bytes(format));
+  return room < 6 ? room : 6;
+}
 /// Warps of a block of many tokens, at most: scales and zeros of more groups need more registers,
 /// and so do scales of inputs.
 CU_KNOWN int32_t cu_many_warps(cu_format format) {
@@ -149,6 +158,9 @@ CU_KNOWN int32_t cu_many_warps(cu_format format) {
 /// Shared memory of a block of a product of few tokens, with so many tiles.
 static inline int32_t cu_few_bytes(cu_format format, int32_t tiles) {
   return cu_product_warps * cu_stages(format, tiles) * tiles * cu_span_bytes(format);
+}
+static inline int32_t cu_launch_few_bytes(cu_format format, int32_t tiles) {
+  return cu_product_warps * cu_launch_stages(format, tiles) * tiles * cu_span_bytes(format);
 }
 /// Shared memory of a block of a product of many: codes and inputs, later its results.
 static inline int32_t cu_many_bytes(cu_format format, int32_t tokens, int32_t warps) {

@@ -79,12 +79,19 @@ template <int format, int tiles> struct Few {
   Scales<format> scales[tiles];
   Inputs<format> inputs;
   float sum[tiles][4] = {};
+  /// Of the ring, what a span is behind its number.
+  int turn = 0;
 
-  DEVICE_MEMBER Few(const cu_product &op, int matrix, char *shared) : op(op) {
+  DEVICE_MEMBER Few(const cu_product &op, char *shared) : op(op) {
     const int lane = thread_index() % 32, warp = thread_index() / 32;
     ring = (Words4 *)(shared + warp * stages * tiles * S::bytes) + lane;
+  }
+
+  /// Finds the tiles of a block.
+  DEVICE_MEMBER void find(int block, int matrix) {
+    const int lane = thread_index() % 32;
     UNROLL for (int i = 0; i < tiles; i++) {
-      const Tile tile = tile_of_block(op, i, tiles);
+      const Tile tile = tile_of(op, block, i, tiles);
       codes[i] = tile.codes(op, matrix, S::bytes) + lane * 16;
       factors[i] = tile.scales(op, matrix, S::scale_bytes);
     }
@@ -113,7 +120,7 @@ template <int format, int tiles> struct Few {
   }
 
   DEVICE_MEMBER Words4 unit(int span, int tile, int index) const {
-    return ring[((span % stages * tiles + tile) * S::units + index) * 32];
+    return ring[(((span + turn) % stages * tiles + tile) * S::units + index) * 32];
   }
 
   DEVICE_MEMBER void multiply(int span, int end) {
@@ -155,11 +162,36 @@ template <int format, int tiles> struct Few {
   }
 };
 
+/// Adds the parts' sums, and writes a block's outputs. All threads call it.
+template <int format, int tiles>
+DEVICE void write_sums(const cu_product &op, const Few<format, tiles> &few, const Tokens &tokens,
+                       int block) {
+  SHARED float sums[cu_product_warps][cu_few_tokens][tiles * cu_tile_rows];
+  const int lane = thread_index() % 32, warp = thread_index() / 32;
+  UNROLL for (int i = 0; i < tiles; i++) {
+    UNROLL for (int j = 0; j < 4; j++) {
+      sums[warp][lane % 4 * 2 + j % 2][i * cu_tile_rows + lane / 4 + j / 2 * 8] = few.sum[i][j];
+    }
+  }
+  sync_block();
+  const int index = thread_index(), token = index / cu_tile_rows, row = index % cu_tile_rows;
+  if (token >= tokens.count) return;
+  const Tile tile = tile_of(op, block, 0, tiles);
+  const int column = tile.index * cu_tile_rows + row;
+  if (column >= tile.part->columns) return;
+  float total[tiles] = {};
+  UNROLL for (int i = 0; i < tiles; i++) {
+    UNROLL for (int w = 0; w < cu_product_warps; w++) {
+      total[i] += sums[w][token][i * cu_tile_rows + row];
+    }
+  }
+  finish(op, tile, tokens, token, column, total[0], total[tiles - 1]);
+}
+
 template <int format, int tiles> DEVICE void product_few(const cu_product &op) {
   constexpr int stages = stages_of<format, tiles>;
   DYNAMIC_SHARED(char, shared);
-  const int lane = thread_index() % 32, warp = thread_index() / 32;
-  const Part part = part_of_columns(spans_of(op), warp);
+  const Part part = part_of_columns(spans_of(op), thread_index() / 32);
   Tokens tokens;
   // Which tokens an expert has is known only later; a first block has some always.
   if (op.order || block_y() > 0) {
@@ -167,7 +199,8 @@ template <int format, int tiles> DEVICE void product_few(const cu_product &op) {
     tokens = tokens_of_block(op, block_z(), cu_few_tokens);
     if (tokens.count <= 0) return;
   }
-  Few<format, tiles> few(op, op.order ? tokens.matrix : block_z(), shared);
+  Few<format, tiles> few(op, shared);
+  few.find(block_x(), op.order ? tokens.matrix : block_z());
   UNROLL for (int i = 0; i < stages - 1; i++) few.copy(part.first + i, part.end);
   few.load_scales(part.first, part.end);
   if (!op.order && block_y() == 0) {
@@ -182,26 +215,7 @@ template <int format, int tiles> DEVICE void product_few(const cu_product &op) {
     few.multiply(span, part.end);
   }
   wait_for_copies<0>();
-  if (tokens.count <= 0) return;
-  SHARED float sums[cu_product_warps][cu_few_tokens][tiles * cu_tile_rows];
-  UNROLL for (int i = 0; i < tiles; i++) {
-    UNROLL for (int j = 0; j < 4; j++) {
-      sums[warp][lane % 4 * 2 + j % 2][i * cu_tile_rows + lane / 4 + j / 2 * 8] = few.sum[i][j];
-    }
-  }
-  sync_block();
-  const int index = thread_index(), token = index / cu_tile_rows, row = index % cu_tile_rows;
-  if (token >= tokens.count) return;
-  const Tile tile = tile_of_block(op, 0, tiles);
-  const int column = tile.index * cu_tile_rows + row;
-  if (column >= tile.part->columns) return;
-  float total[tiles] = {};
-  UNROLL for (int i = 0; i < tiles; i++) {
-    UNROLL for (int w = 0; w < cu_product_warps; w++) {
-      total[i] += sums[w][token][i * cu_tile_rows + row];
-    }
-  }
-  finish(op, tile, tokens, token, column, total[0], total[tiles - 1]);
+  if (tokens.count > 0) write_sums(op, few, tokens, block_x());
 }
 
 }  // namespace

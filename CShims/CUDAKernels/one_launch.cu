@@ -14,7 +14,8 @@
 // For one format of weights beside bfloat16 and for values of up to `width` columns; a list that
 // needs another kernel is not launched so. The file is a second set of machine code, since words of
 // `device.h` mean something else in it.
-//   1. this; not yet run on a GPU
+// Products of few tokens go from block to block without a break (`few_stream.h`). Not yet run on a
+// GPU.
 #define CU_ONE_LAUNCH
 #include "attention_rows.h"
 #include "product.h"
@@ -29,6 +30,7 @@ namespace {
 #include "experts.cu"
 namespace linear_few_ {
 #include "linear_few.cu"
+#include "few_stream.h"
 }
 namespace norm_ {
 #include "norm.cu"
@@ -54,8 +56,10 @@ template <class Argument> DEVICE const Argument &argument_of(const cu_task &task
   return *(const Argument *)task.argument;
 }
 
-template <int format, int tiles> DEVICE_CALLED void product_task(const cu_product &op) {
-  linear_few_::product_few<format, tiles>(op);
+/// All blocks of it that are the launch's block's.
+template <int format, int tiles> DEVICE_CALLED void run_product(const cu_task &task) {
+  DYNAMIC_SHARED(char, shared);
+  linear_few_::FewStream<format, tiles>(argument_of<cu_product>(task), task, shared).run();
 }
 
 /// With as many threads as the other tasks.
@@ -63,13 +67,10 @@ template <int per_lane> DEVICE_CALLED void choose_task(const cu_route &op) {
   choose<cu_threads, per_lane>(op);
 }
 
-/// Calls, so that each task has the registers that it needs and no more are kept for another's.
-template <int format, int width> DEVICE void run_task(const cu_task &task) {
+/// A block of a task that is no product. Calls, so that each task has the registers that it needs,
+/// and none are kept for another's.
+template <int width> DEVICE void run_task(const cu_task &task) {
   switch (task.kernel) {
-  case cu_task_product: return product_task<format, 1>(argument_of<cu_product>(task));
-  case cu_task_gated: return product_task<format, 2>(argument_of<cu_product>(task));
-  case cu_task_product_bf16: return product_task<cu_format_bf16, 1>(argument_of<cu_product>(task));
-  case cu_task_gated_bf16: return product_task<cu_format_bf16, 2>(argument_of<cu_product>(task));
   case cu_task_norm: return norm_::rms_norm_task(argument_of<cu_norm>(task));
   case cu_task_store: return store_::store_task(argument_of<cu_store>(task));
   case cu_task_attend:
@@ -95,7 +96,7 @@ template <int format, int width> DEVICE void run_task(const cu_task &task) {
 }
 
 /// The block's share of a task. Shared memory is another's between two blocks of its grid.
-template <int format, int width> DEVICE void run_blocks(const cu_task &task) {
+template <int width> DEVICE void run_blocks(const cu_task &task) {
   TaskPlace &place = task_place();
   const int blocks = task.x * task.y * task.z;
   for (int block = launched_block(); block < blocks; block += launched_blocks()) {
@@ -104,8 +105,18 @@ template <int format, int width> DEVICE void run_blocks(const cu_task &task) {
       place.x = block % task.x, place.y = line % task.y, place.z = line / task.y;
     }
     sync_block();
-    run_task<format, width>(task);
+    run_task<width>(task);
     sync_block();
+  }
+}
+
+template <int format, int width> DEVICE void run_share(const cu_task &task) {
+  switch (task.kernel) {
+  case cu_task_product: return run_product<format, 1>(task);
+  case cu_task_gated: return run_product<format, 2>(task);
+  case cu_task_product_bf16: return run_product<cu_format_bf16, 1>(task);
+  case cu_task_gated_bf16: return run_product<cu_format_bf16, 2>(task);
+  default: return run_blocks<width>(task);
   }
 }
 
@@ -117,11 +128,12 @@ template <int format, int width> DEVICE void run_all(const cu_one_launch &op) {
     if (thread_index() == 0) {
       place.arrivals = op.arrivals;
       place.awaited = (uint32_t)(i * launched_blocks());
+      place.x = place.y = place.z = 0;
     }
     sync_block();
     if (thread_index() == 0) place.grid_x = tasks[i % 2].x;
     if (i + 1 < op.count) copy_task(op.tasks + i + 1, tasks[(i + 1) % 2]);
-    run_blocks<format, width>(tasks[i % 2]);
+    run_share<format, width>(tasks[i % 2]);
     // Who arrives has waited: arrivals are counted, and not by whom.
     wait_for_previous();
     sync_block();
@@ -131,13 +143,14 @@ template <int format, int width> DEVICE void run_all(const cu_one_launch &op) {
 
 }  // namespace
 
-// Grid: as many blocks as the GPU holds together. Shared memory: what the most of its tasks takes.
-#define ONE_LAUNCH(name, format)                                                     \
-  TOGETHER_KERNEL(step_##name##_128, cu_one_launch, cu_threads, 2) {                 \
-    run_all<format, cu_value_width_few>(op);                                         \
-  }                                                                                  \
-  TOGETHER_KERNEL(step_##name##_512, cu_one_launch, cu_threads, 1) {                 \
-    run_all<format, cu_value_width_max>(op);                                         \
+// Grid: as many blocks as the GPU holds together, one a multiprocessor, so that tasks have all
+// registers. Shared memory: what the most of the tasks takes.
+#define ONE_LAUNCH(name, format)                                                              \
+  TOGETHER_KERNEL(step_##name##_128, cu_one_launch, cu_threads) {                             \
+    run_all<format, cu_value_width_few>(op);                                                  \
+  }                                                                                           \
+  TOGETHER_KERNEL(step_##name##_512, cu_one_launch, cu_threads) {                             \
+    run_all<format, cu_value_width_max>(op);                                                  \
   }
 
 ONE_LAUNCH(bf16, cu_format_bf16)

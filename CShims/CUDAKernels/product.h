@@ -41,7 +41,12 @@
 #include "coded_rows.h"
 #include "codes.h"
 
+#if defined(CU_ONE_LAUNCH)
+template <int format, int tiles>
+constexpr int stages_of = cu_launch_stages((cu_format)format, tiles);
+#else
 template <int format, int tiles> constexpr int stages_of = cu_stages((cu_format)format, tiles);
+#endif
 
 /// A lane's share of one span of a tile: `units` times 16 bytes, and its scales.
 template <int format> struct Span {

@@ -50,6 +50,14 @@ final class OneLaunch {
         "\(CUDASteps.variable) is '\(CUDASteps.oneLaunch.rawValue)', but kernel \(misfit) of this "
           + "model cannot be part of one launch; expected '\(CUDASteps.graphs.rawValue)'")
     }
+    let sharedBytes = list.sharedBytes + Int(cu_launch_declared_bytes)
+    guard sharedBytes <= gpu.properties.sharedBytesMax else {
+      throw CUDAError(
+        .failedPrecondition,
+        "\(CUDASteps.variable) is '\(CUDASteps.oneLaunch.rawValue)', but this model's attention "
+          + "takes \(sharedBytes) bytes of shared memory in one launch; expected at most "
+          + "\(gpu.properties.sharedBytesMax), or '\(CUDASteps.graphs.rawValue)'")
+    }
     let kernel = try gpu.kernel(
       "step_\(list.format ?? "bf16")_\(list.valueWidth)", of: module, threads: Int(cu_threads),
       sharedBytes: list.sharedBytes)

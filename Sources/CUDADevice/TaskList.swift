@@ -41,20 +41,24 @@ struct TaskList {
   private mutating func product(_ name: String) -> (cu_task_kernel, Int)? {
     let isGated = name.hasSuffix("_gated_few")
     guard isGated || name.hasSuffix("_few") else { return nil }
-    let ownFormat = name.dropFirst("product_".count).dropLast(
-      (isGated ? "_gated_few" : "_few").count)
+    let word = String(
+      name.dropFirst("product_".count).dropLast((isGated ? "_gated_few" : "_few").count))
+    guard let ownFormat = Self.formats[word] else { return nil }
+    sharedBytes = max(sharedBytes, Int(cu_launch_few_bytes(ownFormat, isGated ? 2 : 1)))
     let byteCount = MemoryLayout<cu_product>.size
-    if ownFormat == "bf16" {
+    if ownFormat == cu_format_bf16 {
       return (isGated ? cu_task_gated_bf16 : cu_task_product_bf16, byteCount)
     }
-    guard Self.formats.contains(String(ownFormat)), format == nil || format == String(ownFormat)
-    else { return nil }
-    format = String(ownFormat)
+    guard format == nil || format == word else { return nil }
+    format = word
     return (isGated ? cu_task_gated : cu_task_product, byteCount)
   }
 
-  /// Formats beside bfloat16 for which there are launches.
-  private static let formats = ["fp8", "w8", "w4", "w8a8", "sparse"]
+  /// Those for which there are launches: bfloat16 in each, and one more.
+  private static let formats = [
+    "bf16": cu_format_bf16, "fp8": cu_format_fp8, "w8": cu_format_w8, "w4": cu_format_w4,
+    "w8a8": cu_format_w8a8, "sparse": cu_format_sparse,
+  ]
 
   private static let tasks: [String: (cu_task_kernel, Int)] = [
     "rms_norm": (cu_task_norm, MemoryLayout<cu_norm>.size),
