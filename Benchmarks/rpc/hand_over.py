@@ -85,6 +85,7 @@ def main():
     print(table(results))
     record = {"rounds": arguments.rounds, "steps_per_s": float(arguments.rate), "times": results}
     path = pathlib.Path(arguments.output) / "hand-over.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=1) + "\n")
 
 
