@@ -71,7 +71,7 @@ typedef enum cu_format {
   cu_format_fp8 = 1,
   cu_format_w8 = 2,
   cu_format_w4 = 3,
-  /// As w8, multiplied with codes of 8 bits; see `product_codes.h`.
+  /// As w8, multiplied with codes of 8 bits; see `coded_rows.h`.
   cu_format_w8a8 = 4,
   /// bfloat16, of four neighbouring columns two, and which these are.
   cu_format_sparse = 5,

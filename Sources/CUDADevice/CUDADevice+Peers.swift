@@ -57,6 +57,7 @@ extension CUDADevice: PeerDevice {
     try crossing(value, handoff) { (memory, address, byteCount) throws(CUDAError) in
       try gpu.receive(into: address, byteCount: byteCount, from: memory, place: place)
       try narrow(value)
+      try makeCodes(of: value)
     }
   }
 

@@ -85,9 +85,15 @@ extension CUDADevice {
           try put(codes, part.count * stride * 2, at: address)
         }
       }
-      for launch in loaded.lowering.codes(of: [value]) {
-        try launch.queue(on: gpu, counts(loaded))
-      }
+      try makeCodes(of: value)
+    }
+  }
+
+  /// Makes the codes that products read of a value's floats, if they read such.
+  func makeCodes(of value: ValueID) throws(CUDAError) {
+    guard let loaded else { return }
+    for launch in loaded.lowering.codes(of: [value]) {
+      try launch.queue(on: gpu, counts(loaded))
     }
   }
 

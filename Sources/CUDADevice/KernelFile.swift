@@ -44,10 +44,8 @@ package enum KernelFile {
     let folder = path.split(separator: "/", omittingEmptySubsequences: false).dropLast()
     let found = (folder + [Substring(oneLaunchName)]).joined(separator: "/")
     guard access(found, R_OK) == 0 else {
-      throw CUDAError(
-        .failedPrecondition,
-        "\(CUDASteps.variable) is '\(CUDASteps.oneLaunch.rawValue)', but the kernels for it are "
-          + "missing: no file \(found); 'make kernels' makes it")
+      throw CUDASteps.refusal(
+        "the kernels for it are missing: no file \(found); 'make kernels' makes it")
     }
     return found
   }

@@ -45,17 +45,14 @@ final class OneLaunch {
     _ gpu: GPU, _ module: GPU.Module, _ list: TaskList, stepAddress: UInt64
   ) throws(CUDAError) -> Step {
     if let misfit = list.misfit {
-      throw CUDAError(
-        .failedPrecondition,
-        "\(CUDASteps.variable) is '\(CUDASteps.oneLaunch.rawValue)', but kernel \(misfit) of this "
-          + "model cannot be part of one launch; expected '\(CUDASteps.graphs.rawValue)'")
+      throw CUDASteps.refusal(
+        "kernel \(misfit) of this model cannot be part of one launch; expected "
+          + "'\(CUDASteps.graphs.rawValue)'")
     }
     let sharedBytes = list.sharedBytes + Int(cu_launch_declared_bytes)
     guard sharedBytes <= gpu.properties.sharedBytesMax else {
-      throw CUDAError(
-        .failedPrecondition,
-        "\(CUDASteps.variable) is '\(CUDASteps.oneLaunch.rawValue)', but this model's attention "
-          + "takes \(sharedBytes) bytes of shared memory in one launch; expected at most "
+      throw CUDASteps.refusal(
+        "this model takes \(sharedBytes) bytes of shared memory in one launch; expected at most "
           + "\(gpu.properties.sharedBytesMax), or '\(CUDASteps.graphs.rawValue)'")
     }
     let kernel = try gpu.kernel(
