@@ -22,9 +22,37 @@ INLINE int64_t head_of(const ck_attention *a, const attention_unit *u, int64_t q
   return u->key_head * group + query % group;
 }
 
+#if CK_BF16_PAIRS
+/// The queries from `first` on, rounded, word by word. A query's own words lie behind all of them
+/// meanwhile: words take half of the room.
+static void gather_pairs(
+    const ck_attention *a, const attention_unit *u, const attention_tile *t, int64_t first) {
+  const int64_t words = ck_cache_words(&a->cache, a->cache.key_width);
+  uint32_t *out = (uint32_t *)t->queries, *row = out + t->count * words;
+  for (int q = 0; q < t->count; q++) {
+    uint16_t *halves = (uint16_t *)row;
+    halves[2 * words - 1] = 0;
+    for (int part = 0; part < 2; part++) {
+      const ck_columns *c = &a->parts[part];
+      round_each(
+          c->data + row_of(a, u, first + q) * c->stride + head_of(a, u, first + q) * c->group,
+          halves, c->width);
+      halves += c->width;
+    }
+    for (int64_t word = 0; word < words; word++) out[word * t->count + q] = row[word];
+  }
+}
+#endif
+
 /// The queries from `first` on, element by element.
 static void gather_queries(
     const ck_attention *a, const attention_unit *u, const attention_tile *t, int64_t first) {
+#if CK_BF16_PAIRS
+  if (a->cache.type == CK_BF16) {
+    gather_pairs(a, u, t, first);
+    return;
+  }
+#endif
   float *out = t->queries;
   for (int part = 0; part < 2; part++) {
     const ck_columns *c = &a->parts[part];

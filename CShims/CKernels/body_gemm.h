@@ -4,6 +4,7 @@
 #pragma once
 #include "body_codes.h"
 #include "kernels.h"
+#include "pairs.h"
 #include "vector.h"
 
 /// Inner indices of one pass: panels of a unit and the inputs of a row tile stay in L2.
@@ -12,7 +13,34 @@ enum { INNER_BLOCK = 512 };
 typedef struct {
   const float *inputs[CK_ROWS];
   float *outputs[CK_ROWS];
+#if CK_BF16_PAIRS
+  /// The inputs of a pass, rounded.
+  uint16_t halves[CK_ROWS][INNER_BLOCK];
+#endif
 } row_tile;
+
+#if CK_BF16_PAIRS
+/// Two inner indices at a time, both numbers of a product in bf16.
+INLINE void multiply_pairs(
+    const row_tile *t, const int rows, const int panels, const uint16_t *panel, int64_t stride,
+    int64_t from, int64_t to, v16f sums[][4]) {
+  for (int64_t k = from; k < to; k += 2) {
+    v16u w[4];
+#pragma clang loop unroll(full)
+    for (int p = 0; p < panels; p++) {
+      const uint16_t *row = panel + p * stride + k * CK_PANEL;
+      w[p] = k + 1 < to ? pair_rows(row) : pair_with_none(row);
+    }
+#pragma clang loop unroll(full)
+    for (int r = 0; r < rows; r++) {
+      uint32_t pair;
+      memcpy(&pair, &t->halves[r][k - from], sizeof pair);
+#pragma clang loop unroll(full)
+      for (int p = 0; p < panels; p++) sums[r][p] = dot2(sums[r][p], w[p], splat_pair(pair));
+    }
+  }
+}
+#endif
 
 /// One register tile: `rows` × `panels`, over the inner indices `from ..< to`.
 INLINE void multiply_tile(
@@ -29,7 +57,10 @@ INLINE void multiply_tile(
       const int64_t column = (panel + p) * CK_PANEL;
       sums[r][p] = from == 0 ? splat(0) : load_some(t->outputs[r] + column, g->columns - column);
     }
-  for (int64_t k = from; k < to; k++) {
+#if CK_BF16_PAIRS
+  if (is_bf16) multiply_pairs(t, rows, panels, w16, stride, from, to, sums);
+#endif
+  for (int64_t k = CK_BF16_PAIRS && is_bf16 ? to : from; k < to; k++) {
     v16f w[4];
 #pragma clang loop unroll(full)
     for (int p = 0; p < panels; p++)
@@ -110,8 +141,10 @@ static const multiply multiplies[2][CK_ROWS] = {
 /// All rows by the panels of one unit, which are read from memory once.
 static void multiply_unit(const ck_gemm *g, int64_t panel, int64_t end) {
   const int64_t rows = *g->rows;
-  // A single row tile needs no second look at a panel: one pass over all of k.
-  const int64_t block = rows <= CK_ROWS ? g->inner : INNER_BLOCK;
+  const int in_pairs = CK_BF16_PAIRS && g->type == CK_BF16;
+  // A single row tile needs no second look at a panel: one pass over all of k, unless its inputs
+  // are rounded on the way.
+  const int64_t block = rows <= CK_ROWS && !in_pairs ? g->inner : INNER_BLOCK;
   for (int64_t from = 0; from < g->inner; from += block) {
     const int64_t to = from + block < g->inner ? from + block : g->inner;
     for (int64_t row = 0; row < rows; row += CK_ROWS) {
@@ -122,6 +155,9 @@ static void multiply_unit(const ck_gemm *g, int64_t panel, int64_t end) {
         const int64_t out = g->output_rows ? g->output_rows[row + r] : row + r;
         tile.inputs[r] = g->input + in * g->input_stride;
         tile.outputs[r] = g->output + out * g->output_stride;
+#if CK_BF16_PAIRS
+        if (in_pairs) round_pairs(tile.inputs[r] + from, tile.halves[r], to - from);
+#endif
       }
       multiplies[g->type == CK_BF16][count - 1](g, &tile, panel, end, from, to);
     }

@@ -9,6 +9,7 @@
 
 #include "body_cache.h"
 #include "kernels.h"
+#include "pairs.h"
 #include "vector.h"
 
 enum { SPAN_GROUPS = CK_SPAN_TOKENS / CK_GROUP_TOKENS };
@@ -26,7 +27,7 @@ typedef struct {
 /// Queries that are multiplied together, and their results so far of a part of the context.
 typedef struct {
   int count;
-  float *queries;                    // [elements of a key][count]
+  float *queries;                    // [elements of a key][count]; of pairs as many words
   float *sums;                       // [count][sum_stride], as `load_pair` orders elements
   int64_t sum_stride;
   int64_t limits[CK_QUERIES];        // keys that each may see, rising
@@ -67,7 +68,45 @@ typedef struct {
   /// Tokens of each group that some query sees.
   int64_t visible[SPAN_GROUPS];
   int groups;
+#if CK_BF16_PAIRS
+  /// The weights of two neighbouring tokens each, rounded.
+  uint32_t pairs[CK_QUERIES][CK_SPAN_TOKENS / 2];
+#endif
 } attention_weights;
+
+#if CK_BF16_PAIRS
+INLINE void score_pairs(
+    const uint32_t *query, const int queries, const int groups, const uint32_t *const *keys,
+    int64_t words, v16f sums[][SPAN_GROUPS]) {
+  for (int64_t word = 0; word < words; word++, query += queries) {
+    v16u k[SPAN_GROUPS];
+#pragma clang loop unroll(full)
+    for (int g = 0; g < groups; g++) k[g] = load_words(keys[g] + word * CK_GROUP_TOKENS);
+#pragma clang loop unroll(full)
+    for (int q = 0; q < queries; q++)
+#pragma clang loop unroll(full)
+      for (int g = 0; g < groups; g++) sums[q][g] = dot2(sums[q][g], k[g], splat_pair(query[q]));
+  }
+}
+
+/// Adds what two neighbouring tokens of a group give; a second one that no query sees is not read.
+INLINE void add_pairs(
+    const uint32_t *value, int64_t stride, const uint32_t *pairs, int64_t visible,
+    const int queries, v16f sums[][2]) {
+  for (int64_t j = 0; j < visible; j += 2, value += 2 * stride, pairs++) {
+    const v16u first = load_words(value);
+    const v16u second = j + 1 < visible ? load_words(value + stride) : (v16u)(0u);
+    const v16u v[2] = {
+      (first & 0xFFFFu) | second << 16, first >> 16 | (second & 0xFFFF0000u)};
+#pragma clang loop unroll(full)
+    for (int q = 0; q < queries; q++)
+#pragma clang loop unroll(full)
+      for (int half = 0; half < 2; half++)
+        sums[q][half] =
+            dot2(sums[q][half], v[half], splat_pair(pairs[q * (CK_SPAN_TOKENS / 2)]));
+  }
+}
+#endif
 
 INLINE void score_groups(
     const ck_attention *a, const attention_tile *t, attention_weights *w, const int queries,
@@ -79,7 +118,10 @@ INLINE void score_groups(
     for (int g = 0; g < groups; g++) sums[q][g] = splat(0);
   const int64_t words = ck_cache_words(&a->cache, a->cache.key_width);
   const float *query = t->queries;
-  for (int64_t word = 0; word < words; word++) {
+#if CK_BF16_PAIRS
+  if (is_bf16) score_pairs((const uint32_t *)query, queries, groups, keys + group, words, sums);
+#endif
+  for (int64_t word = CK_BF16_PAIRS && is_bf16 ? words : 0; word < words; word++) {
     v16f k[2][SPAN_GROUPS];
 #pragma clang loop unroll(full)
     for (int g = 0; g < groups; g++)
@@ -155,6 +197,14 @@ INLINE void add_values(
                       * splat(w->factors[first + q]);
     for (int g = 0; g < w->groups; g++) {
       const uint32_t *value = s->values[g] + d * step;
+#if CK_BF16_PAIRS
+      if (is_bf16) {
+        add_pairs(
+            value, s->value_stride, w->pairs[first] + g * (CK_GROUP_TOKENS / 2), w->visible[g],
+            queries, sums);
+        continue;
+      }
+#endif
       const float *weight = w->weights[first] + g * CK_GROUP_TOKENS;
       for (int64_t j = 0; j < w->visible[g]; j++, value += s->value_stride, weight++) {
         v16f v[2];
@@ -190,6 +240,11 @@ INLINE void attend(
     score_groups(a, t, &w, queries, wide, is_bf16, s->keys, group);
   for (; group < w.groups; group++) score_groups(a, t, &w, queries, 1, is_bf16, s->keys, group);
   weigh(t, s, &w, queries);
+#if CK_BF16_PAIRS
+  if (is_bf16)
+    for (int q = 0; q < queries; q++)
+      round_pairs(w.weights[q], (uint16_t *)w.pairs[q], w.groups * CK_GROUP_TOKENS);
+#endif
   int q = 0;
 #pragma clang loop unroll(full)
   for (; q + CK_VALUE_QUERIES <= queries; q += CK_VALUE_QUERIES)

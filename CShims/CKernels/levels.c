@@ -12,7 +12,7 @@ enum {
   AVX2 = 1 << 5, AVX512F = 1 << 16, AVX512DQ = 1 << 17,       // leaf 7, ebx
   AVX512BW = 1 << 30,
   AVX512VNNI = 1 << 11,                                       // leaf 7, ecx
-  AVXVNNI = 1 << 4,                                           // leaf 7.1, eax
+  AVXVNNI = 1 << 4, AVX512BF16 = 1 << 5,                      // leaf 7.1, eax
   STATE_AVX = 0x06, STATE_AVX512 = 0xE6                       // XCR0
 };
 static const unsigned AVX512VL = 1u << 31;
@@ -40,8 +40,9 @@ static unsigned levels_here(void) {
     if (c & AVX512VNNI) levels |= 1u << CK_AVX512_VNNI;
   }
   // Leaf 7 says in eax how many subleaves it has.
-  if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & AVXVNNI))
-    levels |= 1u << CK_AVX2_VNNI;
+  if (a < 1 || !__get_cpuid_count(7, 1, &a, &b, &c, &d)) return levels;
+  if (a & AVXVNNI) levels |= 1u << CK_AVX2_VNNI;
+  if ((a & AVX512BF16) && (levels & 1u << CK_AVX512_VNNI)) levels |= 1u << CK_AVX512_BF16;
   return levels;
 }
 #endif
@@ -53,6 +54,7 @@ const ck_kernels *ck_kernels_of(ck_level level) {
   if (level == CK_AVX2_VNNI) return &ck_kernels_avx2vnni;
   if (level == CK_AVX512) return &ck_kernels_avx512;
   if (level == CK_AVX512_VNNI) return &ck_kernels_avx512vnni;
+  if (level == CK_AVX512_BF16) return &ck_kernels_avx512bf16;
 #endif
   return level == CK_PORTABLE ? &ck_kernels_portable : NULL;
 }

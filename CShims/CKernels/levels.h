@@ -8,4 +8,5 @@ extern const ck_kernels ck_kernels_avx2;
 extern const ck_kernels ck_kernels_avx2vnni;
 extern const ck_kernels ck_kernels_avx512;
 extern const ck_kernels ck_kernels_avx512vnni;
+extern const ck_kernels ck_kernels_avx512bf16;
 #endif

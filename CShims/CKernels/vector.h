@@ -9,6 +9,11 @@
 // Vectors are passed between inlined functions only: no calling convention is involved.
 #pragma clang diagnostic ignored "-Wpsabi"
 
+// Whether a level multiplies bf16 with bf16; see pairs.h.
+#ifndef CK_BF16_PAIRS
+#define CK_BF16_PAIRS 0
+#endif
+
 // How a level multiplies bytes; see dot.h.
 #define CK_DOT_PLAIN 0
 #define CK_DOT_PAIRS_256 1

@@ -35,7 +35,8 @@ package final class CPUDevice: Device {
   /// Starts the threads. Throws for a level that the machine lacks, and for impossible numbers.
   package init(_ configuration: CPUDeviceConfiguration = .init()) throws(DeviceError) {
     self.configuration = configuration
-    if let wanted = configuration.level { level = wanted } else { level = try CPULevel.chosen() }
+    let wanted = if let level = configuration.level { level } else { try CPULevel.chosen() }
+    level = wanted.level(for: configuration.precision)
     guard let kernels = level.kernels?.pointee else {
       let available = CPULevel.available.map(\.rawValue).joined(separator: ", ")
       throw DeviceError(

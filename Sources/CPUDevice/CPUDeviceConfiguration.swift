@@ -34,10 +34,15 @@ package enum CPUCachePrecision: String, Hashable, Sendable, CaseIterable {
 
 /// Which vector instructions the kernels use.
 package enum CPULevel: String, Hashable, Sendable, CaseIterable {
-  case portable, avx2, avx2vnni, avx512, avx512vnni
+  case portable, avx2, avx2vnni, avx512, avx512vnni, avx512bf16
 
   /// The levels that this machine runs, the best last.
   package static var available: [CPULevel] { allCases.filter { $0.kernels != nil } }
+
+  /// The level whose kernels a precision takes: those for comparing round no activations.
+  package func level(for precision: CPUPrecision) -> CPULevel {
+    self == .avx512bf16 && (precision == .f32 || precision == .fp8) ? .avx512vnni : self
+  }
 
   var kernels: UnsafePointer<ck_kernels>? {
     switch self {
@@ -46,6 +51,7 @@ package enum CPULevel: String, Hashable, Sendable, CaseIterable {
     case .avx2vnni: ck_kernels_of(CK_AVX2_VNNI)
     case .avx512: ck_kernels_of(CK_AVX512)
     case .avx512vnni: ck_kernels_of(CK_AVX512_VNNI)
+    case .avx512bf16: ck_kernels_of(CK_AVX512_BF16)
     }
   }
 

@@ -10,7 +10,7 @@ import Testing
 @Suite struct CPUCacheTests {
   static let operations = OperationCase.longAttention + OperationCase.deepAttention
   static let cases = operations.flatMap { operation in
-    CPULevel.available.map { (operation, $0) }
+    CPULevel.available(for: .f32).map { (operation, $0) }
   }
 
   /// Tokens of a block: of a part of a group of 16, of one, and of groups of which one is partial.
@@ -57,7 +57,7 @@ import Testing
     },
   ]
 
-  @Test(arguments: fromTables, CPULevel.available)
+  @Test(arguments: fromTables, CPULevel.available(for: .f32))
   func `bf16 gives the bits of f32 with keys and values rounded to nearest even`(
     operation: OperationCase, level: CPULevel
   ) throws {

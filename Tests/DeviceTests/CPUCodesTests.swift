@@ -152,7 +152,7 @@ import Testing
       let golden = try SyntheticCheckpoint(name)
       let checkpoint = try Checkpoint(directory: golden.directory)
       let program = try Model.program(for: checkpoint)
-      let logits = try CPULevel.available.map { level in
+      let logits = try CPULevel.available(for: .f32).map { level in
         let device = try CPUDevice(.init(precision: precision, threadCount: 2, level: level))
         var run = try CPUModelRun(program, checkpoint, on: device)
         #expect(device.summary.contains(precision.rawValue))

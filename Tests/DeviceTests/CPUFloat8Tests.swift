@@ -20,7 +20,7 @@ import Testing
     return run
   }
 
-  @Test(arguments: ["plain", "ue8m0"], CPULevel.available)
+  @Test(arguments: ["plain", "ue8m0"], CPULevel.available(for: .fp8))
   func `products are those of torch, bit for bit`(name: String, level: CPULevel) throws {
     let checkpoint = try Checkpoint(
       directory: Repository.path("Tests/DeviceTests/Goldens/float8/\(name)"))
@@ -61,7 +61,7 @@ import Testing
     let golden = try SyntheticCheckpoint("v3-fp8")
     let checkpoint = try Checkpoint(directory: golden.directory)
     let program = try Model.program(for: checkpoint)
-    for level in CPULevel.available {
+    for level in CPULevel.available(for: .fp8) {
       var first = try run(program, checkpoint, threads: 1, level)
       let whole = try first.logits(of: golden.prompt, chunk: 64)
       for (threads, chunk) in [(1, 1), (2, 5), (3, 16)] {

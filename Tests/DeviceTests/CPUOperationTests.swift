@@ -7,7 +7,7 @@ import Testing
 
 /// Every operation over odd shapes, against the reference, on every level of this machine.
 @Suite struct CPUOperationTests {
-  @Test(arguments: OperationCase.all, CPULevel.available)
+  @Test(arguments: OperationCase.all, CPULevel.available(for: .f32))
   func `each operation equals the reference`(operation: OperationCase, level: CPULevel) throws {
     let device = try CPUDevice(.init(precision: .f32, threadCount: 3, level: level))
     #expect(try operation.largestDifference(of: device) < 2e-5)

@@ -426,7 +426,8 @@ typedef struct {
 } ck_kernels;
 
 typedef enum { 
-  CK_PORTABLE, CK_AVX2, CK_AVX2_VNNI, CK_AVX512, CK_AVX512_VNNI, CK_LEVELS
+  CK_PORTABLE, CK_AVX2, CK_AVX2_VNNI, CK_AVX512, CK_AVX512_VNNI, CK_AVX512_BF16,
+  CK_LEVELS
 } ck_level;
 
 /// The kernels of a level; NULL where this machine (or its operating system) lacks it.
