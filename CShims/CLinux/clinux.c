@@ -18,6 +18,11 @@ int clinux_set_thread_cpus(const uint64_t *bits, size_t words) {
   return sched_setaffinity(0, words * sizeof *bits, (const cpu_set_t *)bits) == 0 ? 0 : errno;
 }
 
+uint64_t clinux_allocated_bytes(void) {
+  const struct mallinfo2 info = mallinfo2();
+  return info.uordblks + info.hblkhd;
+}
+
 void clinux_trim_memory(void) { malloc_trim(0); }
 
 int clinux_get_thread_cpus(uint64_t *bits, size_t words) {

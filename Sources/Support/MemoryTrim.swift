@@ -9,32 +9,41 @@ internal import CLinux
 /// back takes about 0.2 s for each gigabyte, in which allocations wait, so it is done only when
 /// there is something to gain. Call `tick` now and then, from one thread.
 package struct MemoryTrim {
-  /// What the process may grow over its smallest size before it is worth a try.
+  /// What may be idle beyond the least that ever was before it is worth a try.
   package static let slackBytes = 32 << 20
-  /// The shortest and the longest time between two tries. Memory that is in use stays, and each
-  /// try that gained little doubles the time.
-  private static let waits: ClosedRange<UInt64> = 3_000_000_000...300_000_000_000
+  /// The shortest and the longest time between two tries while nothing more becomes idle. What lies
+  /// between memory in use stays, and each try that gained little doubles the time.
+  package static let waits: ClosedRange<UInt64> = 3_000_000_000...300_000_000_000
 
-  private var smallestBytes: Int?
+  private var leastBytes: Int?
   private var wait = Self.waits.lowerBound
-  private var nextTry: UInt64 = 0
+  private var lastTry: UInt64?
+  /// What was idle when the last try was over.
+  private var leftBytes = 0
 
   package init() {}
 
-  /// Looks at the size of the process, and gives memory back if that seems worth it. Returns the
+  /// Looks at what is idle in the process, and gives it back if that seems worth it. Returns the
   /// bytes gained.
   @discardableResult
   package mutating func tick(now: UInt64 = Clock.nowNanoseconds) -> Int {
-    guard let before = ProcessMemory.privateBytes() else { return 0 }
-    let smallest = min(smallestBytes ?? before, before)
-    smallestBytes = smallest
-    guard before > smallest + Self.slackBytes, now >= nextTry else { return 0 }
+    guard let idle = ProcessMemory.idleBytes() else { return 0 }
+    let least = min(leastBytes ?? idle, idle)
+    leastBytes = least
+    guard idle > least + Self.slackBytes, isTime(now, idle: idle) else { return 0 }
     clinux_trim_memory()
-    let after = ProcessMemory.privateBytes() ?? before
-    let gained = before - after
+    leftBytes = ProcessMemory.idleBytes() ?? idle
+    let gained = idle - leftBytes
     wait = gained > Self.slackBytes / 4 ? Self.waits.lowerBound : wait * 2
     wait = min(wait, Self.waits.upperBound)
-    nextTry = now + wait
+    lastTry = now
     return gained
+  }
+
+  /// A burst that ended since the last try is a reason for the next one.
+  private func isTime(_ now: UInt64, idle: Int) -> Bool {
+    guard let lastTry else { return true }
+    let isMore = idle > leftBytes + Self.slackBytes
+    return now >= lastTry + (isMore ? Self.waits.lowerBound : wait)
   }
 }

@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import CLinux
 internal import Glibc
 
 /// What this process holds of the machine's memory.
 package enum ProcessMemory {
   private static let pageBytes = Int(sysconf(Int32(_SC_PAGESIZE)))
+
+  /// Bytes in memory that are no files' and that nobody has allocated: freed and kept by the
+  /// allocator, but for what is not the allocator's at all. nil if `/proc` does not say.
+  package static func idleBytes() -> Int? {
+    privateBytes().map { max(0, $0 - Int(clinux_allocated_bytes())) }
+  }
 
   /// Bytes in memory that are no files'; nil if `/proc` does not say.
   package static func privateBytes() -> Int? {

@@ -10,6 +10,9 @@ void clinux_set_thread_name(const char *name);
 /// Restricts the calling thread to the CPUs whose bits are set. Returns 0, or an errno.
 int clinux_set_thread_cpus(const uint64_t *bits, size_t words);
 
+/// Bytes of all that was allocated and not freed.
+uint64_t clinux_allocated_bytes(void);
+
 /// Gives freed memory back to the system. Allocations wait meanwhile.
 void clinux_trim_memory(void);
 
