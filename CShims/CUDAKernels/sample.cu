@@ -244,8 +244,8 @@ DEVICE uint64_t largest_of_block(uint64_t value, uint64_t (&scratch)[cu_threads 
   return value;
 }
 
-/// A sort key up to which candidates have a count or weigh something together, the first that does
-/// or one between that and the next. The candidates are enough for it.
+/// The sort key of the first candidate with which they have a count or weigh something together.
+/// All candidates are enough for it.
 DEVICE uint64_t cut_of(const Candidates &all, bool by_count, uint64_t target, CutScratch &shared) {
   uint64_t largest = 0, smallest = ~largest;
   for (int i = thread_index(); i < all.count; i += cu_threads) {
@@ -285,7 +285,14 @@ DEVICE uint64_t cut_of(const Candidates &all, bool by_count, uint64_t target, Cu
     count = shared.found.count;
     bits = shift;
   }
-  return known << bits | (((uint64_t)1 << bits) - 1);
+  if (bits == 0) return known;
+  // The only one that begins so.
+  uint64_t last = 0;
+  for (int i = thread_index(); i < all.count; i += cu_threads) {
+    uint64_t key;
+    if (all.units(i, key) && key >> bits == known) last = key;
+  }
+  return largest_of_block(last, shared.sums);
 }
 
 /// What candidates up to a sort key weigh together.

@@ -43,6 +43,18 @@ import Testing
     #expect(try comparison.drawn(draws, from: logits) == [2_250, 5_000])
   }
 
+  @Test func `what is behind a cut is not kept, however close its key is`() throws {
+    // The second and third are of one bucket and have keys that differ from the first bit on; the
+    // others, of the next, begin like the third.
+    let comparison = try comparison(width: 5, rows: 2)
+    let logits: [Float] = [0.975, 0.005, -0.02, -0.03, -0.031]
+    let draws = [
+      TokenDraw(scale: 1, topK: 3, random: .max),
+      TokenDraw(scale: 1, topP: .max / 20 * 13, random: .max),
+    ]
+    #expect(try comparison.drawn(draws, from: logits + logits) == [2, 2])
+  }
+
   @Test(arguments: [Float.nan, .infinity, -.infinity])
   func `nothing is drawn from a row with a logit that is no finite number`(value: Float) throws {
     let comparison = try comparison(width: 3_000, rows: 4)
