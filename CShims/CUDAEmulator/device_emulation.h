@@ -181,6 +181,7 @@ DEVICE float multiply_apart(float a, float b) {
 #pragma clang fp contract(off)
   return a * b;
 }
+DEVICE float divide(float a, float b) { return a / b; }
 DEVICE uint64_t whole_number(float value) { return (uint64_t)llrintf(value); }
 DEVICE uint64_t high_product(uint64_t a, uint64_t b) {
   return (uint64_t)((unsigned __int128)a * b >> 64);

@@ -8,6 +8,7 @@
 #include "prefill_block.h"
 #include "product.h"
 #include "rope.h"
+#include "sample.h"
 #include "slots.h"
 
 namespace attention_ {
@@ -49,6 +50,8 @@ namespace rows_ {
 #include "rows.cu"
 }
 namespace sample_ {
+#include "adjust.cu"
+#include "report.cu"
 #include "sample.cu"
 }
 namespace store_ {

@@ -107,6 +107,8 @@ DEVICE void add_together(uint64_t *place, uint64_t value) {
 /// A sum that no multiplication before it becomes part of, and a product that becomes part of none.
 DEVICE float add_apart(float a, float b) { return __fadd_rn(a, b); }
 DEVICE float multiply_apart(float a, float b) { return __fmul_rn(a, b); }
+/// A quotient to nearest.
+DEVICE float divide(float a, float b) { return __fdiv_rn(a, b); }
 /// To the nearest whole number, of two the even one.
 DEVICE uint64_t whole_number(float value) { return __float2ull_rn(value); }
 /// The upper half of a product, and how many of a number's first bits are zero.

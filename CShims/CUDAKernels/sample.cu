@@ -7,6 +7,7 @@
 // weigh nothing. Drawn is the first kept column, by index, up to which more than `random` of the
 // sum of what is kept lies. All sums are of whole numbers: their order does not matter.
 //   largest_of_rows  (rows.cu) the peak, and whether all scores are finite
+//   (what is done to scores before, and the peak of these: adjust.cu)
 //   sample_weigh     counts and weights by distance from the peak, in 1,024 buckets
 //   sample_gather    the sort keys of the columns in the bucket where the cut is; where top_k and
 //                    top_p cut, also of those before it
@@ -17,57 +18,7 @@
 // The three in the middle are for rows with top_k or top_p. Blocks of `cu_threads`; a grid is parts
 // of a row's columns and rows, or rows.
 // Ladder: (1) this. Not yet measured on a GPU.
-#include "device.h"
-
-/// What a thread knows of its row.
-struct Row {
-  const float *scores;
-  float peak, scale;
-  bool is_drawn, cuts;
-
-  DEVICE_MEMBER Row(const cu_sample &op, int row) {
-    scores = op.scores + row * op.stride;
-    peak = float_of_ordered((uint32_t)(op.keys[row] >> 32));
-    scale = op.draws[row].scale;
-    is_drawn = op.draws[row].is_random && ~op.keys[row];
-    cuts = is_drawn && (op.draws[row].top_k > 0 || ~op.draws[row].top_p);
-  }
-
-  DEVICE_MEMBER float logarithm(float score) const {
-    return multiply_apart(add_apart(score, -peak), scale);
-  }
-};
-
-/// A score and its column in one number that rises as scores fall.
-DEVICE uint64_t sort_key(float score, int column) {
-  return (uint64_t)~ordered_bits(score) << 32 | (uint32_t)column;
-}
-DEVICE float score_of(uint64_t key) { return float_of_ordered(~(uint32_t)(key >> 32)); }
-
-DEVICE int bucket_of(float logarithm) {
-  const float distance = logarithm * -cu_buckets_per_nat;
-  return distance < cu_buckets - 1 ? (int)distance : cu_buckets - 1;
-}
-
-/// e^x for x up to 0, operation by operation as `Exponential` has it.
-DEVICE float weight_of(float x) {
-  if (x < -87.f) return 0;
-  const float magic = 12582912.f;
-  const float shifted = add_apart(multiply_apart(x, 1.44269504f), magic);
-  const float n = add_apart(shifted, -magic);
-  const float r = add_apart(
-    add_apart(x, -multiply_apart(n, 0.693359375f)), multiply_apart(n, 2.1219444e-4f));
-  float p = add_apart(multiply_apart(r, 1.3888889e-3f), 8.3333333e-3f);
-  p = add_apart(multiply_apart(p, r), 4.1666668e-2f);
-  p = add_apart(multiply_apart(p, r), 0.16666667f);
-  p = add_apart(multiply_apart(p, r), 0.5f);
-  p = add_apart(multiply_apart(p, r), 1.f);
-  p = add_apart(multiply_apart(p, r), 1.f);
-  return multiply_apart(p, float_of((bits_of(shifted) - bits_of(magic) + 127) << 23));
-}
-DEVICE uint64_t units_of(float weight) {
-  return whole_number(multiply_apart(weight, 1099511627776.f));
-}
+#include "sample.h"
 
 /// A number to which threads of a block add together. Its words are added apart, since shared
 /// memory adds no more at once.
@@ -86,26 +37,6 @@ struct SharedBucket {
   SharedSum weight;
   uint32_t count;
 };
-
-/// Of what the threads before this one of a block of `cu_threads` have, the sum; `total` becomes
-/// that of all. `scratch` is shared.
-DEVICE uint64_t sum_before(uint64_t value, uint64_t (&scratch)[cu_threads / 32], uint64_t &total) {
-  const int lane = thread_index() % 32, warp = thread_index() / 32;
-  uint64_t sum = value;
-  UNROLL for (int distance = 1; distance < 32; distance *= 2) {
-    const uint64_t below = shuffle_up(sum, distance);
-    if (lane >= distance) sum += below;
-  }
-  sync_block();
-  if (lane == 31) scratch[warp] = sum;
-  sync_block();
-  total = 0;
-  UNROLL for (int other = 0; other < cu_threads / 32; other++) {
-    if (other == warp) sum += total;
-    total += scratch[other];
-  }
-  return sum - value;
-}
 
 // Grid: parts of a row's columns; rows.
 KERNEL(sample_weigh, cu_sample, cu_threads) {
@@ -232,20 +163,8 @@ struct CutScratch {
   struct { uint64_t digit, before, count; } found;
 };
 
-/// The largest of a block, in every thread. `scratch` is shared.
-DEVICE uint64_t largest_of_block(uint64_t value, uint64_t (&scratch)[cu_threads / 32]) {
-  value = largest_of_warp(value);
-  sync_block();
-  if (thread_index() % 32 == 0) scratch[thread_index() / 32] = value;
-  sync_block();
-  UNROLL for (int warp = 0; warp < cu_threads / 32; warp++) {
-    if (scratch[warp] > value) value = scratch[warp];
-  }
-  return value;
-}
-
-/// A sort key up to which candidates have a count or weigh something together, the first that does
-/// or one between that and the next. The candidates are enough for it.
+/// The sort key of the first candidate with which they have a count or weigh something together.
+/// All candidates are enough for it.
 DEVICE uint64_t cut_of(const Candidates &all, bool by_count, uint64_t target, CutScratch &shared) {
   uint64_t largest = 0, smallest = ~largest;
   for (int i = thread_index(); i < all.count; i += cu_threads) {
@@ -285,7 +204,14 @@ DEVICE uint64_t cut_of(const Candidates &all, bool by_count, uint64_t target, Cu
     count = shared.found.count;
     bits = shift;
   }
-  return known << bits | (((uint64_t)1 << bits) - 1);
+  if (bits == 0) return known;
+  // The only one that begins so.
+  uint64_t last = 0;
+  for (int i = thread_index(); i < all.count; i += cu_threads) {
+    uint64_t key;
+    if (all.units(i, key) && key >> bits == known) last = key;
+  }
+  return largest_of_block(last, shared.sums);
 }
 
 /// What candidates up to a sort key weigh together.

@@ -12,6 +12,8 @@ enum {
   cu_candidates_max = 8192,
   cu_buckets = 1024,
   cu_buckets_per_nat = 32,
+  /// Of the largest scores of a row that are reported, at most.
+  cu_top_max = 20,
 };
 
 /// The largest of each row, as numbers that are ordered as the floats are: the float's bits in the
@@ -32,7 +34,35 @@ typedef struct cu_draw {
   int32_t top_k;
   /// Whether it is drawn at all: else the largest is enough.
   int32_t is_random;
+  /// The row's adjustments, each of another column, and its penalties.
+  int32_t first_adjustment, adjustment_count;
+  float repetition, frequency, presence;
+  /// How many of the largest scores are reported; -1: nothing is.
+  int32_t top_count;
+  /// A column whose score is reported beside the one drawn; -1: none.
+  int32_t alternative, unused;
 } cu_draw;
+
+/// What is done to one score of a row (`TokenAdjustment`).
+typedef struct cu_adjustment {
+  int32_t column;
+  /// What is added first; then the score as it was before.
+  float bias;
+  /// -1: no penalties.
+  int32_t count;
+} cu_adjustment;
+
+/// What is told of a row's scores before adjustments (`LogitReport`).
+typedef struct cu_report {
+  /// The key of the largest, as of `cu_largest`.
+  uint64_t largest;
+  /// The sum of `exp(score - largest)`, each a whole number of 2^-40.
+  uint64_t total;
+  /// The largest keys, in falling order; 0 behind the last.
+  uint64_t top[cu_top_max];
+  /// The scores of the column drawn, and of the alternative.
+  float chosen, alternative;
+} cu_report;
 
 /// What some columns of a row weigh together.
 typedef struct cu_bucket {
@@ -40,9 +70,9 @@ typedef struct cu_bucket {
   uint32_t count, unused;
 } cu_bucket;
 
-/// Columns of rows drawn at random. All but `scores` is of the rows of this launch.
+/// Columns of rows drawn at random, and what goes with that. All is of the rows of this launch.
 typedef struct cu_sample {
-  const float *scores;
+  float *scores;
   int64_t stride;
   const cu_draw *draws;
   /// From `largest_of_rows`; in their lower half the column that is drawn in place of the largest.
@@ -56,5 +86,11 @@ typedef struct cu_sample {
   uint64_t *cuts;
   /// `[rows, parts]`: what is kept of `cu_sample_columns` columns weighs together.
   uint64_t *part_sums;
+  /// Of all rows of the step.
+  cu_adjustment *adjustments;
+  /// Zero before.
+  cu_report *reports;
+  /// `[rows, parts, cu_top_max]`: the largest keys of `cu_sample_columns` columns.
+  uint64_t *tops;
   int32_t width, parts;
 } cu_sample;

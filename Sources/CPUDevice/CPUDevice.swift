@@ -138,8 +138,8 @@ extension CPUDevice: TokenDrawer {
 
   /// Looks for the largest of every row.
   package func draw(
-    _ value: ValueID, _ draws: UnsafeBufferPointer<TokenDraw?>,
-    into columns: UnsafeMutableBufferPointer<Int32>
+    _ value: ValueID, _ draws: StepDraws, into columns: UnsafeMutableBufferPointer<Int32>,
+    reports: UnsafeMutableBufferPointer<LogitReport>
   ) {
     let (rows, width) = shape(of: value)
     check(columns.count == rows, "\(value) has \(rows) rows, not \(columns.count)")

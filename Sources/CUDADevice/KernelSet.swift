@@ -14,6 +14,7 @@ struct KernelSet {
   let groupExperts, combineExperts: GPU.Kernel
   let swiglu, add, join, selectOutputs, largestOfRows: GPU.Kernel
   let sampleWeigh, sampleGather, sampleCut, sampleSum, samplePick: GPU.Kernel
+  let adjustRows, largestOfAdjusted, reportParts, reportTop, reportChosen: GPU.Kernel
   let pack, packBlockScales, packCodes, narrow, narrowRows, quantizeRows: GPU.Kernel
   let measureRead, measureCopy, measureFill, measureMatrices: GPU.Kernel
   let sumParts: GPU.Kernel
@@ -68,6 +69,11 @@ struct KernelSet {
     sampleCut = try kernel("sample_cut")
     sampleSum = try kernel("sample_sum")
     samplePick = try kernel("sample_pick")
+    adjustRows = try kernel("adjust_rows")
+    largestOfAdjusted = try kernel("largest_of_adjusted")
+    reportParts = try kernel("report_parts")
+    reportTop = try kernel("report_top")
+    reportChosen = try kernel("report_chosen")
     pack = try kernel("pack")
     packBlockScales = try kernel("pack_block_scales")
     packCodes = try kernel("pack_codes")

@@ -6,7 +6,8 @@ internal import Sampling
 package import Step
 internal import Support
 
-/// Tokens that a device draws from rows of logits, beside those that the host draws.
+/// Tokens that a device draws from rows of logits, and what it tells of these, beside what the host
+/// does.
 package final class DrawComparison {
   /// What logits are like.
   package enum Shape: CaseIterable, Sendable {
@@ -43,63 +44,121 @@ package final class DrawComparison {
   }
 
   /// How many of `count` rows the device draws from otherwise than the host: random logits of all
-  /// shapes, random parameters, two thirds of the random numbers at the edge of a token. Rows that
-  /// the device does not draw from are read, and so compared.
+  /// shapes, random parameters, adjustments and reports, two thirds of the random numbers at the
+  /// edge of a token. Rows that the device does not draw from are read, and so compared.
   package func differences(seed: UInt64, count: Int) throws(DeviceError) -> Int {
-    var random = Generator(state: seed)
-    var logits: [Float] = []
-    var draws: [TokenDraw?] = []
-    var expected: [Int32] = []
-    for row in 0..<count {
+    var random = DrawRandom(state: seed)
+    var rows: [Row] = []
+    var list: [TokenAdjustment] = []
+    for index in 0..<count {
       let shapes = Shape.allCases
-      let rowLogits = self.logits(shapes[row % shapes.count], &random)
-      logits += rowLogits
-      var draw = Self.draw(width: width, &random)
-      let isRead = random.next() % 8 == 0 || !(device.drawsAtRandom || draw.takesLargest)
-      expected.append(hostToken(&draw, rowLogits, &random))
-      draws.append(isRead ? nil : draw)
+      rows.append(row(shapes[index % shapes.count], &list, &random))
     }
-    let tokens = try drawn(draws, from: logits)
+    let drawn = try drawn(rows.map(\.draw), adjusting: list, from: rows.flatMap(\.logits))
     var differences = 0
-    for (row, draw) in draws.enumerated() {
+    for (index, row) in rows.enumerated() {
       let isSame =
-        draw == nil
-        ? try read(row)[...] == logits[row * width..<(row + 1) * width]
-        : tokens[row] == expected[row]
+        row.draw == nil
+        ? try read(index) == row.logits
+        : drawn.tokens[index] == row.token && row.isReported(by: drawn.reports[index])
       differences += isSame ? 0 : 1
     }
     return differences
   }
 
+  /// A row, and what the host makes of it.
+  private struct Row {
+    var logits: [Float]
+    /// nil: it is read.
+    var draw: TokenDraw?
+    var token: Int32
+    var report: LogitReport?
+
+    func isReported(by other: LogitReport) -> Bool {
+      guard let report else { return true }
+      // Where no token is drawn there is none to tell of.
+      return report.peak == other.peak && report.total == other.total
+        && (token < 0 || report.chosen == other.chosen)
+        && (draw?.alternative == nil || report.alternative == other.alternative)
+        && report.topCount == other.topCount
+        && (0..<report.topCount).allSatisfy { report.top[$0] == other.top[$0] }
+    }
+  }
+
+  /// Adds its adjustments to `list`.
+  private func row(
+    _ shape: Shape, _ list: inout [TokenAdjustment], _ random: inout DrawRandom
+  ) -> Row {
+    let logits = random.logits(shape, width: width)
+    var draw = random.draw(width: width)
+    if device.drawsAtRandom {
+      random.adjust(&draw, width: width, &list)
+      random.report(&draw, width: width)
+    }
+    let isRead = random.oneOf(8) || !(device.drawsAtRandom || draw.takesLargest)
+    let token = hostToken(&draw, list, logits, &random)
+    return Row(
+      logits: logits, draw: isRead ? nil : draw, token: token,
+      report: report(draw, token: token, logits))
+  }
+
   /// What the host draws; two of three times `random` becomes one of those just enough for it.
   private func hostToken(
-    _ draw: inout TokenDraw, _ logits: [Float], _ random: inout Generator
+    _ draw: inout TokenDraw, _ list: [TokenAdjustment], _ logits: [Float],
+    _ random: inout DrawRandom
   ) -> Int32 {
-    let token = logits.withUnsafeBufferPointer { workspace.draw(draw, from: $0) }
-    if draw.takesLargest { return Int32(token) }
-    let edges = workspace.edges(of: token)
+    let token = logits.withUnsafeBufferPointer { logits in
+      list.withUnsafeBufferPointer { workspace.draw(draw, $0, from: logits) }
+    }
+    if draw.takesLargest || token < 0 { return token }
+    let edges = workspace.edges(of: Int(token))
     let ways = [draw.random, edges.lowerBound, edges.upperBound]
     draw.random = ways[Int(random.next() % 3)]
-    return Int32(token)
+    return token
+  }
+
+  private func report(_ draw: TokenDraw, token: Int32, _ logits: [Float]) -> LogitReport? {
+    guard let count = draw.reportedCount else { return nil }
+    var report = logits.withUnsafeBufferPointer { LogitReport(of: $0, topCount: Int(count)) }
+    if token >= 0 { report.chosen = logits[Int(token)] }
+    if let alternative = draw.alternative { report.alternative = logits[Int(alternative)] }
+    return report
+  }
+
+  // MARK: The device
+
+  /// What a device gives for some rows.
+  package struct Drawn {
+    package var tokens: [Int32]
+    package var reports: [LogitReport]
   }
 
   /// What the device draws, row by row, from logits `[draws, width]`.
-  package func drawn(_ draws: [TokenDraw?], from logits: [Float]) throws(DeviceError) -> [Int32] {
-    let tokens = [Int32](repeating: 0, count: draws.count)
+  package func drawn(
+    _ draws: [TokenDraw?], adjusting list: [TokenAdjustment] = [], from logits: [Float]
+  ) throws(DeviceError) -> Drawn {
+    var tokens = [Int32](repeating: 0, count: draws.count)
+    var reports = [LogitReport](repeating: LogitReport(), count: draws.count)
     try device.begin(
       DeviceComparison.plan(
         tokens[...], capacity: DeviceComparison.capacity(rowCount: draws.count), outputs: .all))
     try logits.withUnsafeBufferPointer { logits throws(DeviceError) in
       try device.write(value, from: logits)
     }
-    guard draws.contains(where: { $0 != nil }) else { return tokens }
-    var columns = tokens
-    try columns.withUnsafeMutableBufferPointer { columns throws(DeviceError) in
-      try draws.withUnsafeBufferPointer { draws throws(DeviceError) in
-        try device.draw(value, draws, into: columns)
+    guard draws.contains(where: { $0 != nil }) else {
+      return Drawn(tokens: tokens, reports: reports)
+    }
+    try tokens.withUnsafeMutableBufferPointer { tokens throws(DeviceError) in
+      try reports.withUnsafeMutableBufferPointer { reports throws(DeviceError) in
+        try draws.withUnsafeBufferPointer { draws throws(DeviceError) in
+          try list.withUnsafeBufferPointer { list throws(DeviceError) in
+            try device.draw(
+              value, StepDraws(rows: draws, adjustments: list), into: tokens, reports: reports)
+          }
+        }
       }
     }
-    return columns
+    return Drawn(tokens: tokens, reports: reports)
   }
 
   private func read(_ row: Int) throws(DeviceError) -> [Float] {
@@ -108,53 +167,5 @@ package final class DrawComparison {
       try device.read(value, rows: row..<row + 1, into: buffer)
     }
     return floats
-  }
-
-  // MARK: What is drawn
-
-  private func logits(_ shape: Shape, _ random: inout Generator) -> [Float] {
-    let scale = Float.random(in: 0.1...8, using: &random)
-    return (0..<width).map { _ in
-      let number = random.normal()
-      return switch shape {
-      case .spread: number * scale
-      case .peaked: random.next() % 1_000 == 0 ? 20 + number * scale : number
-      case .tied: (number * 2).rounded() / 2
-      case .equal: scale
-      case .huge: number * 1e37 * scale
-      }
-    }
-  }
-
-  private static func draw(width: Int, _ random: inout Generator) -> TokenDraw {
-    func oneOf(_ count: UInt64) -> Bool { random.next() % count == 0 }
-    if oneOf(8) { return .largest }
-    var parameters = SamplingParameters()
-    parameters.temperature = .random(in: 0.1...5, using: &random)
-    if oneOf(2) { parameters.topK = Int.random(in: 1...(oneOf(2) ? width : 40), using: &random) }
-    if oneOf(2) { parameters.topP = .random(in: 0.01...1, using: &random) }
-    if oneOf(3) { parameters.minP = .random(in: 0...1, using: &random) }
-    parameters.seed = random.next()
-    return TokenDraw(parameters, position: Int(random.next() % 100_000))
-  }
-
-  /// SplitMix64.
-  private struct Generator: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-      state &+= 0x9E37_79B9_7F4A_7C15
-      var z = state
-      z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-      z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-      return z ^ (z >> 31)
-    }
-
-    /// About normal, of deviation 1: the sum of four.
-    mutating func normal() -> Float {
-      let bits = next()
-      let sum = (0..<4).reduce(0) { $0 + Int(bits >> (16 * $1) & 0xFFFF) }
-      return Float(sum - 2 * 0xFFFF) * (1 / 37_837)
-    }
   }
 }

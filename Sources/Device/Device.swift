@@ -49,15 +49,16 @@ extension Device {
 
 /// A device that draws tokens from rows of logits itself, and so copies none of these to the host.
 package protocol TokenDrawer: Device {
-  /// Whether it makes any draw; if not, those that take the largest.
+  /// Whether it makes any draw; if not, plain ones that take the largest.
   var drawsAtRandom: Bool { get }
 
   /// Of each row of a `.floats` value that has a draw, the column drawn, the same as
-  /// `SamplingWorkspace.draw` gives; -1 where an element is no finite number. The columns of other
-  /// rows mean nothing. One draw at least is not nil.
+  /// `SamplingWorkspace.draw` gives, or one of `DrawnToken`'s words in place of it; and a report
+  /// where the draw asks for it. What is said of other rows means nothing; rows whose logits are
+  /// adjusted may be left so. One draw at least is not nil.
   func draw(
-    _ value: ValueID, _ draws: UnsafeBufferPointer<TokenDraw?>,
-    into columns: UnsafeMutableBufferPointer<Int32>
+    _ value: ValueID, _ draws: StepDraws, into columns: UnsafeMutableBufferPointer<Int32>,
+    reports: UnsafeMutableBufferPointer<LogitReport>
   ) throws(DeviceError)
 
   /// Copies some rows of a `.floats` value of the step out.

@@ -151,10 +151,10 @@ final class EngineLoop: @unchecked Sendable {  // `turns` guards all that change
     var hasDispatched = false
     let observer = pipeline.hasOneStage ? self : nil
     while pipeline.hasRoom, let plan = scheduler.plan(now: now) {
-      pipeline.dispatch(plan, observer: observer) { [records] id in
+      pipeline.dispatch(plan, observer: observer) { [records] id, room in
         // Without a record it has ended, and nobody looks.
         guard let record = records[id.value] else { return .largest }
-        return record.sampler.draw
+        return record.sampler.draw(adjustments: room)
       }
       hasDispatched = true
     }

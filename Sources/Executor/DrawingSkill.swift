@@ -6,7 +6,7 @@ internal import Step
 /// Which draws the devices of a pipeline make by themselves.
 enum DrawingSkill: Sendable {
   case none
-  /// Those that take the largest logit.
+  /// Those that take the largest logit of a row as it is.
   case largest
   case all
 
@@ -21,8 +21,11 @@ enum DrawingSkill: Sendable {
   func makes(_ draw: TokenDraw) -> Bool {
     switch self {
     case .none: false
-    case .largest: draw.takesLargest
+    case .largest: draw.takesLargest && draw.isPlain
     case .all: true
     }
   }
+
+  /// Whether they do something to logits before.
+  var adjusts: Bool { self == .all }
 }

@@ -26,7 +26,10 @@ package final class MicroBatch: @unchecked Sendable {
   let place: Int
   private let logitsBuffer: HostBuffer
   private let drawBuffer: UnsafeMutableBufferPointer<TokenDraw?>
+  private let adjustmentBuffer: UnsafeMutableBufferPointer<TokenAdjustment>
+  private var adjustmentCount = 0
   private let tokenBuffer: UnsafeMutableBufferPointer<Int32>
+  private let reportBuffer: UnsafeMutableBufferPointer<LogitReport>
   private let vocabularySize: Int
 
   init(
@@ -37,42 +40,71 @@ package final class MicroBatch: @unchecked Sendable {
     logitsBuffer = try HostBuffer(count: outputCountMax * vocabularySize, node: node)
     drawBuffer = .allocate(capacity: outputCountMax)
     drawBuffer.initialize(repeating: nil)
+    adjustmentBuffer = .allocate(
+      capacity: TokenAdjustment.perStepMax(outputs: outputCountMax))
     tokenBuffer = .allocate(capacity: outputCountMax)
     tokenBuffer.initialize(repeating: 0)
+    reportBuffer = .allocate(capacity: outputCountMax)
+    reportBuffer.initialize(repeating: LogitReport())
     self.vocabularySize = vocabularySize
   }
 
   deinit {
     drawBuffer.deallocate()
+    adjustmentBuffer.deallocate()
     tokenBuffer.deallocate()
+    reportBuffer.deallocate()
   }
 
-  /// Begins a step. `draw` is asked for each sequence whose next token is to come of it.
-  func take(_ plan: StepPlan, draw: (SequenceID) -> TokenDraw?) {
+  /// Begins a step. `draw` is asked for each sequence whose next token is to come of it, with the
+  /// room for what is done to its logits before.
+  func take(
+    _ plan: StepPlan,
+    draw: (SequenceID, UnsafeMutableBufferPointer<TokenAdjustment>) -> TokenDraw?
+  ) {
     self.plan = plan
     outputCount = 0
+    adjustmentCount = 0
     for sequence in plan.sequences {
       for _ in 0..<sequence.outputCount {
-        drawBuffer[outputCount] = sequence.outputs == .last ? draw(sequence.id) : nil
+        var own: TokenDraw?
+        if sequence.outputs == .last { own = draw(sequence.id, adjustmentRoom) }
+        own?.adjustments.first = Int32(adjustmentCount)
+        adjustmentCount += Int(own?.adjustments.count ?? 0)
+        drawBuffer[outputCount] = own
         outputCount += 1
       }
     }
   }
 
+  /// For one row.
+  private var adjustmentRoom: UnsafeMutableBufferPointer<TokenAdjustment> {
+    UnsafeMutableBufferPointer(
+      rebasing: adjustmentBuffer[adjustmentCount...].prefix(TokenAdjustment.perRowMax))
+  }
+
   /// What the step gave for some of its outputs, in their order.
   package func outputs(_ range: Range<Int>) -> StepOutputs {
-    if let first = range.first, draws[first] != nil { return .drawn(tokens[first]) }
-    return .logits(UnsafeBufferPointer(logits(of: range)))
+    guard let first = range.first, drawBuffer[first] != nil, let reports = reportBuffer.baseAddress
+    else { return .logits(UnsafeBufferPointer(logits(of: range))) }
+    return .drawn(DrawnToken(id: tokenBuffer[first], report: reports + first))
   }
 
   /// One for each output; nil where its logits are asked for.
-  var draws: UnsafeMutableBufferPointer<TokenDraw?> {
-    UnsafeMutableBufferPointer(rebasing: drawBuffer[..<outputCount])
+  var draws: StepDraws {
+    StepDraws(
+      rows: UnsafeBufferPointer(rebasing: drawBuffer[..<outputCount]),
+      adjustments: UnsafeBufferPointer(rebasing: adjustmentBuffer[..<adjustmentCount]))
   }
 
   /// What was drawn, where there is a draw.
   var tokens: UnsafeMutableBufferPointer<Int32> {
     UnsafeMutableBufferPointer(rebasing: tokenBuffer[..<outputCount])
+  }
+
+  /// What is told of logits, where a draw asks for it.
+  var reports: UnsafeMutableBufferPointer<LogitReport> {
+    UnsafeMutableBufferPointer(rebasing: reportBuffer[..<outputCount])
   }
 
   var logits: UnsafeMutableBufferPointer<Float> { logits(of: 0..<outputCount) }
@@ -90,6 +122,6 @@ package final class MicroBatch: @unchecked Sendable {
 package enum StepOutputs {
   /// `[outputs, vocabulary]`
   case logits(UnsafeBufferPointer<Float>)
-  /// The token that the device drew; -1 where a logit is no finite number.
-  case drawn(Int32)
+  /// What the device drew.
+  case drawn(DrawnToken)
 }

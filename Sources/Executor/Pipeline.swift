@@ -169,16 +169,18 @@ package final class Pipeline: @unchecked Sendable {
   ///
   /// - Parameters:
   ///   - observer: told of its end in place of `resultWake`.
-  ///   - draw: how a sequence's next token is drawn; nil: by who gets the logits.
+  ///   - draw: how a sequence's next token is drawn; nil: by who gets the logits. It writes what is
+  ///     done to the logits before where there is room for that.
   package func dispatch(
     _ plan: StepPlan, observer: (any StepObserver)? = nil,
-    draw: (SequenceID) -> TokenDraw? = { _ in nil }
+    draw: (SequenceID, UnsafeMutableBufferPointer<TokenAdjustment>) -> TokenDraw? = { _, _ in nil }
   ) {
     guard let batch = free.popLast() else {
       checkFailed("no micro-batch is free", file: #fileID, line: #line)
     }
-    batch.take(plan) { [drawing] id in
-      guard let draw = draw(id), drawing.makes(draw) else { return nil }
+    batch.take(plan) { [drawing] id, room in
+      let room = drawing.adjusts ? room : UnsafeMutableBufferPointer(start: nil, count: 0)
+      guard let draw = draw(id, room), drawing.makes(draw) else { return nil }
       return draw
     }
     batch.failure = nil

@@ -72,11 +72,11 @@ struct StageRunner {
 
   /// Tokens where the batch has draws, and logits where it has none.
   private func readOutputs(_ value: ValueID, into batch: MicroBatch) throws(DeviceError) {
-    let draws = UnsafeBufferPointer(batch.draws)
+    let draws = batch.draws.rows
     guard let drawer, draws.contains(where: { $0 != nil }) else {
       return try device.read(value, into: batch.logits)
     }
-    try drawer.draw(value, draws, into: batch.tokens)
+    try drawer.draw(value, batch.draws, into: batch.tokens, reports: batch.reports)
     var start = 0
     while let first = draws[start...].firstIndex(where: { $0 == nil }) {
       start = draws[first...].firstIndex { $0 != nil } ?? draws.count

@@ -12,21 +12,6 @@ enum Exponential {
   static let magic: Float = 12_582_912
   static let magicBits = Int32(bitPattern: magic.bitPattern)
 
-  /// The sum of `exp(scores - peak)`.
-  static func sum(_ scores: UnsafeBufferPointer<Float>, peak: Float) -> Double {
-    var total = 0.0
-    let blockLength = SamplingWorkspace.blockLength
-    for start in stride(from: 0, to: scores.count, by: blockLength) {
-      let end = min(start + blockLength, scores.count)
-      var sums = Lanes.zero
-      for index in stride(from: start, to: end, by: Lanes.scalarCount) {
-        sums += exp(load(scores, index, end) - peak)
-      }
-      total += sum(sums)
-    }
-    return total
-  }
-
   /// Sixteen values from `index` on; past `end` minus infinity.
   @inline(__always)
   static func load(_ values: UnsafeBufferPointer<Float>, _ index: Int, _ end: Int) -> Lanes {
@@ -47,12 +32,6 @@ enum Exponential {
       return UnsafeMutableRawPointer(base + index).storeBytes(of: lanes, as: Lanes.self)
     }
     for lane in 0..<end - index { values[index + lane] = lanes[lane] }
-  }
-
-  private static func sum(_ lanes: Lanes) -> Double {
-    var total = 0.0
-    for lane in 0..<Lanes.scalarCount { total += Double(lanes[lane]) }
-    return total
   }
 
   /// e^x for x from minus infinity to 0, to about 1e-7 of the value; 0 below -87.

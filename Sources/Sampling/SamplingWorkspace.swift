@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import Step
+
 /// Memory that sampling uses over and over; one for each thread that samples. It grows to the
 /// vocabulary once, and drawing a token allocates nothing after that.
 package struct SamplingWorkspace: Sendable {
   /// Tokens whose weights are summed apart, so that a draw skips what it does not need.
   static let blockLength = 1024
 
-  /// Logits after bias and penalties: `[vocabulary]`.
+  /// What is done to logits.
+  var adjustments: [TokenAdjustment] = []
+  /// Logits after that: `[vocabulary]`.
   var scores: [Float] = []
   /// Probabilities up to a factor, 1 for the likeliest: `[vocabulary]`.
   var weights: [Float] = []

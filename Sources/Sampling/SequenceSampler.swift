@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import Glibc
 package import Step
 import Support
 
@@ -15,7 +14,7 @@ import Support
 package struct SequenceSampler: Sendable {
   private let parameters: SamplingParameters
   private let stopping: StoppingParameters
-  private var history: TokenHistory?
+  private var adjustments: LogitAdjustments
   private var thinking: ThinkingState?
   /// Tokens drawn so far.
   package private(set) var generatedCount = 0
@@ -29,12 +28,14 @@ package struct SequenceSampler: Sendable {
   ) {
     self.parameters = parameters
     self.stopping = stopping
-    history = parameters.hasPenalties ? TokenHistory(prompt: prompt) : nil
+    adjustments = LogitAdjustments(parameters, stopping: stopping, prompt: prompt)
     self.thinking = thinking.map { ThinkingState($0, prompt: prompt) }
   }
 
   /// Makes the next token the one that ends the model's thinking, if it is thinking.
   package mutating func endThinking() { thinking?.requestEnd() }
+
+  // MARK: On the host
 
   /// Draws the next token from logits `[vocabulary]`. Throws when one of them is not a finite
   /// number; the sequence cannot go on then.
@@ -42,95 +43,86 @@ package struct SequenceSampler: Sendable {
     _ logits: UnsafeBufferPointer<Float>, using workspace: inout SamplingWorkspace
   ) throws(SequenceError) -> SampledToken {
     try checkFinite(logits)
-    workspace.prepare(vocabularyCount: logits.count)
-    let token: Int
+    let token: Int32
     if let forced = thinking?.forcedToken {
-      token = Int(forced)
-    } else if adjustsLogits {
-      adjust(logits, into: &workspace.scores)
-      token = try choose(&workspace)
+      token = forced
     } else {
-      token = workspace.draw(nextDraw, from: logits)
+      token = try checked(drawn(logits, using: &workspace))
     }
     let logprobs = parameters.logprobs.map {
-      TokenLogprobs(of: token, in: logits, topCount: $0)
+      TokenLogprobs(LogitReport(of: logits, topCount: $0), logit: logits[Int(token)])
     }
-    note(Int32(token))
-    return SampledToken(id: Int32(token), logprobs: logprobs)
+    note(token)
+    return SampledToken(id: token, logprobs: logprobs)
   }
 
-  /// How the next token is drawn by who has the logits, for `next(drawn:)`; nil where it takes more
-  /// than that.
-  package var draw: TokenDraw? {
-    adjustsLogits || parameters.logprobs != nil ? nil : nextDraw
+  private func drawn(
+    _ logits: UnsafeBufferPointer<Float>, using workspace: inout SamplingWorkspace
+  ) -> Int32 {
+    let count = adjustments.countMax(masksStops: masksStops)
+    return workspace.withRoom(forAdjustments: count) { workspace, room in
+      workspace.draw(draw(room), UnsafeBufferPointer(room), from: logits)
+    }
   }
 
-  /// The next token where there is a `draw`, from what that gave; -1 where a logit is no finite
-  /// number, which throws.
-  package mutating func next(drawn: Int32) throws(SequenceError) -> SampledToken {
-    guard drawn >= 0 else {
+  // MARK: By who has the logits
+
+  /// How the next token is drawn by who has the logits, for `next(drawn:)`, and what is done to
+  /// these before; nil where there is no room for that.
+  package func draw(
+    adjustments room: UnsafeMutableBufferPointer<TokenAdjustment>
+  ) -> TokenDraw? {
+    adjustments.countMax(masksStops: masksStops) <= room.count ? draw(room) : nil
+  }
+
+  /// The next token from what its `draw` gave.
+  package mutating func next(drawn: DrawnToken) throws(SequenceError) -> SampledToken {
+    if drawn.id == DrawnToken.notFinite {
       throw SequenceError(
         .internal,
         "the model gave a logit that is no finite number after \(generatedCount) generated tokens; "
           + "expected a finite number")
     }
-    let token = thinking?.forcedToken ?? drawn
+    let token: Int32
+    if let forced = thinking?.forcedToken { token = forced } else { token = try checked(drawn.id) }
+    let logprobs = parameters.logprobs.map { _ in
+      let report = drawn.report.pointee
+      return TokenLogprobs(
+        report, logit: token == drawn.id ? report.chosen : report.alternative)
+    }
     note(token)
-    return SampledToken(id: token)
+    return SampledToken(id: token, logprobs: logprobs)
+  }
+
+  // MARK: Parts of both
+
+  /// There is room enough.
+  private func draw(_ room: UnsafeMutableBufferPointer<TokenAdjustment>) -> TokenDraw {
+    var draw = TokenDraw(parameters, position: generatedCount)
+    draw.adjustments.count = Int32(adjustments.write(to: room, masksStops: masksStops))
+    draw.adjustments.repetitionPenalty = parameters.repetitionPenalty
+    draw.adjustments.frequencyPenalty = parameters.frequencyPenalty
+    draw.adjustments.presencePenalty = parameters.presencePenalty
+    draw.reportedCount = parameters.logprobs.map { Int32($0) }
+    // What it is forced to be may be known only when it is drawn.
+    draw.alternative = thinking?.endToken
+    return draw
+  }
+
+  private var masksStops: Bool { generatedCount < stopping.minTokens }
+
+  private func checked(_ token: Int32) throws(SequenceError) -> Int32 {
+    guard token == DrawnToken.allMasked else { return token }
+    throw SequenceError(
+      .invalidArgument,
+      "min_tokens is \(stopping.minTokens), and every token is a stop token: none can be drawn")
   }
 
   private mutating func note(_ token: Int32) {
     generatedCount += 1
-    history?.append(token)
+    adjustments.append(token)
     thinking?.note(token)
   }
-
-  // MARK: Adjusting logits
-
-  private var masksStopTokens: Bool {
-    generatedCount < stopping.minTokens && !stopping.stopTokens.isEmpty
-  }
-  private var adjustsLogits: Bool {
-    history != nil || !parameters.logitBias.isEmpty || masksStopTokens
-  }
-
-  private func adjust(_ logits: UnsafeBufferPointer<Float>, into scores: inout [Float]) {
-    scores.withUnsafeMutableBufferPointer { scores in
-      _ = scores.update(fromContentsOf: logits)
-      for entry in parameters.logitBias { scores[Int(entry.token)] += entry.bias }
-      for entry in history?.entries ?? [] {
-        scores[Int(entry.token)] = penalized(scores[Int(entry.token)], entry.outputCount)
-      }
-      if masksStopTokens {
-        for token in stopping.stopTokens { scores[Int(token)] = -.infinity }
-      }
-    }
-  }
-
-  private func penalized(_ score: Float, _ outputCount: Int32) -> Float {
-    let penalty = parameters.repetitionPenalty
-    var score = score > 0 ? score / penalty : score * penalty
-    if outputCount > 0 {
-      score -= Float(outputCount) * parameters.frequencyPenalty + parameters.presencePenalty
-    }
-    // An extreme penalty must not give an infinity, of which nothing can be subtracted.
-    return min(max(score, -1e30), 1e30)
-  }
-
-  // MARK: Choosing
-
-  private func choose(_ workspace: inout SamplingWorkspace) throws(SequenceError) -> Int {
-    let scores = workspace.scores
-    let token = scores.withUnsafeBufferPointer { workspace.draw(nextDraw, from: $0) }
-    if scores[token] == -.infinity {
-      throw SequenceError(
-        .invalidArgument,
-        "min_tokens is \(stopping.minTokens), and every token is a stop token: none can be drawn")
-    }
-    return token
-  }
-
-  private var nextDraw: TokenDraw { TokenDraw(parameters, position: generatedCount) }
 
   private func checkFinite(_ logits: UnsafeBufferPointer<Float>) throws(SequenceError) {
     // The sum of x * 0 is zero unless one of them is infinite or not a number.
@@ -197,25 +189,4 @@ private func maximum(_ values: UnsafeBufferPointer<Float>) -> Float {
     peaks.replace(with: block, where: block .> peaks)
   }
   return values[whole...].reduce(peaks.max()) { $1 > $0 ? $1 : $0 }
-}
-
-extension TokenLogprobs {
-  /// Log-softmax of raw logits at the chosen token and at the largest.
-  init(of token: Int, in logits: UnsafeBufferPointer<Float>, topCount: Int) {
-    let peak = logits[argmax(logits)]
-    let logSum = Double(peak) + log(Exponential.sum(logits, peak: peak))
-    func logprob(_ token: Int) -> Float { Float(Double(logits[token]) - logSum) }
-    var top: [CandidateKey] = []
-    // What a logit must exceed to be among the top; a later equal one is not.
-    var bar = topCount == 0 ? Float.infinity : -.infinity
-    for index in 0..<logits.count where logits[index] > bar {
-      let key = CandidateKey(score: logits[index], token: index)
-      if top.count == topCount { top.removeLast() }
-      top.insert(key, at: top.firstIndex { key < $0 } ?? top.count)
-      if top.count == topCount, let last = top.last { bar = logits[last.token] }
-    }
-    self.init(
-      chosen: logprob(token),
-      top: top.map { TokenLogprob(token: Int32($0.token), logprob: logprob($0.token)) })
-  }
 }

@@ -17,7 +17,9 @@ struct ThinkingState: Sendable {
   }
 
   /// What the next token has to be, if that is not for the model to say.
-  var forcedToken: Int32? { shallEnd ? tokens.end : nil }
+  var forcedToken: Int32? { shallEnd ? endToken : nil }
+
+  var endToken: Int32 { tokens.end }
 
   mutating func requestEnd() { shallEnd = isThinking }
 

@@ -10,6 +10,21 @@ enum WeightUnits {
     (Double(weight * perOne) + 0x1p52).bitPattern & (1 << 52 - 1)
   }
 
+  /// The sum of `exp(logits - peak)`.
+  static func total(_ logits: UnsafeBufferPointer<Float>, peak: Float) -> UInt64 {
+    var total: UInt64 = 0
+    let blockLength = SamplingWorkspace.blockLength
+    for start in stride(from: 0, to: logits.count, by: blockLength) {
+      let end = min(start + blockLength, logits.count)
+      var sum = Sum()
+      for index in stride(from: start, to: end, by: Exponential.Lanes.scalarCount) {
+        sum.add(Exponential.exp(Exponential.load(logits, index, end) - peak))
+      }
+      total += sum.total
+    }
+    return total
+  }
+
   /// The sum of the weights in some lanes, up to 2^10 in each.
   struct Sum {
     /// `high * 2^20 + low`, with `magicBits` in both for each addition.

@@ -28,7 +28,7 @@ package struct SamplingParameters: Hashable, Sendable {
   package init() {}
 
   /// `logprobs`, at most.
-  package static let logprobsMax = 20
+  package static let logprobsMax = LogitReport.topMax
 
   /// Whether logits depend on the tokens before.
   package var hasPenalties: Bool {

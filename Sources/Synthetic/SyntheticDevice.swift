@@ -123,8 +123,8 @@ extension SyntheticDevice: TokenDrawer {
   package var drawsAtRandom: Bool { false }
 
   package func draw(
-    _ value: ValueID, _ draws: UnsafeBufferPointer<TokenDraw?>,
-    into columns: UnsafeMutableBufferPointer<Int32>
+    _ value: ValueID, _ draws: StepDraws, into columns: UnsafeMutableBufferPointer<Int32>,
+    reports: UnsafeMutableBufferPointer<LogitReport>
   ) {
     check(columns.count == outputs.count, "\(outputs.count) rows, not \(columns.count)")
     _ = columns.update(fromContentsOf: outputs)

@@ -40,7 +40,19 @@ import Testing
       TokenDraw(scale: 2, topK: 9_000, topP: half, random: half),
       TokenDraw(scale: 2, topP: half, random: half),
     ]
-    #expect(try comparison.drawn(draws, from: logits) == [2_250, 5_000])
+    #expect(try comparison.drawn(draws, from: logits).tokens == [2_250, 5_000])
+  }
+
+  @Test func `what is behind a cut is not kept, however close its key is`() throws {
+    // The second and third are of one bucket and have keys that differ from the first bit on; the
+    // others, of the next, begin like the third.
+    let comparison = try comparison(width: 5, rows: 2)
+    let logits: [Float] = [0.975, 0.005, -0.02, -0.03, -0.031]
+    let draws = [
+      TokenDraw(scale: 1, topK: 3, random: .max),
+      TokenDraw(scale: 1, topP: .max / 20 * 13, random: .max),
+    ]
+    #expect(try comparison.drawn(draws, from: logits + logits).tokens == [2, 2])
   }
 
   @Test(arguments: [Float.nan, .infinity, -.infinity])
@@ -51,7 +63,8 @@ import Testing
     logits[2 * 3_000] = value
     let draw = TokenDraw(scale: 1, topK: 5, random: 1 << 63)
     let last = TokenDraw(scale: 1, random: .max)
-    #expect(try comparison.drawn([draw, draw, last, last], from: logits) == [2, -1, -1, 2_999])
+    let drawn = try comparison.drawn([draw, draw, last, last], from: logits)
+    #expect(drawn.tokens == [2, -1, -1, 2_999])
   }
 
   @Test func `a CPU takes the largest, and gives the other rows`() throws {

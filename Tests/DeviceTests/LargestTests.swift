@@ -33,10 +33,17 @@ import Testing
   private func largest(_ rows: [[Float]], _ level: CPULevel?) throws -> [Int32] {
     let (device, value) = try device(level, rows: rows.count)
     try rows.flatMap { $0 }.withUnsafeBufferPointer { try device.write(value, from: $0) }
-    var columns = [Int32](repeating: -2, count: rows.count)
+    var columns = [Int32](repeating: -7, count: rows.count)
+    var reports = [LogitReport](repeating: LogitReport(), count: rows.count)
     let draws = [TokenDraw?](repeating: .largest, count: rows.count)
     try columns.withUnsafeMutableBufferPointer { columns in
-      try draws.withUnsafeBufferPointer { try device.draw(value, $0, into: columns) }
+      try reports.withUnsafeMutableBufferPointer { reports in
+        try draws.withUnsafeBufferPointer { draws in
+          let none = UnsafeBufferPointer<TokenAdjustment>(start: nil, count: 0)
+          try device.draw(
+            value, StepDraws(rows: draws, adjustments: none), into: columns, reports: reports)
+        }
+      }
     }
     return columns
   }

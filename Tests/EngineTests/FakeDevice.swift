@@ -143,16 +143,21 @@ final class DrawingDevice: FakeDevice, TokenDrawer {
   }
 
   func draw(
-    _ value: ValueID, _ draws: UnsafeBufferPointer<TokenDraw?>,
-    into columns: UnsafeMutableBufferPointer<Int32>
+    _ value: ValueID, _ draws: StepDraws, into columns: UnsafeMutableBufferPointer<Int32>,
+    reports: UnsafeMutableBufferPointer<LogitReport>
   ) {
-    for (row, draw) in draws.enumerated() {
+    for (row, draw) in draws.rows.enumerated() {
       columns[row] = -7
       guard let draw else { continue }
-      check(drawsAtRandom || draw.takesLargest, "a draw that it cannot make")
+      check(drawsAtRandom || draw.takesLargest && draw.isPlain, "a draw that it cannot make")
       script.drawCount.add(1, ordering: .relaxed)
-      let logits = logits(of: row)
-      columns[row] = Int32(logits.withUnsafeBufferPointer { workspace.draw(draw, from: $0) })
+      logits(of: row).withUnsafeBufferPointer { logits in
+        columns[row] = workspace.draw(draw, draws.adjustments, from: logits)
+        guard let count = draw.reportedCount else { return }
+        reports[row] = LogitReport(of: logits, topCount: Int(count))
+        if columns[row] >= 0 { reports[row].chosen = logits[Int(columns[row])] }
+        if let token = draw.alternative { reports[row].alternative = logits[Int(token)] }
+      }
     }
   }
 

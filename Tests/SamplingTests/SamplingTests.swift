@@ -97,38 +97,6 @@ private func parameters(_ change: (inout SamplingParameters) -> Void) -> Samplin
     #expect(try sample([1, 5, 2, 5], bias, &workspace).id == 2)
   }
 
-  @Test("Where a draw is enough, it does as the logits do")
-  func drawsAlone() throws {
-    var workspace = SamplingWorkspace()
-    let logits: [Float] = [0, 5, 2, 4]
-    let stopping = StoppingParameters(minTokens: 1, stopTokens: [1])
-    for change: (inout SamplingParameters) -> Void in [
-      { $0.temperature = 0 }, { $0.temperature = 2 }, { $0.topK = 2 }, { $0.topP = 0.5 },
-    ] {
-      var other = SequenceSampler(parameters(change), stopping: stopping, prompt: [2])
-      var sampler = other
-      #expect(sampler.draw == nil, "a stop token is masked")
-      try logits.withUnsafeBufferPointer { logits in
-        _ = try sampler.next(logits, using: &workspace)
-        _ = try other.next(logits, using: &workspace)
-        for _ in 0..<20 {
-          let draw = try #require(sampler.draw)
-          let drawn = Int32(workspace.draw(draw, from: logits))
-          #expect(try sampler.next(drawn: drawn) == other.next(logits, using: &workspace))
-        }
-      }
-      #expect(throws: SequenceError.self) { try sampler.next(drawn: -1) }
-    }
-    for change: (inout SamplingParameters) -> Void in [
-      { $0.logprobs = 0 }, { $0.repetitionPenalty = 1.5 },
-      { $0.logitBias = [TokenBias(token: 2, bias: 10)] },
-    ] {
-      let sampler = SequenceSampler(
-        parameters(change), stopping: StoppingParameters(), prompt: [1])
-      #expect(sampler.draw == nil)
-    }
-  }
-
   @Test("A token is drawn from edge to edge, and its neighbours beyond")
   func edgesAreSharp() {
     var workspace = SamplingWorkspace()
@@ -150,16 +118,6 @@ private func parameters(_ change: (inout SamplingParameters) -> Void) -> Samplin
         }
       }
     }
-  }
-
-  @Test("A drawn token ends thinking when asked to")
-  func drawnEndsThinking() throws {
-    var sampler = SequenceSampler(
-      parameters { $0.temperature = 0 }, stopping: StoppingParameters(), prompt: [2],
-      thinking: ThinkingTokens(begin: 2, end: 3))
-    sampler.endThinking()
-    #expect(try sampler.next(drawn: 1).id == 3)
-    #expect(try sampler.next(drawn: 1).id == 1)
   }
 
   @Test("Equal logits at the cut of top_k go by their ids")

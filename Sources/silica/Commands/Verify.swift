@@ -34,8 +34,8 @@ enum Verify: Subcommand {
     The error is the root mean square of the differences over that of the reference's values. Where
     keys and values are kept in FP8, the reference gets them rounded. Then the same tokens run in
     other chunks, which must change no bit. In the end the device draws tokens from random logits,
-    which must be those that the host draws (a CPU draws the largest alone). Exits with 1 if
-    anything is wrong.
+    by all parameters and with what log-probabilities are made of, which must be what the host does
+    (a CPU draws the largest alone). Exits with 1 if anything is wrong.
 
     example:
       silica verify --device cuda:0 --shapes tiny-v3,v2-lite/2
