@@ -25,16 +25,12 @@ extension CUDADevice: TokenDrawer {
     try onGPU { () throws(CUDAError) in
       let byteCount = draws.count * MemoryLayout<UInt64>.stride
       try gpu.zero(memory.keys, byteCount: byteCount)
-      var argument = cu_largest(
+      let argument = cu_largest(
         rows: UnsafePointer(pointer(scores)), stride: Int64(stride), keys: pointer(memory.keys),
         width: Int32(width), unused: 0)
-      try withUnsafeMutableBytes(of: &argument) { bytes throws(CUDAError) in
-        guard let start = bytes.baseAddress else { return }
-        try gpu.launch(
-          loaded.lowering.kernels.largestOfRows,
-          x: (width + cu_largest_columns - 1) / cu_largest_columns, y: draws.count,
-          argument: start)
-      }
+      try gpu.launch(
+        loaded.lowering.kernels.largestOfRows,
+        x: (width + cu_largest_columns - 1) / cu_largest_columns, y: draws.count, with: argument)
       if draws.contains(where: { $0?.takesLargest == false }) {
         try memory.queue(
           draws, scores: scores, stride: stride, width: width, on: gpu,

@@ -59,7 +59,7 @@ struct DrawMemory {
     for first in Swift.stride(from: 0, to: draws.count, by: rowsAtOnce) {
       let group = draws[first..<min(draws.count, first + rowsAtOnce)]
       guard group.contains(where: { $0?.takesLargest == false }) else { continue }
-      var argument = cu_sample(
+      let argument = cu_sample(
         scores: UnsafePointer(pointer(scores + UInt64(first * stride * 4))),
         stride: Int64(stride),
         draws: UnsafePointer(pointer(self.draws + UInt64(first * drawBytes))),
@@ -67,27 +67,24 @@ struct DrawMemory {
         buckets: pointer(sums + UInt64(Self.countBytes)), candidates: pointer(candidates),
         cuts: pointer(cuts), part_sums: pointer(partSums), width: Int32(width),
         parts: Int32(Self.parts(width: width)))
-      try queue(&argument, group, on: gpu, kernels)
+      try queue(argument, group, on: gpu, kernels)
     }
   }
 
   private func queue(
-    _ argument: inout cu_sample, _ group: Slice<UnsafeBufferPointer<TokenDraw?>>, on gpu: GPU,
+    _ argument: cu_sample, _ group: Slice<UnsafeBufferPointer<TokenDraw?>>, on gpu: GPU,
     _ kernels: KernelSet
   ) throws(CUDAError) {
     let (parts, rows) = (Int(argument.parts), group.count)
     let cuts = group.contains { draw in draw.map { !$0.takesLargest && $0.cuts } ?? false }
     if cuts { try gpu.zero(sums, byteCount: Self.countBytes + rows * Self.bucketBytes) }
-    try withUnsafeMutableBytes(of: &argument) { bytes throws(CUDAError) in
-      guard let start = bytes.baseAddress else { return }
-      if cuts {
-        try gpu.launch(kernels.sampleWeigh, x: parts, y: rows, argument: start)
-        try gpu.launch(kernels.sampleGather, x: parts, y: rows, argument: start)
-        try gpu.launch(kernels.sampleCut, x: rows, argument: start)
-      }
-      try gpu.launch(kernels.sampleSum, x: parts, y: rows, argument: start)
-      try gpu.launch(kernels.samplePick, x: rows, argument: start)
+    if cuts {
+      try gpu.launch(kernels.sampleWeigh, x: parts, y: rows, with: argument)
+      try gpu.launch(kernels.sampleGather, x: parts, y: rows, with: argument)
+      try gpu.launch(kernels.sampleCut, x: rows, with: argument)
     }
+    try gpu.launch(kernels.sampleSum, x: parts, y: rows, with: argument)
+    try gpu.launch(kernels.samplePick, x: rows, with: argument)
   }
 }
 

@@ -247,11 +247,24 @@ package final class GPU {
     try launch(kernel, configuration, (x, y, z), argument)
   }
 
-  /// Queues a kernel all of whose blocks are on the GPU together: no more than `blocksTogether`.
-  package func launchTogether(
-    _ kernel: Kernel, blocks: Int, argument: UnsafeMutableRawPointer
+  /// The same with an argument that lies nowhere yet.
+  package func launch<Argument: BitwiseCopyable>(
+    _ kernel: Kernel, x: Int, y: Int = 1, z: Int = 1, with argument: Argument
   ) throws(CUDAError) {
-    try launch(kernel, togetherConfiguration, (blocks, 1, 1), argument)
+    var argument = argument
+    try withUnsafeMutablePointer(to: &argument) { place throws(CUDAError) in
+      try launch(kernel, x: x, y: y, z: z, argument: place)
+    }
+  }
+
+  /// Queues a kernel all of whose blocks are on the GPU together: no more than `blocksTogether`.
+  package func launchTogether<Argument: BitwiseCopyable>(
+    _ kernel: Kernel, blocks: Int, with argument: Argument
+  ) throws(CUDAError) {
+    var argument = argument
+    try withUnsafeMutablePointer(to: &argument) { place throws(CUDAError) in
+      try launch(kernel, togetherConfiguration, (blocks, 1, 1), place)
+    }
   }
 
   /// How many blocks of a kernel the GPU holds.
