@@ -17,7 +17,7 @@
 // The three in the middle are for rows with top_k or top_p. Blocks of `cu_threads`; a grid is parts
 // of a row's columns and rows, or rows.
 // Ladder: (1) this. Not yet measured on a GPU.
-#include "device.h"
+#include "ring.h"
 
 /// What a thread knows of its row.
 struct Row {
@@ -351,8 +351,7 @@ KERNEL(sample_sum, cu_sample, cu_threads) {
   if (thread_index() == 0) op.part_sums[(int64_t)block_y() * op.parts + block_x()] = total;
 }
 
-// Grid: rows.
-KERNEL(sample_pick, cu_sample, cu_threads) {
+DEVICE void pick(const cu_sample &op) {
   SHARED uint64_t scratch[cu_threads / 32];
   SHARED int part;
   SHARED uint64_t rest;
@@ -387,4 +386,10 @@ KERNEL(sample_pick, cu_sample, cu_threads) {
     }
     before += units[i];
   }
+}
+
+// Grid: rows.
+KERNEL(sample_pick, cu_sample, cu_threads) {
+  pick(op);
+  hand_over(op.drawn);
 }

@@ -14,6 +14,21 @@ enum {
   cu_buckets_per_nat = 32,
 };
 
+/// What the host is told at the end of a draw, by memory of its own that is mapped.
+typedef struct cu_drawn {
+  /// Of all rows, as `cu_largest` has them.
+  const uint64_t *keys;
+  /// `[rows]`; null: what was drawn is known at the end of another launch only.
+  int32_t *columns;
+  /// Becomes `number` when the columns are there.
+  uint64_t *word;
+  uint64_t number;
+  /// Blocks that have ended, 0 at first, and how many will.
+  uint32_t *arrivals;
+  uint32_t blocks;
+  int32_t rows;
+} cu_drawn;
+
 /// The largest of each row, as numbers that are ordered as the floats are: the float's bits in the
 /// upper half, lower columns larger in the lower; all ones where one is no finite number.
 typedef struct cu_largest {
@@ -21,6 +36,7 @@ typedef struct cu_largest {
   int64_t stride;
   uint64_t *keys;
   int32_t width, unused;
+  cu_drawn drawn;
 } cu_largest;
 
 /// How one row's column is drawn (`TokenDraw`).
@@ -33,6 +49,18 @@ typedef struct cu_draw {
   /// Whether it is drawn at all: else the largest is enough.
   int32_t is_random;
 } cu_draw;
+
+/// Where draws come from and where they go, and what is zero before a draw.
+typedef struct cu_fetch_draws {
+  /// Of the host, mapped.
+  const void *slot;
+  cu_draw *draws;
+  uint64_t *keys;
+  uint32_t *arrivals;
+  int32_t rows;
+  /// Of 16 bytes; 0: all rows take the largest.
+  int32_t draw_words;
+} cu_fetch_draws;
 
 /// What some columns of a row weigh together.
 typedef struct cu_bucket {
@@ -57,4 +85,6 @@ typedef struct cu_sample {
   /// `[rows, parts]`: what is kept of `cu_sample_columns` columns weighs together.
   uint64_t *part_sums;
   int32_t width, parts;
+  /// For the last kernel of it.
+  cu_drawn drawn;
 } cu_sample;

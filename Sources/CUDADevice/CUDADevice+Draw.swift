@@ -7,7 +7,8 @@ package import Program
 package import Step
 internal import Support
 
-/// Tokens drawn on the GPU: all is queued, and one copy of a key for each row comes back.
+/// Tokens drawn on the GPU: all is queued, and the last kernel writes what was drawn to where the
+/// host looks (`DrawnTokens`).
 extension CUDADevice: TokenDrawer {
   package var drawsAtRandom: Bool { true }
 
@@ -20,28 +21,27 @@ extension CUDADevice: TokenDrawer {
     let memory = loaded.drawing
     let width = loaded.program[value].width
     let stride = loaded.lowering.values.stride(value)
-    guard let scores = loaded.lowering.values.floats(value), let keys = memory.hostKeys.baseAddress
-    else { return check(false, "\(value) has no floats") }
+    guard let scores = loaded.lowering.values.floats(value) else {
+      return check(false, "\(value) has no floats")
+    }
     try onGPU { () throws(CUDAError) in
-      let byteCount = draws.count * MemoryLayout<UInt64>.stride
-      try gpu.zero(memory.keys, byteCount: byteCount)
+      let kernels = loaded.lowering.kernels
+      let atRandom = draws.contains { $0?.takesLargest == false }
+      try memory.begin(draws, atRandom: atRandom, on: gpu, kernels)
+      let parts = (width + cu_largest_columns - 1) / cu_largest_columns
       let argument = cu_largest(
         rows: UnsafePointer(pointer(scores)), stride: Int64(stride), keys: pointer(memory.keys),
-        width: Int32(width), unused: 0)
-      try gpu.launch(
-        loaded.lowering.kernels.largestOfRows,
-        x: (width + cu_largest_columns - 1) / cu_largest_columns, y: draws.count, with: argument)
-      if draws.contains(where: { $0?.takesLargest == false }) {
+        width: Int32(width), unused: 0,
+        drawn: atRandom
+          ? cu_drawn()
+          : memory.drawn.ending(
+            keys: memory.keys, rows: draws.count, blocks: parts * draws.count))
+      try gpu.launch(kernels.largestOfRows, x: parts, y: draws.count, with: argument)
+      if atRandom {
         try memory.queue(
-          draws, scores: scores, stride: stride, width: width, on: gpu,
-          loaded.lowering.kernels)
+          draws, scores: scores, stride: stride, width: width, on: gpu, kernels)
       }
-      try gpu.copyOut(to: keys, from: memory.keys, byteCount: byteCount)
-      try gpu.synchronize()
-    }
-    for row in columns.indices {
-      columns[row] =
-        keys[row] == .max ? -1 : Int32(truncatingIfNeeded: 0xFFFF_FFFF - (keys[row] & 0xFFFF_FFFF))
+      try memory.drawn.read(into: columns, on: gpu)
     }
   }
 }

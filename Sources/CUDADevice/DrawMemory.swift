@@ -13,9 +13,9 @@ struct DrawMemory {
 
   /// A key for each output (`cu_largest`), and how it is drawn: on the GPU.
   let keys, draws: UInt64
-  /// The same in pinned memory.
-  let hostKeys: UnsafeMutableBufferPointer<UInt64>
-  let hostDraws: UnsafeMutableBufferPointer<cu_draw>
+  let drawn: DrawnTokens
+  /// How each output is drawn, on its way. The GPU has it when its tokens are there.
+  private let hostDraws: MappedMemory
   private let outputs: Int
   private let rowsAtOnce: Int
   /// Of the rows of one launch. The first is zeroed before it: counts of candidates, then buckets.
@@ -29,14 +29,20 @@ struct DrawMemory {
     self.outputs = max(1, outputs)
     rowsAtOnce = min(self.outputs, Self.rowsAtOnceMax)
     keys = try gpu.allocate(self.outputs * 8)
-    draws = try gpu.allocate(self.outputs * MemoryLayout<cu_draw>.stride)
-    hostKeys = try gpu.allocatePinned(self.outputs * 8).bindMemory(to: UInt64.self)
-    hostDraws = try gpu.allocatePinned(self.outputs * MemoryLayout<cu_draw>.stride)
-      .bindMemory(to: cu_draw.self)
+    draws = try gpu.allocate(Self.words(of: self.outputs) * Self.wordBytes)
+    drawn = try DrawnTokens(gpu, rows: self.outputs)
+    hostDraws = try gpu.allocateMapped(Self.words(of: self.outputs) * Self.wordBytes)
     sums = try gpu.allocate(Self.countBytes + rowsAtOnce * Self.bucketBytes)
     candidates = try gpu.allocate(rowsAtOnce * Int(cu_candidates_max) * 8)
     cuts = try gpu.allocate(rowsAtOnce * 8)
     partSums = try gpu.allocate(rowsAtOnce * Self.parts(width: width) * 8)
+  }
+
+  private static let wordBytes = 16
+
+  /// Of so many draws.
+  private static func words(of draws: Int) -> Int {
+    (draws * MemoryLayout<cu_draw>.stride + wordBytes - 1) / wordBytes
   }
 
   private static let countBytes = rowsAtOnceMax * MemoryLayout<UInt32>.stride
@@ -45,20 +51,32 @@ struct DrawMemory {
     (width + cu_sample_columns - 1) / cu_sample_columns
   }
 
-  /// Queues what makes of each row's largest the column that is drawn. `scores` are on the GPU,
-  /// rows `stride` floats apart.
+  /// Begins a draw: brings to the GPU how rows are drawn, if some at random, and zeros.
+  func begin(
+    _ draws: UnsafeBufferPointer<TokenDraw?>, atRandom: Bool, on gpu: GPU, _ kernels: KernelSet
+  ) throws(CUDAError) {
+    check(draws.count <= outputs, "\(draws.count) rows are drawn from, more than agreed")
+    try drawn.begin(on: gpu)
+    if atRandom {
+      let places = hostDraws.bytes.bindMemory(to: cu_draw.self)
+      for (row, draw) in draws.enumerated() { places[row] = cu_draw(draw) }
+    }
+    let argument = cu_fetch_draws(
+      slot: UnsafeRawPointer(pointer(hostDraws.address, to: UInt8.self)),
+      draws: pointer(self.draws), keys: pointer(keys), arrivals: pointer(drawn.arrivals),
+      rows: Int32(draws.count), draw_words: atRandom ? Int32(Self.words(of: draws.count)) : 0)
+    try gpu.launch(kernels.fetchDraws, x: 1, with: argument)
+  }
+
+  /// Queues what makes of each row's largest the column that is drawn, and tells the host. `scores`
+  /// are on the GPU, rows `stride` floats apart.
   func queue(
     _ draws: UnsafeBufferPointer<TokenDraw?>, scores: UInt64, stride: Int, width: Int,
     on gpu: GPU, _ kernels: KernelSet
   ) throws(CUDAError) {
-    check(draws.count <= outputs, "\(draws.count) rows are drawn from, more than agreed")
-    for (row, draw) in draws.enumerated() { hostDraws[row] = cu_draw(draw) }
-    guard let host = hostDraws.baseAddress else { return }
     let drawBytes = MemoryLayout<cu_draw>.stride
-    try gpu.copyIn(to: self.draws, from: host, byteCount: draws.count * drawBytes)
     for first in Swift.stride(from: 0, to: draws.count, by: rowsAtOnce) {
       let group = draws[first..<min(draws.count, first + rowsAtOnce)]
-      guard group.contains(where: { $0?.takesLargest == false }) else { continue }
       let argument = cu_sample(
         scores: UnsafePointer(pointer(scores + UInt64(first * stride * 4))),
         stride: Int64(stride),
@@ -66,7 +84,8 @@ struct DrawMemory {
         keys: pointer(keys + UInt64(first * 8)), candidate_counts: pointer(sums),
         buckets: pointer(sums + UInt64(Self.countBytes)), candidates: pointer(candidates),
         cuts: pointer(cuts), part_sums: pointer(partSums), width: Int32(width),
-        parts: Int32(Self.parts(width: width)))
+        parts: Int32(Self.parts(width: width)),
+        drawn: drawn.ending(keys: keys, rows: draws.count, blocks: draws.count))
       try queue(argument, group, on: gpu, kernels)
     }
   }

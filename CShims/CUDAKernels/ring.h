@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// The ends of a step: what it is comes from memory of the host that kernels read and write where it
+// lies ("mapped"), and what was drawn goes there. A read of it takes a microsecond or two, so each
+// word is read once, by one block, many at a time; then it is the GPU's own.
+#pragma once
+#include "device.h"
+
+/// Words of 16 bytes that a thread has on their way at once: 16 KiB a block, for each microsecond
+/// or two.
+constexpr int fetched_at_once = 4;
+
+/// Brings `count` words of 16 bytes from mapped memory, word i to `place_of(i)`. Of a whole block
+/// of `cu_threads`.
+template <class PlaceOf> DEVICE void fetch(const void *mapped, int count, PlaceOf place_of) {
+  const Words4 *source = (const Words4 *)mapped;
+  for (int first = thread_index(); first < count; first += fetched_at_once * cu_threads) {
+    Words4 words[fetched_at_once];
+    UNROLL for (int i = 0; i < fetched_at_once; i++) {
+      const int index = first + i * cu_threads;
+      if (index < count) words[i] = load_mapped(source + index);
+    }
+    UNROLL for (int i = 0; i < fetched_at_once; i++) {
+      const int index = first + i * cu_threads;
+      if (index < count) *place_of(index) = words[i];
+    }
+  }
+}
+
+/// The column that a key means; -1 where an element of its row is no finite number.
+DEVICE int32_t column_of(uint64_t key) {
+  return ~key ? (int32_t)(0xffffffffu - (uint32_t)key) : -1;
+}
+
+/// Ends a launch that draws, and others before it: of all blocks that do, the last to come gives
+/// the host the columns of all rows, and then says so. Of a whole block of `cu_threads`.
+DEVICE void hand_over(const cu_drawn &drawn) {
+  SHARED bool is_last;
+  if (!drawn.columns) return;
+  sync_block();
+  if (thread_index() == 0) is_last = add_in_order(drawn.arrivals, 1) + 1 == drawn.blocks;
+  sync_block();
+  if (!is_last) return;
+  for (int row = thread_index(); row < drawn.rows; row += cu_threads) {
+    drawn.columns[row] = column_of(drawn.keys[row]);
+  }
+  sync_block();
+  if (thread_index() == 0) set_for_host(drawn.word, drawn.number);
+}
