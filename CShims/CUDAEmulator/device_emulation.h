@@ -74,6 +74,8 @@ struct Kernel {
   void (*run)(const void *argument);
   /// Whether all blocks of a launch run by turns.
   bool is_together = false;
+  /// Whether those behind it read without waiting what it writes.
+  bool is_first = false;
 };
 void add(const Kernel &kernel);
 
@@ -90,6 +92,14 @@ struct Registration {
     [](const void *argument) { name(*(const Arguments *)argument); }});                      \
   static void name(const Arguments &op)
 #define EARLY_KERNEL_FOR(name, Arguments, threads, blocks) EARLY_KERNEL(name, Arguments, threads)
+#define FIRST_KERNEL(name, Arguments, threads)                                               \
+  static void name##_work(const Arguments &op);                                              \
+  static const emulation::Registration name##_registration({#name, sizeof(Arguments), threads, \
+    [](const void *argument) {                                                               \
+      wait_for_previous();                                                                   \
+      name##_work(*(const Arguments *)argument);                                             \
+    }, false, true});                                                                        \
+  static void name##_work(const Arguments &op)
 #define KERNEL(name, Arguments, threads)           \
   static void name##_work(const Arguments &op);    \
   EARLY_KERNEL(name, Arguments, threads) {         \
@@ -203,6 +213,13 @@ DEVICE void raise(uint64_t *place, uint64_t key) { *place = *place < key ? key :
 struct alignas(16) Words4 { uint32_t x, y, z, w; };
 DEVICE Words4 load_once(const void *p) { return *(const Words4 *)p; }
 DEVICE int32_t load_now(const int32_t *p) { return *p; }
+DEVICE Words4 load_mapped(const void *p) { return *(const Words4 *)p; }
+DEVICE void set_for_host(uint64_t *word, uint64_t value) {
+  __atomic_store_n(word, value, __ATOMIC_RELEASE);
+}
+DEVICE uint32_t add_in_order(uint32_t *place, uint32_t value) {
+  return add_together(place, value);
+}
 
 DEVICE float float_of_half(uint32_t half) { return float_of(half << 16); }
 DEVICE uint16_t bf16_bits(float value) {

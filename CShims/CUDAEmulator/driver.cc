@@ -50,7 +50,6 @@ using namespace emulation;
 
 namespace {
 
-std::map<char *, size_t> pinned;
 Context contexts[64];
 thread_local std::vector<Context *> context_stack;
 
@@ -69,13 +68,6 @@ void free_all(Device &device) {
 }
 
 }  // namespace
-
-bool emulation::is_pinned(const void *start, size_t bytes) {
-  auto next = pinned.upper_bound((char *)start);
-  if (next == pinned.begin()) return false;
-  --next;
-  return (char *)start + bytes <= next->first + next->second;
-}
 
 extern "C" {
 
@@ -267,23 +259,6 @@ int cuMemFree_v2(uint64_t address) {
     return success;
   }
   return free_managed(address) ? success : invalid_value;
-}
-
-int cuMemHostAlloc(void **memory, size_t bytes, unsigned) {
-  LOCKED;
-  if (!current) return invalid_context;
-  const size_t whole = (bytes + 4095) / 4096 * 4096;
-  *memory = aligned_alloc(4096, whole);
-  if (!*memory) return out_of_memory;
-  pinned[(char *)*memory] = whole;
-  return success;
-}
-
-int cuMemFreeHost(void *memory) {
-  std::lock_guard<std::recursive_mutex> guard(lock);
-  if (pinned.erase((char *)memory) == 0) return invalid_value;
-  free(memory);
-  return success;
 }
 
 int cuModuleLoadData(void **module, const void *image) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the emulated driver knows: GPUs and their memory (`driver.cc`), memory that GPUs and host
-// share (`managed.cc`) and that processes share (`shared.cc`), queues, events and graphs
-// (`queues.cc`). The words are the driver's: a stream is a queue.
+// share (`managed.cc`), the host's that GPUs get at (`mapped.cc`), that processes share
+// (`shared.cc`), queues, events and graphs (`queues.cc`). The words are the driver's: a stream is a
+// queue.
 #pragma once
 #include "fibers.h"
 
@@ -71,6 +72,8 @@ struct Stream {
   std::deque<Operation> waiting;
   std::vector<Operation> captured;
   bool is_capturing = false, is_draining = false;
+  /// Whether of what does something the last is a kernel that others read after without waiting.
+  bool ends_with_first = false;
 };
 
 struct Graph { std::vector<Operation> operations; };
@@ -100,5 +103,10 @@ bool free_managed(uint64_t address);
 /// In the memory of any GPU, or managed.
 bool is_on_device(uint64_t start, size_t bytes);
 bool is_pinned(const void *start, size_t bytes);
+/// Whether a kernel's argument holds an address that is the host's only.
+bool has_host_address(const std::vector<char> &argument);
+/// Lets a kernel get at the mapped memory that its argument names, and at its end no more.
+void open_mapped(const std::vector<char> &argument);
+void close_mapped(const std::vector<char> &argument);
 
 }  // namespace emulation

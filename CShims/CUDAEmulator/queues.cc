@@ -28,8 +28,10 @@ int come_to(const std::shared_ptr<Event> &event, long mark);
 int launch(const Operation &operation) {
   static const long fault_at = setting("SILICA_EMULATED_FAULT", 0);
   if (++launches == fault_at) return sticky = illegal_address;
+  open_mapped(operation.argument);
   const char *error = run_grid(*operation.kernel, operation.argument.data(), operation.grid,
                                operation.threads, operation.shared);
+  close_mapped(operation.argument);
   if (!error) return success;
   fprintf(stderr, "emulated GPU: kernel %s: %s\n", operation.kernel->name, error);
   return sticky = launch_failed;
@@ -80,6 +82,11 @@ int put(void *stream, Operation operation) {
     if (operation.kind == Operation::wait) return capture_unsupported;
     target->captured.push_back(operation);
     return success;
+  }
+  if (operation.kind == Operation::launch) {
+    target->ends_with_first = operation.kernel->is_first;
+  } else if (operation.kind != Operation::record && operation.kind != Operation::wait) {
+    target->ends_with_first = false;
   }
   if (operation.kind == Operation::record) operation.mark = ++operation.event->recorded;
   if (operation.kind == Operation::wait) operation.mark = operation.event->recorded;
@@ -288,6 +295,11 @@ int cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned 
   operation.grid = {(int)x, (int)y, (int)z};
   operation.threads = (int)threads;
   operation.shared = shared;
+  if (has_host_address(operation.argument)) {
+    fprintf(stderr, "emulated GPU: kernel %s: an address of the host's in its argument\n",
+            called->kernel->name);
+    return invalid_value;
+  }
   return put(stream, operation);
 }
 
@@ -297,8 +309,8 @@ int cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, void *, int, size_t
   return success;
 }
 
-/// A launch's shape and stream as the driver lays them out, and attributes: of those only 2 counts
-/// here, "together".
+/// A launch's shape and stream as the driver lays them out, and attributes: of those 2 counts here,
+/// "together", and 6, "may begin before the kernel in front is done".
 struct LaunchAttribute { int id, unused; int32_t value, rest[15]; };
 struct LaunchConfiguration {
   unsigned x, y, z, threads, threads_y, threads_z, shared;
@@ -309,14 +321,23 @@ struct LaunchConfiguration {
 
 int cuLaunchKernelEx(const LaunchConfiguration *launch, void *function, void **parameters,
                      void **extra) {
-  bool is_together = false;
+  bool is_together = false, is_early = false;
   for (unsigned i = 0; i < launch->attribute_count; i++) {
     is_together |= launch->attributes[i].id == 2 && launch->attributes[i].value;
+    is_early |= launch->attributes[i].id == 6 && launch->attributes[i].value;
+  }
+  const Stream *stream = (Stream *)launch->stream;
+  const emulation::Kernel *kernel = ((Function *)function)->kernel;
+  const bool must_wait = kernel->is_first || (stream && stream->ends_with_first);
+  if (is_early && must_wait && stream && !stream->is_capturing) {
+    fprintf(stderr, "emulated GPU: kernel %s may begin before what all read without waiting is "
+            "there\n", kernel->name);
+    return invalid_value;
   }
   int most = 0;
   cuOccupancyMaxActiveBlocksPerMultiprocessor(&most, function, (int)launch->threads,
                                               launch->shared);
-  if (is_together != ((Function *)function)->kernel->is_together) return invalid_value;
+  if (is_together != kernel->is_together) return invalid_value;
   if (is_together && launch->x > (unsigned)(most * multiprocessors)) return too_large_together;
   return cuLaunchKernel(function, launch->x, launch->y, launch->z, launch->threads,
                         launch->threads_y, launch->threads_z, launch->shared, launch->stream,

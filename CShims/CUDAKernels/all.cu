@@ -7,6 +7,7 @@
 #include "pack_words.h"
 #include "prefill_block.h"
 #include "product.h"
+#include "ring.h"
 #include "rope.h"
 #include "sample.h"
 #include "slots.h"
@@ -39,6 +40,9 @@ namespace pack_ {
 }
 namespace prefill_ {
 #include "prefill.cu"
+}
+namespace ring_ {
+#include "ring.cu"
 }
 namespace rope_ {
 #include "rope.cu"

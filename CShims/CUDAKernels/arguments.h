@@ -5,7 +5,7 @@
 #include "cache_layout.h"
 #include "formats.h"
 
-/// A step, written by one copy at its begin.
+/// A step, brought by the first kernel of it (`ring.cu`).
 typedef struct cu_step {
   /// Counts by row space: [0] tokens, [1] outputs.
   int32_t counts[2];
@@ -21,6 +21,16 @@ typedef struct cu_step {
   const int32_t *output_rows;
   const int32_t *blocks;
 } cu_step;
+
+/// Where a step comes from and where it goes.
+typedef struct cu_fetch {
+  /// Of the host, mapped: a `cu_step` whose pointers are those of the GPU's arrays, and the arrays.
+  const void *slot;
+  cu_step *step;
+  void *arrays;
+  /// Of 16 bytes; 0: a copy has brought the arrays.
+  int32_t array_words, unused;
+} cu_fetch;
 
 /// `count` groups of `width` columns, `group` floats apart, in rows `stride` floats apart.
 typedef struct cu_columns {

@@ -22,6 +22,11 @@
     name##_body(op);                                                       \
   }                                                                        \
   static __device__ __forceinline__ void name##_body(const Arguments &op)
+/// A kernel whose results those behind it read without waiting: launched by `GPU.launchFirst`, so
+/// that none of them begins before it is done.
+#define FIRST_KERNEL(name, Arguments, threads)                        \
+  extern "C" __global__ void __launch_bounds__(threads)               \
+  name(const __grid_constant__ Arguments op)
 /// A kernel that begins when all in front of it is done.
 #define KERNEL(name, Arguments, threads)                                   \
   static __device__ __forceinline__ void name##_work(const Arguments &op); \
@@ -126,6 +131,26 @@ DEVICE Words4 load_once(const void *p) {
   asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
       : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
   return v;
+}
+
+/// 16 bytes of the host's memory, as they are now.
+DEVICE Words4 load_mapped(const void *p) {
+  Words4 v;
+  asm volatile("ld.volatile.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p) : "memory");
+  return v;
+}
+/// Sets a word of the host's memory, behind all that this block has written there.
+DEVICE void set_for_host(uint64_t *word, uint64_t value) {
+  asm volatile("st.release.sys.global.u64 [%0], %1;" :: "l"(word), "l"(value) : "memory");
+}
+/// Adds to a number of the GPU's; returns what was there. What blocks that came before have written
+/// can be read from here on, and what this one has, by those that come after.
+DEVICE uint32_t add_in_order(uint32_t *place, uint32_t value) {
+  uint32_t before;
+  asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], %2;"
+               : "=r"(before) : "l"(place), "r"(value) : "memory");
+  return before;
 }
 
 /// A word that is asked for here, and not where it is used first.

@@ -19,6 +19,7 @@
 #define CU_ONE_LAUNCH
 #include "attention_rows.h"
 #include "product.h"
+#include "ring.h"
 #include "rope.h"
 #include "slots.h"
 

@@ -9,6 +9,7 @@
 //   narrow_rows  floats as bfloat16, for the products that follow
 //   quantize_rows  floats as codes (`coded_rows.h`), for products with codes
 #include "coded_rows.h"
+#include "ring.h"
 
 // Grid: rows.
 KERNEL(swiglu, cu_binary, cu_threads) {
@@ -106,4 +107,5 @@ KERNEL(largest_of_rows, cu_largest, cu_threads) {
   }
   key = largest_of_warp(key);
   if (thread_index() % 32 == 0) raise(op.keys + block_y(), key);
+  hand_over(op.drawn);
 }

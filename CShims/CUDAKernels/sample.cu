@@ -18,6 +18,7 @@
 // The three in the middle are for rows with top_k or top_p. Blocks of `cu_threads`; a grid is parts
 // of a row's columns and rows, or rows.
 // Ladder: (1) this. Not yet measured on a GPU.
+#include "ring.h"
 #include "sample.h"
 
 /// A number to which threads of a block add together. Its words are added apart, since shared
@@ -277,8 +278,7 @@ KERNEL(sample_sum, cu_sample, cu_threads) {
   if (thread_index() == 0) op.part_sums[(int64_t)block_y() * op.parts + block_x()] = total;
 }
 
-// Grid: rows.
-KERNEL(sample_pick, cu_sample, cu_threads) {
+DEVICE void pick(const cu_sample &op) {
   SHARED uint64_t scratch[cu_threads / 32];
   SHARED int part;
   SHARED uint64_t rest;
@@ -313,4 +313,10 @@ KERNEL(sample_pick, cu_sample, cu_threads) {
     }
     before += units[i];
   }
+}
+
+// Grid: rows.
+KERNEL(sample_pick, cu_sample, cu_threads) {
+  pick(op);
+  hand_over(op.drawn);
 }

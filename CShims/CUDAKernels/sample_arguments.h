@@ -14,7 +14,40 @@ enum {
   cu_buckets_per_nat = 32,
   /// Of the largest scores of a row that are reported, at most.
   cu_top_max = 20,
+  /// In place of a column (`DrawnToken`): an element is no finite number, or none may be drawn.
+  cu_not_finite = -1,
+  cu_all_masked = -2,
 };
+
+/// What is told of a row's scores before adjustments (`LogitReport`).
+typedef struct cu_report {
+  /// The key of the largest, as of `cu_largest`.
+  uint64_t largest;
+  /// The sum of `exp(score - largest)`, each a whole number of 2^-40.
+  uint64_t total;
+  /// The largest keys, in falling order; 0 behind the last.
+  uint64_t top[cu_top_max];
+  /// The scores of the column drawn, and of the alternative.
+  float chosen, alternative;
+} cu_report;
+
+/// What the host is told at the end of a draw, by memory of its own that is mapped.
+typedef struct cu_drawn {
+  /// Of all rows, as `cu_largest` has them.
+  const uint64_t *keys;
+  /// `[rows]`; null: what was drawn is known at the end of another launch only.
+  int32_t *columns;
+  /// Of all rows, and where they go; null: there are none.
+  const cu_report *reports;
+  cu_report *host_reports;
+  /// Becomes `number` when all that is there.
+  uint64_t *word;
+  uint64_t number;
+  /// Blocks that have ended, 0 at first, and how many will.
+  uint32_t *arrivals;
+  uint32_t blocks;
+  int32_t rows;
+} cu_drawn;
 
 /// The largest of each row, as numbers that are ordered as the floats are: the float's bits in the
 /// upper half, lower columns larger in the lower; all ones where one is no finite number.
@@ -23,6 +56,7 @@ typedef struct cu_largest {
   int64_t stride;
   uint64_t *keys;
   int32_t width, unused;
+  cu_drawn drawn;
 } cu_largest;
 
 /// How one row's column is drawn (`TokenDraw`).
@@ -43,6 +77,18 @@ typedef struct cu_draw {
   int32_t alternative, unused;
 } cu_draw;
 
+/// Where draws come from and where they go, and what is zero before a draw.
+typedef struct cu_fetch_draws {
+  /// Of the host, mapped.
+  const void *slot;
+  cu_draw *draws;
+  uint64_t *keys;
+  uint32_t *arrivals;
+  int32_t rows;
+  /// Of 16 bytes; 0: all rows take the largest, and there is nothing else to do.
+  int32_t draw_words;
+} cu_fetch_draws;
+
 /// What is done to one score of a row (`TokenAdjustment`).
 typedef struct cu_adjustment {
   int32_t column;
@@ -51,18 +97,6 @@ typedef struct cu_adjustment {
   /// -1: no penalties.
   int32_t count;
 } cu_adjustment;
-
-/// What is told of a row's scores before adjustments (`LogitReport`).
-typedef struct cu_report {
-  /// The key of the largest, as of `cu_largest`.
-  uint64_t largest;
-  /// The sum of `exp(score - largest)`, each a whole number of 2^-40.
-  uint64_t total;
-  /// The largest keys, in falling order; 0 behind the last.
-  uint64_t top[cu_top_max];
-  /// The scores of the column drawn, and of the alternative.
-  float chosen, alternative;
-} cu_report;
 
 /// What some columns of a row weigh together.
 typedef struct cu_bucket {
@@ -93,4 +127,6 @@ typedef struct cu_sample {
   /// `[rows, parts, cu_top_max]`: the largest keys of `cu_sample_columns` columns.
   uint64_t *tops;
   int32_t width, parts;
+  /// For the last kernel of a draw, if it is `sample_pick`.
+  cu_drawn drawn;
 } cu_sample;

@@ -7,8 +7,8 @@ package import Program
 package import Step
 internal import Support
 
-/// Tokens drawn on the GPU: all is queued, and one copy of a key for each row comes back, and where
-/// one is asked for, of reports.
+/// Tokens drawn on the GPU: all is queued, and the last kernel writes what was drawn to where the
+/// host looks (`DrawnTokens`), and what is reported.
 extension CUDADevice: TokenDrawer {
   package var drawsAtRandom: Bool { true }
 
@@ -24,37 +24,28 @@ extension CUDADevice: TokenDrawer {
     let memory = loaded.drawing
     let width = loaded.program[value].width
     let stride = loaded.lowering.values.stride(value)
-    guard let scores = loaded.lowering.values.floats(value), let keys = memory.hostKeys.baseAddress
-    else { return check(false, "\(value) has no floats") }
-    try onGPU { () throws(CUDAError) in
-      let byteCount = rowCount * MemoryLayout<UInt64>.stride
-      try gpu.zero(memory.keys, byteCount: byteCount)
-      var argument = cu_largest(
-        rows: UnsafePointer(pointer(scores)), stride: Int64(stride), keys: pointer(memory.keys),
-        width: Int32(width), unused: 0)
-      try withUnsafeMutableBytes(of: &argument) { bytes throws(CUDAError) in
-        guard let start = bytes.baseAddress else { return }
-        try gpu.launch(
-          loaded.lowering.kernels.largestOfRows,
-          x: (width + cu_largest_columns - 1) / cu_largest_columns, y: rowCount,
-          argument: start)
-      }
-      if draws.rows.contains(where: { $0?.isMoreThanLargest == true }) {
-        try memory.queue(
-          draws, scores: scores, stride: stride, width: width, on: gpu,
-          loaded.lowering.kernels)
-      }
-      try gpu.copyOut(to: keys, from: memory.keys, byteCount: byteCount)
-      try gpu.synchronize()
+    guard let scores = loaded.lowering.values.floats(value) else {
+      return check(false, "\(value) has no floats")
     }
-    for row in columns.indices { columns[row] = Self.token(keys[row]) }
+    try onGPU { () throws(CUDAError) in
+      let kernels = loaded.lowering.kernels
+      let isMore = draws.rows.contains { $0?.isMoreThanLargest == true }
+      try memory.begin(draws, isMoreThanLargest: isMore, on: gpu, kernels)
+      let parts = (width + cu_largest_columns - 1) / cu_largest_columns
+      let argument = cu_largest(
+        rows: UnsafePointer(pointer(scores)), stride: Int64(stride), keys: pointer(memory.keys),
+        width: Int32(width), unused: 0,
+        drawn: isMore
+          ? cu_drawn()
+          : memory.drawn.ending(keys: memory.keys, rows: rowCount, blocks: parts * rowCount))
+      try gpu.launch(kernels.largestOfRows, x: parts, y: rowCount, with: argument)
+      if isMore {
+        try memory.queue(
+          draws, scores: scores, stride: stride, width: width, on: gpu, kernels)
+      }
+      try memory.drawn.read(into: columns, on: gpu)
+    }
     memory.read(draws.rows, into: reports)
-  }
-
-  /// What a key says.
-  private static func token(_ key: UInt64) -> Int32 {
-    if key == .max { return DrawnToken.notFinite }
-    return Float(rankedBy: key) == -.infinity ? DrawnToken.allMasked : Int32(rankedBy: key)
   }
 }
 

@@ -41,7 +41,8 @@ extension CUDADevice {
     let filled = try walk(arena, outside: outside.operations, progress: progress)
     try loader.finish()
     let step = try StepBuffer(
-      gpu, address: filled.step, capacity: capacity, vocabularySize: program.vocabularySize)
+      gpu, kernels.fetchStep, address: filled.step, capacity: capacity,
+      vocabularySize: program.vocabularySize)
     let transfer = try gpu.allocatePinned(Self.transferBytes(program, filled.values, capacity))
     let most = Launch.Counts(tokens: capacity.rowCountMax, outputs: capacity.outputCountMax)
     let steps: CUDASteps

@@ -59,10 +59,10 @@ extension CUDADevice {
     argument.output = pointer(memory)
     argument.bytes = Int64(byteCount)
     let blocks = gpu.properties.multiprocessors * 8
-    let reading = try median(kernels.measureRead, blocks: blocks, &argument)
+    let reading = try median(kernels.measureRead, blocks: blocks, argument)
     argument.output = pointer(memory + UInt64(byteCount / 2))
     argument.bytes = Int64(byteCount / 2)
-    let copying = try median(kernels.measureCopy, blocks: blocks, &argument)
+    let copying = try median(kernels.measureCopy, blocks: blocks, argument)
     try gpu.free(memory)
     return (Double(byteCount) / reading, Double(byteCount) / copying)
   }
@@ -74,11 +74,7 @@ extension CUDADevice {
     var argument = cu_measure()
     argument.output = pointer(address)
     argument.bytes = Int64(byteCount)
-    try withUnsafeMutableBytes(of: &argument) { bytes throws(CUDAError) in
-      guard let place = bytes.baseAddress else { return }
-      try gpu.launch(
-        kernels.measureFill, x: gpu.properties.multiprocessors * 8, argument: place)
-    }
+    try gpu.launch(kernels.measureFill, x: gpu.properties.multiprocessors * 8, with: argument)
   }
 
   private func matrixRate(_ kernels: KernelSet) throws(CUDAError) -> Double {
@@ -88,23 +84,20 @@ extension CUDADevice {
     // A fraction of a second on no GPU; an emulated one has few multiprocessors and takes as long.
     argument.repeats = gpu.properties.multiprocessors > 8 ? 4_096 : 4
     let blocks = gpu.properties.multiprocessors * 4
-    let seconds = try median(kernels.measureMatrices, blocks: blocks, &argument)
+    let seconds = try median(kernels.measureMatrices, blocks: blocks, argument)
     try gpu.free(memory)
     let tiles = blocks * (cu_threads / 32) * Int(argument.repeats) * 8
     return Double(tiles) * 4_096 / seconds
   }
 
   private func median(
-    _ kernel: GPU.Kernel, blocks: Int, _ argument: inout cu_measure
+    _ kernel: GPU.Kernel, blocks: Int, _ argument: cu_measure
   ) throws(CUDAError) -> Double {
     let (start, end) = (try gpu.makeFence(isTimed: true), try gpu.makeFence(isTimed: true))
     var times: [Double] = []
     for _ in 0..<Self.measuredTimes {
       try gpu.record(start)
-      try withUnsafeMutableBytes(of: &argument) { bytes throws(CUDAError) in
-        guard let place = bytes.baseAddress else { return }
-        try gpu.launch(kernel, x: blocks, argument: place)
-      }
+      try gpu.launch(kernel, x: blocks, with: argument)
       try gpu.record(end)
       times.append(try gpu.seconds(from: start, to: end))
     }

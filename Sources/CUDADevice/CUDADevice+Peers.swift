@@ -80,13 +80,10 @@ extension CUDADevice: PeerDevice {
   private func narrow(_ value: ValueID) throws(CUDAError) {
     guard let loaded, loaded.lowering.values.narrow(value) != nil else { return }
     let shape = loaded.program[value]
-    var argument = cu_narrow_rows(
+    let argument = cu_narrow_rows(
       step: loaded.lowering.stepPointer, rows: loaded.lowering.rows(value),
       width: Int32(shape.width), space: Lowering.index(shape.rows))
-    try withUnsafeMutableBytes(of: &argument) { bytes throws(CUDAError) in
-      guard let start = bytes.baseAddress else { return }
-      try gpu.launch(
-        loaded.lowering.kernels.narrowRows, x: counts(loaded).rows(shape.rows), argument: start)
-    }
+    try gpu.launch(
+      loaded.lowering.kernels.narrowRows, x: counts(loaded).rows(shape.rows), with: argument)
   }
 }

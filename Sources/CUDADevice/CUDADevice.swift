@@ -93,6 +93,7 @@ package final class CUDADevice: Device {
     gpu.step = plan.id
     try loaded.step.fill(plan)
     for launch in loaded.lowering.beginning { try launch.queue(on: gpu, counts(loaded)) }
+    try loaded.step.markTaken()
   }
 
   package func run(_ operations: Range<Int>) throws(DeviceError) {

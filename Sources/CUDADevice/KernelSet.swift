@@ -6,6 +6,7 @@ internal import Support
 
 /// The kernels of `CShims/CUDAKernels`, by the names they have there.
 struct KernelSet {
+  let fetchStep, fetchDraws, tellDrawn: GPU.Kernel
   let embed, rmsNorm, ropeAngles, rope: GPU.Kernel
   let attention: AttentionKernels
   let route1, route4, route8: RouteTile
@@ -42,6 +43,9 @@ struct KernelSet {
     func kernel(_ name: String) throws(CUDAError) -> GPU.Kernel {
       try gpu.kernel(name, of: module, threads: threads)
     }
+    fetchStep = try kernel("fetch_step")
+    fetchDraws = try kernel("fetch_draws")
+    tellDrawn = try kernel("tell_drawn")
     embed = try kernel("embed")
     rmsNorm = try kernel("rms_norm")
     ropeAngles = try kernel("rope_angles")

@@ -78,12 +78,9 @@ final class OneLaunch {
   /// Queues a whole step, if it is small enough; false if it is not.
   func queue(on gpu: GPU, _ counts: Launch.Counts) throws(CUDAError) -> Bool {
     guard let bucket = Self.buckets.first(where: { $0 >= counts.tokens }),
-      var step = steps[bucket]
+      let step = steps[bucket]
     else { return false }
-    try withUnsafeMutableBytes(of: &step.argument) { bytes throws(CUDAError) in
-      guard let start = bytes.baseAddress else { return }
-      try gpu.launchTogether(step.kernel, blocks: step.blocks, argument: start)
-    }
+    try gpu.launchTogether(step.kernel, blocks: step.blocks, with: step.argument)
     return true
   }
 }

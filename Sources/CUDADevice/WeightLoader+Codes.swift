@@ -33,7 +33,7 @@ extension WeightLoader {
       argument.first_span = Int32(chunk.spans.lowerBound)
       argument.spans = Int32(chunk.spans.count)
       let threads = chunk.tiles.count * chunk.spans.count * MatrixLayout.tileRows / 2
-      try launch(kernels.packCodes, threads: threads, &argument)
+      try launch(kernels.packCodes, threads: threads, argument)
     }
   }
 

@@ -84,11 +84,11 @@ final class WeightLoader {
     if isBF16 {
       try eachChunk(of: tensor, rows: 0..<weight.rows) { (first, count) throws(CUDAError) in
         let elements = count * weight.columns
-        var argument = cu_narrow(
+        let argument = cu_narrow(
           source: UnsafePointer(pointer(self.deviceStaging)),
           destination: pointer(address + UInt64(first * weight.columns * 2)),
           count: Int64(elements))
-        try self.launch(self.kernels.narrow, threads: elements, &argument)
+        try self.launch(self.kernels.narrow, threads: elements, argument)
       }
     } else {
       try copyFloats(of: tensor, to: address)
@@ -208,7 +208,7 @@ final class WeightLoader {
       if layout.format == cu_format_fp8 { try self.prepareBlocks(of: tensor, &argument) }
       let packedRows = (Int(argument.rows) + MatrixLayout.tileRows - 1) / MatrixLayout.tileRows
       try self.launch(
-        self.kernels.pack, threads: packedRows * MatrixLayout.tileRows * layout.spans, &argument)
+        self.kernels.pack, threads: packedRows * MatrixLayout.tileRows * layout.spans, argument)
     }
   }
 
@@ -230,21 +230,15 @@ final class WeightLoader {
     argument.blocks_per_row = Int32(blocks)
     var measure = argument
     measure.scales = UnsafeMutableRawPointer(pointer(place, to: UInt8.self))
-    try withUnsafeMutableBytes(of: &measure) { bytes throws(CUDAError) in
-      guard let start = bytes.baseAddress else { return }
-      try gpu.launch(
-        kernels.packBlockScales, x: blocks, y: (Int(argument.rows) + 127) / 128, argument: start)
-    }
+    try gpu.launch(
+      kernels.packBlockScales, x: blocks, y: (Int(argument.rows) + 127) / 128, with: measure)
   }
 
   func launch<Argument: BitwiseCopyable>(
-    _ kernel: GPU.Kernel, threads: Int, _ argument: inout Argument
+    _ kernel: GPU.Kernel, threads: Int, _ argument: Argument
   ) throws(CUDAError) {
     let blockThreads = cu_threads
-    try withUnsafeMutableBytes(of: &argument) { bytes throws(CUDAError) in
-      guard let start = bytes.baseAddress else { return }
-      try gpu.launch(kernel, x: (threads + blockThreads - 1) / blockThreads, argument: start)
-    }
+    try gpu.launch(kernel, x: (threads + blockThreads - 1) / blockThreads, with: argument)
   }
 
   // MARK: Copies

@@ -49,6 +49,7 @@ struct DriverFunctions {
   let unmap: @convention(c) (UInt64, Int) -> Status
   let free: @convention(c) (UInt64) -> Status
   let allocatePinned: @convention(c) (UnsafeMutablePointer<Handle?>, Int, UInt32) -> Status
+  let mappedAddress: @convention(c) (UnsafeMutablePointer<UInt64>, Handle, UInt32) -> Status
   let freePinned: @convention(c) (Handle) -> Status
   let copyIn: @convention(c) (UInt64, UnsafeRawPointer, Int, Handle?) -> Status
   let copyOut: @convention(c) (Handle, UInt64, Int, Handle?) -> Status
@@ -120,6 +121,7 @@ struct DriverFunctions {
     unmap = try find("cuMemUnmap")
     free = try find("cuMemFree_v2")
     allocatePinned = try find("cuMemHostAlloc")
+    mappedAddress = try find("cuMemHostGetDevicePointer_v2")
     freePinned = try find("cuMemFreeHost")
     copyIn = try find("cuMemcpyHtoDAsync_v2")
     copyOut = try find("cuMemcpyDtoHAsync_v2")

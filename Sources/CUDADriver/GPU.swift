@@ -12,9 +12,12 @@ package final class GPU {
   let context: PrimaryContext
   let stream: UnsafeMutableRawPointer
   private let configuration: LaunchConfiguration
+  private let plainConfiguration: LaunchConfiguration
   private let togetherConfiguration: LaunchConfiguration
+  /// Whether the next kernel must not begin before the one in front is done; see `launchFirst`.
+  private var followsFirst = false
   private var allocations: [UInt64] = []
-  private var pinned: [UnsafeMutableRawPointer] = []
+  var pinned: [UnsafeMutableRawPointer] = []
   private var modules: [UnsafeMutableRawPointer] = []
   private var fences: [UnsafeMutableRawPointer] = []
   private var graphs: [UnsafeMutableRawPointer] = []
@@ -45,6 +48,7 @@ package final class GPU {
     // Later GPUs compile the kernels' PTX, which is older than the words to wait with.
     configuration = LaunchConfiguration(
       stream: stream, properties.capability == 90 ? .programmaticSerialization : nil)
+    plainConfiguration = LaunchConfiguration(stream: stream, nil)
     togetherConfiguration = LaunchConfiguration(stream: stream, .cooperative)
   }
 
@@ -92,22 +96,6 @@ package final class GPU {
     guard let index = allocations.firstIndex(of: address) else { return }
     allocations.remove(at: index)
     try expect(driver.functions.free(address), "cuMemFree")
-  }
-
-  /// Memory of the host that the GPU reads and writes by itself.
-  package func allocatePinned(_ byteCount: Int) throws(CUDAError) -> UnsafeMutableRawBufferPointer {
-    var memory: UnsafeMutableRawPointer?
-    try expect(
-      driver.functions.allocatePinned(&memory, max(1, byteCount), 0),
-      "cuMemHostAlloc of \(byteCount) bytes")
-    guard let memory else { throw CUDAError(.internal, "\(place): cuMemHostAlloc gave nothing") }
-    pinned.append(memory)
-    return UnsafeMutableRawBufferPointer(start: memory, count: max(1, byteCount))
-  }
-
-  package func freePinned(_ memory: UnsafeMutableRawBufferPointer) throws(CUDAError) {
-    guard let index = pinned.firstIndex(where: { $0 == memory.baseAddress }) else { return }
-    try expect(driver.functions.freePinned(pinned.remove(at: index)), "cuMemFreeHost")
   }
 
   /// Queues a copy from pinned memory, which must stay as it is until then.
@@ -244,14 +232,39 @@ package final class GPU {
     if x == 0 || y == 0 || z == 0 { return }
     check(y <= 65_535 && z <= 65_535, "\(kernel.name) has too many blocks: \(x), \(y), \(z)")
     if let collector { return collector(kernel, (x, y, z), UnsafeRawPointer(argument)) }
-    try launch(kernel, configuration, (x, y, z), argument)
+    try launch(kernel, followsFirst ? plainConfiguration : configuration, (x, y, z), argument)
+  }
+
+  /// The same with an argument that lies nowhere yet.
+  package func launch<Argument: BitwiseCopyable>(
+    _ kernel: Kernel, x: Int, y: Int = 1, z: Int = 1, with argument: Argument
+  ) throws(CUDAError) {
+    var argument = argument
+    try withUnsafeMutablePointer(to: &argument) { place throws(CUDAError) in
+      try launch(kernel, x: x, y: y, z: z, argument: place)
+    }
+  }
+
+  /// Queues a kernel of one block whose results all behind it read without waiting, however early
+  /// they begin: it begins when all in front of it is done, and the next one when it is.
+  package func launchFirst<Argument: BitwiseCopyable>(
+    _ kernel: Kernel, with argument: Argument
+  ) throws(CUDAError) {
+    var argument = argument
+    try withUnsafeMutablePointer(to: &argument) { place throws(CUDAError) in
+      try launch(kernel, plainConfiguration, (1, 1, 1), place)
+    }
+    followsFirst = true
   }
 
   /// Queues a kernel all of whose blocks are on the GPU together: no more than `blocksTogether`.
-  package func launchTogether(
-    _ kernel: Kernel, blocks: Int, argument: UnsafeMutableRawPointer
+  package func launchTogether<Argument: BitwiseCopyable>(
+    _ kernel: Kernel, blocks: Int, with argument: Argument
   ) throws(CUDAError) {
-    try launch(kernel, togetherConfiguration, (blocks, 1, 1), argument)
+    var argument = argument
+    try withUnsafeMutablePointer(to: &argument) { place throws(CUDAError) in
+      try launch(kernel, togetherConfiguration, (blocks, 1, 1), place)
+    }
   }
 
   /// How many blocks of a kernel the GPU holds.
@@ -272,6 +285,7 @@ package final class GPU {
     _ argument: UnsafeMutableRawPointer
   ) throws(CUDAError) {
     lastKernel = kernel.name
+    followsFirst = false
     var parameter: UnsafeMutableRawPointer? = argument
     let launch = configuration(
       blocks: (UInt32(blocks.x), UInt32(blocks.y), UInt32(blocks.z)),
@@ -324,12 +338,14 @@ package final class GPU {
 
   package func launch(_ graph: Graph) throws(CUDAError) {
     lastKernel = "(any of a step's graph)"
+    // Nothing of a graph begins before all in front of it is done.
+    followsFirst = false
     try expect(driver.functions.launchGraph(graph.executable, stream), "cuGraphLaunch")
   }
 
   // MARK: Errors
 
-  private var place: String { "cuda:\(properties.index)" }
+  var place: String { "cuda:\(properties.index)" }
 
   func expect(_ status: DriverFunctions.Status, _ call: String) throws(CUDAError) {
     guard status != 0 else { return }

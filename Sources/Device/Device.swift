@@ -108,16 +108,19 @@ package struct DeviceCapacity: Hashable, Sendable {
   package var blockTokens: Int
   /// The keys this device holds: block `i` of every sequence where `i % count == index`.
   package var contextSlice: ContextSlice
+  /// Steps that the engine has under way at once, at most.
+  package var stepCountMax: Int
 
   package init(
     rowCountMax: Int, outputCountMax: Int, blockCount: Int, blockTokens: Int,
-    contextSlice: ContextSlice = .whole
+    contextSlice: ContextSlice = .whole, stepCountMax: Int = 1
   ) {
     self.rowCountMax = rowCountMax
     self.outputCountMax = outputCountMax
     self.blockCount = blockCount
     self.blockTokens = blockTokens
     self.contextSlice = contextSlice
+    self.stepCountMax = stepCountMax
   }
 }
 

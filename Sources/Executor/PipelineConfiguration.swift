@@ -49,7 +49,8 @@ package struct PipelineConfiguration: Sendable {
     DeviceCapacity(
       rowCountMax: rowCountMax, outputCountMax: outputCountMax, blockCount: blockCount,
       blockTokens: blockTokens,
-      contextSlice: ContextSlice(index: seat.contextSlice, count: plan.contextSlices))
+      contextSlice: ContextSlice(index: seat.contextSlice, count: plan.contextSlices),
+      stepCountMax: microBatchCount)
   }
 
   /// Floats of a row that the widest border between stages carries.

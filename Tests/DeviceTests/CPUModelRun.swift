@@ -15,13 +15,13 @@ struct CPUModelRun {
 
   init(
     _ program: Program, _ weights: any WeightSource, on device: any Device,
-    slice: ContextSlice = .whole, rowCountMax: Int = 128
+    slice: ContextSlice = .whole, rowCountMax: Int = 128, stepCountMax: Int = 1
   ) throws {
     self.program = program
     self.device = device
     let capacity = DeviceCapacity(
       rowCountMax: rowCountMax, outputCountMax: rowCountMax, blockCount: Self.blockCount,
-      blockTokens: Self.blockTokens, contextSlice: slice)
+      blockTokens: Self.blockTokens, contextSlice: slice, stepCountMax: stepCountMax)
     try device.load(program, from: weights, capacity: capacity, progress: { _ in })
   }
 
