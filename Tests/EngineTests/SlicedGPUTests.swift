@@ -78,7 +78,7 @@ struct SlicedGPUTests {
     #expect(host.deviceNotes.isEmpty)
     let expected = try host.logits(of: tokens)
     #expect(expected.allSatisfy(\.isFinite) && Set(expected).count > 1000)
-    for rows in [16, 5, 64] {
+    for rows in [5, 64] {
       let engine = try start(model, spread, rows: rows)
       defer { engine.shutdown() }
       for words in spread.words {
