@@ -151,7 +151,8 @@ let package = Package(
       "EngineTests",
       [
         "Support", "Program", "Checkpoint", "Models", "Step", "Cache", "Scheduler", "Sampling",
-        "Slicing", "Topology", "Device", "CPUDevice", "CUDADevice", "Executor", "Engine",
+        "Slicing", "Topology", "Device", "CPUDevice", "CUDADevice", "Conformance", "Executor",
+        "Engine",
       ]),
     tests(
       "ServingTests",

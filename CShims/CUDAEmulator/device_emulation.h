@@ -148,6 +148,11 @@ DEVICE float float_of(uint32_t bits) {
   memcpy(&value, &bits, 4);
   return value;
 }
+DEVICE double double_of(uint64_t bits) {
+  double value;
+  memcpy(&value, &bits, 8);
+  return value;
+}
 /// A word of each lane of the warp, until the next exchange but one.
 DEVICE const uint32_t *exchange(uint32_t value) {
   const int self = emulation::thread, turn = emulation::turns[self]++ & 1;
@@ -188,6 +193,14 @@ DEVICE float add_apart(float a, float b) {
   return a + b;
 }
 DEVICE float multiply_apart(float a, float b) {
+#pragma clang fp contract(off)
+  return a * b;
+}
+DEVICE double add_apart(double a, double b) {
+#pragma clang fp contract(off)
+  return a + b;
+}
+DEVICE double multiply_apart(double a, double b) {
 #pragma clang fp contract(off)
   return a * b;
 }

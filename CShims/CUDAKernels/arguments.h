@@ -214,6 +214,23 @@ typedef struct cu_attention {
   int32_t unused;
 } cu_attention;
 
+/// What slices of the keys gave each, and where their merge goes.
+typedef struct cu_slices {
+  const cu_step *step;
+  /// The first slice's output, in floats, which becomes the merge's.
+  cu_rows output;
+  /// Its log-sum-exps: `[rows, heads]`, rows `log_stride` apart.
+  const float *log_sum_exp;
+  int64_t log_stride;
+  /// The other slices' outputs, in such rows; `log_offset` floats behind each its log-sum-exps.
+  const float *others[cu_slices_max - 1];
+  int64_t log_offset;
+  /// Slices, the first among them.
+  int32_t count;
+  /// Heads, and columns of one's output.
+  int32_t heads, width, unused;
+} cu_slices;
+
 /// An expert chosen for a row, and what its result is multiplied with.
 typedef struct cu_choice {
   int32_t expert;

@@ -112,6 +112,8 @@ DEVICE void add_together(uint64_t *place, uint64_t value) {
 /// A sum that no multiplication before it becomes part of, and a product that becomes part of none.
 DEVICE float add_apart(float a, float b) { return __fadd_rn(a, b); }
 DEVICE float multiply_apart(float a, float b) { return __fmul_rn(a, b); }
+DEVICE double add_apart(double a, double b) { return __dadd_rn(a, b); }
+DEVICE double multiply_apart(double a, double b) { return __dmul_rn(a, b); }
 /// A quotient to nearest.
 DEVICE float divide(float a, float b) { return __fdiv_rn(a, b); }
 /// To the nearest whole number, of two the even one.
@@ -123,6 +125,7 @@ DEVICE int leading_zeros(uint64_t value) { return __clzll((long long)value); }
 DEVICE float reciprocal(float value) { return __fdividef(1.f, value); }
 DEVICE uint32_t bits_of(float value) { return __float_as_uint(value); }
 DEVICE float float_of(uint32_t bits) { return __uint_as_float(bits); }
+DEVICE double double_of(uint64_t bits) { return __longlong_as_double((long long)bits); }
 
 /// 16 bytes that are read once: past the first-level cache.
 struct alignas(16) Words4 { uint32_t x, y, z, w; };

@@ -53,6 +53,8 @@ enum {
   cu_bank_columns = 8,
   cu_key_padding = 32,
   cu_value_padding = 16,
+  /// Slices of the keys that have devices of their own, at most.
+  cu_slices_max = 64,
   /// Experts of a layer, and groups of them, at most.
   cu_experts_max = 1024,
   cu_expert_groups_max = 32,

@@ -6,27 +6,28 @@ package import Device
 package import Program
 internal import Support
 
+/// What a `CUDADevice` receives.
+final class PeerHandoff: Handoff {
+  let memory: PeerMemory
+  let gpu: Int
+
+  init(_ memory: PeerMemory, gpu: Int) {
+    self.memory = memory
+    self.gpu = gpu
+  }
+}
+
 /// Values that go from GPU to GPU, or from one device of a GPU to another, as floats.
 extension CUDADevice: PeerDevice {
-  /// What a `CUDADevice` receives.
-  private final class PeerHandoff: Handoff {
-    let memory: PeerMemory
-    let gpu: Int
-
-    init(_ memory: PeerMemory, gpu: Int) {
-      self.memory = memory
-      self.gpu = gpu
-    }
-  }
-
   package func makeHandoff(
-    of value: ValueID, places: Int
+    of groups: [[ValueID]], places: Int
   ) throws(DeviceError) -> any Handoff {
     guard let loaded else { checkFailed("the device is not loaded", file: #fileID, line: #line) }
-    let rows = loaded.most.rows(loaded.program[value].rows)
-    let byteCount = rows * loaded.lowering.values.stride(value) * MemoryLayout<Float>.stride
+    let sizes = groups.map { group in
+      group.reduce(0) { $0 + PeerMemory.room(for: byteCount(of: $1, loaded, loaded.most)) }
+    }
     let memory = try onGPU { () throws(CUDAError) in
-      try gpu.makePeerMemory(byteCount, places: places)
+      try gpu.makePeerMemory(sizes.max() ?? 0, places: places)
     }
     return PeerHandoff(memory, gpu: configuration.gpu)
   }
@@ -44,36 +45,46 @@ extension CUDADevice: PeerDevice {
   }
 
   package func send(
-    _ value: ValueID, to handoff: any Handoff, place: Int
+    _ values: [ValueID], to handoff: any Handoff, place: Int
   ) throws(DeviceError) {
-    try crossing(value, handoff) { (memory, address, byteCount) throws(CUDAError) in
-      try gpu.send(from: address, byteCount: byteCount, to: memory, place: place)
-    }
+    let (memory, pieces) = crossing(values, handoff)
+    try onGPU { () throws(CUDAError) in try gpu.send(pieces, to: memory, place: place) }
   }
 
   package func receive(
-    _ value: ValueID, from handoff: any Handoff, place: Int
+    _ values: [ValueID], from handoff: any Handoff, place: Int
   ) throws(DeviceError) {
-    try crossing(value, handoff) { (memory, address, byteCount) throws(CUDAError) in
-      try gpu.receive(into: address, byteCount: byteCount, from: memory, place: place)
-      try narrow(value)
-      try makeCodes(of: value)
+    let (memory, pieces) = crossing(values, handoff)
+    try onGPU { () throws(CUDAError) in
+      try gpu.receive(pieces, from: memory, place: place)
+      for value in values {
+        try narrow(value)
+        try makeCodes(of: value)
+      }
     }
   }
 
-  /// Calls `body` with the places and with where the value's floats are, and how many bytes.
+  /// The places, and where the values' floats of this step are.
   private func crossing(
-    _ value: ValueID, _ handoff: any Handoff,
-    _ body: (PeerMemory, UInt64, Int) throws(CUDAError) -> Void
-  ) throws(DeviceError) {
-    guard let loaded, let address = loaded.lowering.values.floats(value),
-      let handoff = handoff as? PeerHandoff
-    else { return check(false, "\(value) cannot go from GPU to GPU") }
-    let rows = counts(loaded).rows(loaded.program[value].rows)
-    let byteCount = rows * loaded.lowering.values.stride(value) * MemoryLayout<Float>.stride
-    try onGPU { () throws(CUDAError) in
-      try body(handoff.memory, address, byteCount)
+    _ values: [ValueID], _ handoff: any Handoff
+  ) -> (PeerMemory, [GPU.Piece]) {
+    guard let loaded, let handoff = handoff as? PeerHandoff else {
+      checkFailed("\(values) cannot go from GPU to GPU", file: #fileID, line: #line)
     }
+    let counts = counts(loaded)
+    let pieces = values.map { value in
+      guard let address = loaded.lowering.values.floats(value) else {
+        checkFailed("\(value) is no floats", file: #fileID, line: #line)
+      }
+      return GPU.Piece(address: address, byteCount: byteCount(of: value, loaded, counts))
+    }
+    return (handoff.memory, pieces)
+  }
+
+  /// Of a value's floats.
+  func byteCount(of value: ValueID, _ loaded: Loaded, _ counts: Launch.Counts) -> Int {
+    counts.rows(loaded.program[value].rows) * loaded.lowering.values.stride(value)
+      * MemoryLayout<Float>.stride
   }
 
   /// Makes what products read of a value's floats, if they read it.

@@ -19,6 +19,7 @@ struct KernelSet {
   let pack, packBlockScales, packCodes, narrow, narrowRows, quantizeRows: GPU.Kernel
   let measureRead, measureCopy, measureFill, measureMatrices: GPU.Kernel
   let sumParts: GPU.Kernel
+  let mergeSlices: GPU.Kernel
   /// Bring inputs, and codes, to where products of many tokens take them from.
   let arrange, arrangeCodes: GPU.Kernel
   /// Whether there are kernels of `wgmma` for linears and experts.
@@ -90,6 +91,7 @@ struct KernelSet {
     measureMatrices = try kernel("measure_matrices")
     sumParts = try gpu.kernel(
       "sum_parts", of: module, threads: 32 * cu_many_warps_max)
+    mergeSlices = try kernel("merge_slices")
     arrange = try kernel("arrange")
     arrangeCodes = try kernel("arrange_codes")
     var products: [ProductKernels] = []

@@ -26,10 +26,13 @@ package final class PeerMemory: @unchecked Sendable {
   }
 
   fileprivate init(byteCount: Int, receiver: PrimaryContext, taken: [UnsafeMutableRawPointer]) {
-    self.byteCount = (max(1, byteCount) + 255) / 256 * 256
+    self.byteCount = Self.room(for: byteCount)
     self.receiver = receiver
     self.taken = taken
   }
+
+  /// What a piece of so many bytes takes of a place: the next begins behind it.
+  package static func room(for byteCount: Int) -> Int { (max(1, byteCount) + 255) / 256 * 256 }
 
   deinit {
     receiver.destroyEvents(taken)
@@ -125,32 +128,75 @@ extension GPU {
     return .peer
   }
 
-  /// Queues a copy from this GPU's memory to an opened place, behind the last copy out of it.
-  package func send(
-    from address: UInt64, byteCount: Int, to memory: PeerMemory, place index: Int
-  ) throws(CUDAError) {
-    let place = memory.place(index, byteCount: byteCount)
-    let functions = driver.functions
-    try expect(functions.waitForEvent(stream, place.taken, 0), "cuStreamWaitEvent")
-    if byteCount > 0, memory.receiver.handle == context.handle {
-      try copyWithin(to: place.address, from: address, byteCount: byteCount)
-    } else if byteCount > 0 {
-      try expect(
-        functions.copyToPeer(
-          place.address, memory.receiver.handle, address, context.handle, byteCount, stream),
-        "cuMemcpyPeerAsync to cuda:\(memory.receiver.properties.index)")
+  /// Bytes of this GPU's memory.
+  package struct Piece {
+    package var address: UInt64
+    package var byteCount: Int
+
+    package init(address: UInt64, byteCount: Int) {
+      self.address = address
+      self.byteCount = byteCount
     }
-    try expect(functions.recordEvent(place.sent, stream), "cuEventRecord")
   }
 
-  /// Queues a copy of what was sent last to a place, behind its arrival.
-  package func receive(
-    into address: UInt64, byteCount: Int, from memory: PeerMemory, place index: Int
+  /// Queues copies to an opened place, behind each other and behind the last copy out of it.
+  package func send(
+    _ pieces: [Piece], to memory: PeerMemory, place index: Int
   ) throws(CUDAError) {
-    let place = memory.place(index, byteCount: byteCount)
-    try expect(driver.functions.waitForEvent(stream, place.sent, 0), "cuStreamWaitEvent")
-    try copyWithin(to: address, from: place.address, byteCount: byteCount)
-    try expect(driver.functions.recordEvent(place.taken, stream), "cuEventRecord")
+    let place = memory.place(index, byteCount: Self.room(for: pieces))
+    try expect(driver.functions.waitForEvent(stream, place.taken, 0), "cuStreamWaitEvent")
+    var address = place.address
+    for piece in pieces {
+      try copy(piece, to: memory.receiver, at: address)
+      address += UInt64(PeerMemory.room(for: piece.byteCount))
+    }
+    try expect(driver.functions.recordEvent(place.sent, stream), "cuEventRecord")
+  }
+
+  private static func room(for pieces: [Piece]) -> Int {
+    pieces.reduce(0) { $0 + PeerMemory.room(for: $1.byteCount) }
+  }
+
+  private func copy(
+    _ piece: Piece, to receiver: PrimaryContext, at address: UInt64
+  ) throws(CUDAError) {
+    if receiver.handle == context.handle {
+      return try copyWithin(to: address, from: piece.address, byteCount: piece.byteCount)
+    }
+    if piece.byteCount == 0 { return }
+    try expect(
+      driver.functions.copyToPeer(
+        address, receiver.handle, piece.address, context.handle, piece.byteCount, stream),
+      "cuMemcpyPeerAsync to cuda:\(receiver.properties.index)")
+  }
+
+  /// Queues copies of what was sent last to a place, piece by piece, behind its arrival.
+  package func receive(
+    _ pieces: [Piece], from memory: PeerMemory, place index: Int
+  ) throws(CUDAError) {
+    try take(Self.room(for: pieces), from: [memory], place: index) { starts throws(CUDAError) in
+      var address = starts[0]
+      for piece in pieces {
+        try copyWithin(to: piece.address, from: address, byteCount: piece.byteCount)
+        address += UInt64(PeerMemory.room(for: piece.byteCount))
+      }
+    }
+  }
+
+  /// Queues what `body` does with so many bytes that were sent last to a place of each, behind
+  /// their arrival and before others may come. `body` gets where they begin.
+  package func take(
+    _ byteCount: Int, from memories: [PeerMemory], place index: Int,
+    _ body: ([UInt64]) throws(CUDAError) -> Void
+  ) throws(CUDAError) {
+    let places = memories.map { $0.place(index, byteCount: byteCount) }
+    for place in places {
+      try expect(driver.functions.waitForEvent(stream, place.sent, 0), "cuStreamWaitEvent")
+    }
+    try body(places.map { $0.address })
+    for place in places {
+      try expect(driver.functions.recordEvent(place.taken, stream), "cuEventRecord")
+    }
   }
 
   private func copyWithin(

@@ -67,35 +67,6 @@ package protocol TokenDrawer: Device {
   ) throws(DeviceError)
 }
 
-/// A device whose values can go to another one without passing through the host.
-///
-/// `send` and `receive` of one place come by turns, `send` first; a ring between the two threads
-/// says when. Neither waits for the copy: what each device does later comes behind it.
-package protocol PeerDevice: Device {
-  /// Places where another device may leave a value of this one's program. After `load`.
-  func makeHandoff(of value: ValueID, places: Int) throws(DeviceError) -> any Handoff
-
-  /// Makes ready to send to another device's places, on the sender's thread; once, before all else.
-  func open(_ handoff: any Handoff) throws(DeviceError) -> HandoffPath
-
-  /// Copies a `.floats` value of the step to an opened place.
-  func send(_ value: ValueID, to handoff: any Handoff, place: Int) throws(DeviceError)
-
-  /// Copies what was sent to a place of this device into a value of the step.
-  func receive(_ value: ValueID, from handoff: any Handoff, place: Int) throws(DeviceError)
-}
-
-/// Places of one device for what another sends; both hold it for as long as they live.
-package protocol Handoff: AnyObject, Sendable {}
-
-/// How values get from one device to another.
-package enum HandoffPath: Hashable, Sendable {
-  /// From memory to memory; with the words for it: "from cuda:0 to cuda:1".
-  case direct(String)
-  /// By `read` and `write`, and why.
-  case host(String)
-}
-
 /// How much a device must be ready for.
 package struct DeviceCapacity: Hashable, Sendable {
   /// Rows (tokens) of a step, at most.

@@ -10,14 +10,16 @@ internal import Topology
 /// What a leader asks of the followers that hold other parts of the keys.
 enum FollowerWork: Sendable {
   case begin(StepPlan)
-  /// Runs the attention of a merge point, by its index.
-  case attend(Int)
+  /// Runs the attention of a merge point, by its index; what it reads comes from the leader's
+  /// device or through the host.
+  case attend(Int, isDirect: Bool)
   /// The step ends early, since another device failed.
   case abandon
   case stop
 }
 
-/// The memory and the rings between the leader of a stage and its followers.
+/// The memory and the rings between the leader of a stage and its followers. The memory is used
+/// where there is no way without the host.
 ///
 /// The buffers belong to the leader between two merge points and are read by the followers in one:
 /// an `.attend` hands them over, the followers' answers give them back.
@@ -29,6 +31,8 @@ final class ContextExchange: @unchecked Sendable {
   private let outputs: [HostBuffer]
   private let logSumExps: [HostBuffer]
   let followers: [Inbox<FollowerWork>]
+  /// With each follower.
+  let borders: [SliceBorder]
   private let answers: [Inbox<DeviceError?>]
 
   /// - Parameters:
@@ -49,6 +53,7 @@ final class ContextExchange: @unchecked Sendable {
       count: sliceCount, sizes: (rowCountMax * columns, rowCountMax * heads), node: node)
     // On the way can be a `begin` and an `attend`, or a `begin`, an `abandon` and a `stop`.
     followers = (1..<sliceCount).map { _ in Inbox(capacity: 4, wake: WakeSignal()) }
+    borders = followers.map { _ in SliceBorder() }
     answers = (1..<sliceCount).map { _ in Inbox(capacity: 1, wake: leaderWake) }
   }
 
@@ -71,6 +76,9 @@ final class ContextExchange: @unchecked Sendable {
     for follower in followers { follower.put(work) }
   }
 
+  /// Waits for what all followers say of an attention; the first failure, if there is one.
+  func awaitAnswers() -> DeviceError? { answers.map { $0.take() }.compactMap { $0 }.first }
+
   /// Runs one attention on all slices and puts the merge in the place of the leader's output.
   func attend(_ index: Int, rows: Int, device: any Device) throws(DeviceError) {
     let merge = slicing.merges[index]
@@ -78,13 +86,13 @@ final class ContextExchange: @unchecked Sendable {
       guard let input = inputs[part.follower.index] else { continue }
       try device.read(part.leader, into: input.prefix(rows * part.width))
     }
-    send(.attend(index))
+    send(.attend(index, isDirect: false))
     let own = Result { () throws(DeviceError) in
       try device.run(merge.operation..<merge.operation + 1)
       try read(merge, slice: 0, rows: rows, from: device, merge.output, merge.logSumExp)
     }
     // The followers' answers give the buffers back, so they are awaited even after a failure.
-    let failure = answers.map { $0.take() }.compactMap { $0 }.first
+    let failure = awaitAnswers()
     try own.get()
     if let failure { throw failure }
     let merged = outputs[0].prefix(rows * merge.heads * merge.width)

@@ -54,13 +54,13 @@ struct ExecutorThread: Sendable {
     _ = NodeMemory.preferForThread(node: seat.node)
     do {
       let device = try load()
-      let crossing = try crossing(device)
+      let crossings = try meet(device)
       pulse.loaded(device: device.summary)
       report(
         .loaded(
           seat: seat.index, drawing: DrawingSkill(device),
-          notes: [device.note, crossing?.note].compactMap { $0 }))
-      drive(device, crossing)
+          notes: [device.note, crossings.stages?.note, crossings.slicesNote].compactMap { $0 }))
+      drive(device, crossings)
     } catch {
       pulse.failed(error.message)
       report(.failed(seat: seat.index, error))
@@ -72,7 +72,13 @@ struct ExecutorThread: Sendable {
 
   private func load() throws(DeviceError) -> any Device {
     do throws(DeviceError) { return try loadedDevice() } catch {
-      if case .leader(let leader) = role { leader.before?.put(nil) }
+      switch role {
+      case .leader(let leader):
+        leader.before?.put(nil)
+        SliceBorder.leave(leader.exchange?.borders ?? [])
+      case .follower(let exchange):
+        exchange.borders[seat.contextSlice - 1].decline()
+      }
       throw error
     }
   }
@@ -99,22 +105,51 @@ struct ExecutorThread: Sendable {
     return bytes
   }
 
-  private func crossing(_ device: any Device) throws(DeviceError) -> StageCrossing? {
-    guard case .leader(let leader) = role else { return nil }
-    return try StageCrossing(
-      device, program, places: leader.microBatchCount, before: leader.before, after: leader.after)
+  /// How values come to the device from others and go to them, other than by the host.
+  private struct Crossings {
+    var stages: StageCrossing?
+    var slices: SliceCrossing?
+    /// How context slices exchange, in words.
+    var slicesNote: String?
   }
 
-  private func drive(_ device: any Device, _ crossing: StageCrossing?) {
+  /// Meets the executors that values come from and go to. Waits until they are loaded.
+  private func meet(_ device: any Device) throws(DeviceError) -> Crossings {
+    switch role {
+    case .follower(let exchange):
+      let border = exchange.borders[seat.contextSlice - 1]
+      return Crossings(slices: try border.follow(device, exchange.slicing))
+    case .leader(let leader):
+      var crossings = Crossings()
+      do throws(DeviceError) {
+        crossings.stages = try StageCrossing(
+          device, program, places: leader.microBatchCount, before: leader.before,
+          after: leader.after)
+      } catch {
+        SliceBorder.leave(leader.exchange?.borders ?? [])
+        throw error
+      }
+      guard let exchange = leader.exchange,
+        let way = try SliceBorder.lead(device, exchange.slicing, exchange.borders)
+      else { return crossings }
+      crossings.slices = way.crossing
+      crossings.slicesNote = "context slices of stage \(seat.stage): \(way.words)"
+      return crossings
+    }
+  }
+
+  private func drive(_ device: any Device, _ crossings: Crossings) {
     switch role {
     case .leader(let leader):
       StageRunner(
-        device: device, drawer: device as? any TokenDrawer, program: program, crossing: crossing,
-        exchange: leader.exchange, inbox: leader.inbox, outbox: leader.next, pulse: pulse
+        device: device, drawer: device as? any TokenDrawer, program: program,
+        crossing: crossings.stages, exchange: leader.exchange, slices: crossings.slices,
+        inbox: leader.inbox, outbox: leader.next, pulse: pulse
       ).runUntilStopped()
     case .follower(let exchange):
       FollowerRunner(
-        device: device, slice: seat.contextSlice, exchange: exchange, pulse: pulse
+        device: device, slice: seat.contextSlice, exchange: exchange, crossing: crossings.slices,
+        pulse: pulse
       ).runUntilStopped()
     }
   }

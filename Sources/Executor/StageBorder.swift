@@ -44,7 +44,7 @@ struct StageCrossing {
     self.device = device
     if let before, case .hidden(let value) = program.input {
       let made = Result { () throws(DeviceError) in
-        try device.makeHandoff(of: value, places: places)
+        try device.makeHandoff(of: [[value]], places: places)
       }
       incoming = try? made.get()
       before.put(incoming)

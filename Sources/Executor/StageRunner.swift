@@ -21,6 +21,8 @@ struct StageRunner {
   let crossing: StageCrossing?
   /// The followers of this stage; nil if its keys are in one part.
   let exchange: ContextExchange?
+  /// How it exchanges with them without the host; nil if through it.
+  let slices: SliceCrossing?
   let inbox: Inbox<StageWork>
   /// The next stage's inbox, or the engine's.
   let outbox: Inbox<StageWork>
@@ -88,7 +90,7 @@ struct StageRunner {
     _ value: ValueID, of batch: MicroBatch, rows: Int
   ) throws(DeviceError) {
     if batch.isOnDevice, let crossing, let handoff = crossing.incoming {
-      return try crossing.device.receive(value, from: handoff, place: batch.place)
+      return try crossing.device.receive([value], from: handoff, place: batch.place)
     }
     let hidden = batch.hidden.prefix(rows * program[value].width)
     try device.write(value, from: UnsafeBufferPointer(hidden))
@@ -102,7 +104,7 @@ struct StageRunner {
       return try device.read(value, into: batch.hidden.prefix(rows * program[value].width))
     }
     batch.isOnDevice = true
-    try crossing.device.send(value, to: handoff, place: batch.place)
+    try crossing.device.send([value], to: handoff, place: batch.place)
   }
 
   private func runOperations(_ plan: StepPlan) throws(DeviceError) {
@@ -111,7 +113,11 @@ struct StageRunner {
       exchange.send(.begin(plan))
       for (index, merge) in exchange.slicing.merges.enumerated() {
         if next < merge.operation { try device.run(next..<merge.operation) }
-        try exchange.attend(index, rows: plan.rowCount, device: device)
+        if let slices {
+          try exchange.attend(index, over: slices)
+        } else {
+          try exchange.attend(index, rows: plan.rowCount, device: device)
+        }
         next = merge.operation + 1
       }
     }
@@ -125,6 +131,8 @@ struct FollowerRunner {
   let device: any Device
   let slice: Int
   let exchange: ContextExchange
+  /// The way without the host, if there is one.
+  let crossing: SliceCrossing?
   let pulse: Pulse
 
   func runUntilStopped() {
@@ -138,11 +146,15 @@ struct FollowerRunner {
         pulse.beginStep()
         rows = plan.rowCount
         poison = poison ?? attempt { () throws(DeviceError) in try device.begin(plan) }
-      case .attend(let index):
+      case .attend(let index, let isDirect):
         poison =
           poison
           ?? attempt { () throws(DeviceError) in
-            try exchange.follow(index, slice: slice, rows: rows, device: device)
+            if isDirect, let crossing {
+              try exchange.follow(index, over: crossing)
+            } else {
+              try exchange.follow(index, slice: slice, rows: rows, device: device)
+            }
           }
         if index == exchange.slicing.merges.count - 1 { pulse.endStep() }
         exchange.answer(poison, slice: slice)

@@ -20,7 +20,8 @@ package struct PartialAttention {
 /// With `m = max_i lse_i` and `w_i = exp(lse_i - m)`: `output = Σ w_i · output_i / Σ w_i`, summed
 /// in the order of the slices (flash decoding; Milakov and Gimelshein 2018). A slice without keys
 /// has weight 0 and changes nothing; if all are empty the output is 0. If just one has keys, its
-/// output passes through bit for bit. `output` may be one of the parts.
+/// output passes through bit for bit. `output` may be one of the parts. GPUs do the same operation
+/// by operation (`attention_slices.cu`), for the same bits.
 package func mergeByLogSumExp(
   _ parts: [PartialAttention], rows: Int, heads: Int, width: Int,
   into output: UnsafeMutablePointer<Float>

@@ -39,7 +39,8 @@ import Testing
       second = try CPUModelRun(
         try program.stage(layers: half..<program.layers.count), weights,
         on: try EmulatedGPU.device(gpu: gpus.1), rowCountMax: rowCountMax)
-      handoff = try Self.peer(second).makeHandoff(of: try Self.input(second), places: places)
+      handoff = try Self.peer(second).makeHandoff(
+        of: [[try Self.input(second)]], places: places)
       path = try Self.peer(first).open(handoff)
       self.prompt = prompt
     }
@@ -72,8 +73,8 @@ import Testing
       try queueFirst(plan)
       try second.begin(plan)
       if let place {
-        try Self.peer(first).send(try output(), to: handoff, place: place)
-        try Self.peer(second).receive(try Self.input(second), from: handoff, place: place)
+        try Self.peer(first).send([try output()], to: handoff, place: place)
+        try Self.peer(second).receive([try Self.input(second)], from: handoff, place: place)
       } else {
         let hidden = try first.values(try output())
         let input = try Self.input(second)
@@ -134,16 +135,16 @@ import Testing
       CPUModelRun.plan([(0, Array(stages.prompt[$0..<$0 + 9]), $0)])
     }
     try stages.queueFirst(plans[0])
-    try Stages.peer(stages.first).send(try stages.output(), to: stages.handoff, place: 0)
+    try Stages.peer(stages.first).send([try stages.output()], to: stages.handoff, place: 0)
     try stages.second.begin(plans[0])
-    try peer.receive(value, from: stages.handoff, place: 0)
+    try peer.receive([value], from: stages.handoff, place: 0)
     try stages.queueFirst(plans[1])
-    try Stages.peer(stages.first).send(try stages.output(), to: stages.handoff, place: 0)
+    try Stages.peer(stages.first).send([try stages.output()], to: stages.handoff, place: 0)
     // Waits for all that the sender has queued.
     let later = try stages.first.values(try stages.output())
     let earlier = try stages.second.values(value)
     #expect(!bitsEqual(earlier, later) && earlier.allSatisfy(\.isFinite))
-    try peer.receive(value, from: stages.handoff, place: 0)
+    try peer.receive([value], from: stages.handoff, place: 0)
     #expect(bitsEqual(try stages.second.values(value), later))
     var alone = try Stages(gpus: (0, 1))
     try alone.queueFirst(plans[0])

@@ -63,6 +63,18 @@ extension EndToEnd {
       #expect(direct.map(\.bitPattern) == byHost.map(\.bitPattern))
     }
 
+    @Test(arguments: ["bf16", "fp8"])
+    func `context slices without a way between GPUs change no bit`(keys: String) throws {
+      let checkpoint = try SyntheticCheckpoint("v3-deep")
+      let options = ["--device", "cuda", "--context-slices", "3", "--kv-precision", keys]
+      let direct = try logits(
+        checkpoint.directory, options, errors: ["from cuda:0 to cuda:1, within cuda:0, without"])
+      let byHost = try logits(
+        checkpoint.directory, options + ["--prefill-chunk", "4"], ["SILICA_EMULATED_PEERS=0"],
+        errors: ["stage 0: through the host, since cuda:0 cannot reach the memory of cuda:1"])
+      #expect(direct.map(\.bitPattern) == byHost.map(\.bitPattern))
+    }
+
     /// Whether GPUs reach each other, which are taken, and what is said of the ways.
     private static let ways: [(String, String, [String])] = [
       ("1", "cuda", ["0 and 1: from cuda:0 to cuda:1", "1 and 2: from cuda:1 to cuda:0"]),
@@ -95,6 +107,8 @@ extension EndToEnd {
       let whole = try ids([], [])
       #expect(Set(whole).count > 1 && whole.allSatisfy { $0.count == 5 })
       #expect(try ids(["--stages", "3"], words) == whole)
+      let sliced = try ids(["--context-slices", "2"], ["context slices of stage 0: "])
+      #expect(try ids(["--context-slices", "2", "--stages", "2"], []) == sliced)
     }
 
     @Test(arguments: ["fp8", "w8a8"])
@@ -176,6 +190,9 @@ extension EndToEnd {
         for subject in ["latentAttention: error", "experts: error", "same bits in chunks"] {
           #expect(result.output.contains("ok    tiny-v3 \(precision) \(subject)"))
         }
+      }
+      for precision in ["bf16", "bf16 with fp8 keys"] {
+        #expect(result.output.contains("ok    tiny-v3 \(precision) 3 context slices"))
       }
       for draws in ["200 tokens drawn from 1000", "20 tokens drawn from 152064"] {
         #expect(result.output.contains("ok    logits f32 \(draws)"), "\(result.output)")
@@ -268,15 +285,19 @@ extension EndToEnd {
       for word in words { #expect(result.errors.contains(word), "\(result.errors)") }
     }
 
-    /// In a step's graph; where its token is drawn, twice; where the next step's plan is brought.
-    @Test(arguments: [900, 996, 997, 998])
+    /// In a step's graph; where its token is drawn, twice; where the next step's plan is brought; in
+    /// slices of the keys.
+    @Test(arguments: [
+      (900, []), (996, []), (997, []), (998, []), (900, ["--context-slices", "2"]),
+      (900, ["--context-slices", "3", "--stages", "2"]),
+    ] as [(Int, [String])])
     func `a GPU that fails in a step ends its generation and not the process`(
-      launch: Int
+      launch: Int, options: [String]
     ) throws {
       let result = try run(
         ["SILICA_EMULATED_FAULT=\(launch)"],
         ["generate", "--model", Repository.path("Models/mini"), "--device", "cuda"]
-          + ["--chat", "12 + 30", "--max-tokens", "64", "--temperature", "0"])
+          + ["--chat", "12 + 30", "--max-tokens", "64", "--temperature", "0"] + options)
       #expect(result.status == 1)
       for word in ["a device failed", "cuda:0", "in step", "kernel", "CUDA_ERROR_ILLEGAL_ADDRESS"] {
         #expect(result.errors.contains(word), "\(result.errors)")

@@ -33,9 +33,11 @@ enum Verify: Subcommand {
     vocabulary. Each operation gets the reference's inputs; its output is filled with NaN before.
     The error is the root mean square of the differences over that of the reference's values. Where
     keys and values are kept in FP8, the reference gets them rounded. Then the same tokens run in
-    other chunks, which must change no bit. In the end the device draws tokens from random logits,
-    by all parameters and with what log-probabilities are made of, which must be what the host does
-    (a CPU draws the largest alone). Exits with 1 if anything is wrong.
+    other chunks, which must change no bit, and in bf16 with the keys in 3 slices on devices of the
+    same GPU, which must give the same bits with the host between them and without. In the end the
+    device draws tokens from random logits, by all parameters and with what log-probabilities are
+     made of, which must be what the host does (a CPU draws the largest alone). Exits with 1 if
+     anything is wrong.
 
     example:
       silica verify --device cuda:0 --shapes tiny-v3,v2-lite/2
@@ -75,7 +77,7 @@ enum Verify: Subcommand {
 /// The device that is looked at.
 private struct VerifiedDevice {
   /// nil: the CPU.
-  private let gpu: Int?
+  let gpu: Int?
 
   init(_ name: String) throws {
     switch DeviceKind(name) {
@@ -234,7 +236,18 @@ private struct VerifiedModel {
         shape: shape, precision: precision.name,
         subject: "same bits in chunks of 1 and \(tokens.count)",
         isRight: isSame && whole.allSatisfy(\.isFinite)))
+    if let gpu = kind.gpu, precision.weights == "bf16" { checks.append(try slices(on: gpu)) }
     return checks
+  }
+
+  /// What slices of the keys exchange without the host.
+  private func slices(on gpu: Int) throws -> Check {
+    let slices = VerifiedSlices(
+      program: program, weights: weights, tokens: tokens, gpu: gpu, keys: precision.keys)
+    return Check(
+      shape: shape, precision: precision.name,
+      subject: "\(VerifiedSlices.count) context slices with the host between them and without",
+      isRight: try slices.areSame())
   }
 
   /// What a format costs a single matrix (see Docs/quality.md), with room; else what sums in

@@ -116,7 +116,8 @@ struct CUDADevices {
     configuration.kvMemoryBytes = budget.cacheBytes(
       freeBytes: freeBytes, gpuCount: gpus.count,
       deviceCount: configuration.stages * configuration.contextSlices,
-      handoffBytes: try Self.handoffBytes(configuration, program),
+      handoffBytes: try Self.handoffBytes(configuration, program)
+        + Self.sliceBytes(configuration, program),
       sharing: sharing.map { $0.share.loads ? .loads : .takes } ?? .none)
   }
 
@@ -129,5 +130,18 @@ struct CUDADevices {
     let hidden = try program.valueCrossing(program.layers[1].lowerBound)
     return (configuration.stages - 1) * configuration.stages * configuration.rowCountMax
       * program[hidden].width * MemoryLayout<Float>.stride
+  }
+
+  /// What context slices leave for each other: what a follower's attention reads, and what it gives
+  /// to its leader.
+  private static func sliceBytes(
+    _ configuration: EngineConfiguration, _ program: Program
+  ) -> Int {
+    guard configuration.contextSlices > 1 else { return 0 }
+    let columns = ContextSlicing(program).merges.map { merge in
+      merge.handOver.reduce(0) { $0 + $1.width } + merge.heads * (merge.width + 1)
+    }
+    return configuration.stages * (configuration.contextSlices - 1) * configuration.rowCountMax
+      * (columns.max() ?? 0) * MemoryLayout<Float>.stride
   }
 }
