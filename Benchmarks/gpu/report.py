@@ -17,6 +17,7 @@ RESULTS = pathlib.Path(__file__).resolve().parent.parent / "results"
 COLOURS = {
     ("silica", "fp8"): "#1f77b4", ("silica", "bf16"): "#2ca02c", ("silica", "w4"): "#9467bd",
     ("silica", "w8"): "#17becf", ("silica", "w8a8"): "#e377c2", ("silica", "int4-128"): "#8c564b",
+    ("silica", "fp8a8"): "#bcbd22",
     ("peer", "fp8"): "#d62728", ("peer", "bf16"): "#ff9896",
 }
 
@@ -48,7 +49,7 @@ class Bench:
             if line["kind"] == kind and line["model"] == model:
                 found.setdefault((line["engine"], line["precision"]), []).append(line)
         # Silica first, its precisions from wide to narrow.
-        order = ["bf16", "fp8", "w8", "w8a8", "w4", "int4-128"]
+        order = ["bf16", "fp8", "fp8a8", "w8", "w8a8", "w4", "int4-128"]
         return dict(sorted(found.items(), key=lambda item: (
             item[0][0] != "silica", order.index(item[0][1]) if item[0][1] in order else 9)))
 

@@ -32,6 +32,16 @@ struct Products {
   int open = 0;
 };
 
+/// Who has copied to 16 bytes of the block's shared memory last, and how often that thread had
+/// published its copies by then.
+struct Copied {
+  unsigned block = 0, publications = 0;
+  int thread = 0;
+};
+
+/// Counts the blocks.
+unsigned current_block = 1;
+Copied copied[dynamic_shared_max / 16];
 std::vector<BulkCopy> bulk_copies;
 Products products[threads_max];
 bool has_products;
@@ -126,7 +136,23 @@ bool take_product(int count, GroupProduct *product) {
   return true;
 }
 
+void note_copied(const void *place) {
+  const ptrdiff_t offset = (const char *)place - dynamic_shared;
+  if (offset < 0 || offset >= (ptrdiff_t)dynamic_shared_max) return;
+  copied[offset / 16] = {current_block, copies[thread].publications, thread};
+}
+
+void read_by_product(const char *place) {
+  const Copied &last = copied[shared_offset(place) / 16];
+  const int end = first_thread + threads_of_block;
+  if (last.block != current_block || last.thread < first_thread || last.thread >= end) return;
+  if (copies[last.thread].publications == last.publications) {
+    fail("a product reads what was copied and not published");
+  }
+}
+
 void begin_block() {
+  current_block++;
   bulk_copies.clear();
   if (!has_products) return;
   for (Products &of_thread : products) of_thread = Products();

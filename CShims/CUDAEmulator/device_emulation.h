@@ -26,7 +26,7 @@ struct Position { int x, y, z; };
 /// is written.
 struct Warp {
   uint32_t words[2][32];
-  float a[2][16][16], b[2][8][16];
+  float a[2][16][32], b[2][8][16];
   int8_t codes_a[2][16][32], codes_b[2][8][32];
   const uint16_t *rows[2][32];
 };
@@ -42,9 +42,12 @@ struct Copies {
   static constexpr int most = 256, groups_most = 8;
   Copy list[most];
   int count, ends[groups_most], groups;
+  /// How often the thread has published what it copied.
+  unsigned publications;
 
   /// Does those of all groups but the last `pending`.
   void finish(int pending);
+  void publish() { publications++; }
 };
 
 /// The fiber that runs: of block `first_thread / threads_of_block` of those that run by turns.

@@ -249,6 +249,7 @@ void Copies::finish(int pending) {
     } else {
       memset(list[i].destination, 0, 16);
     }
+    note_copied(list[i].destination);
   }
   memmove(list, list + end, (size_t)(count - end) * sizeof(Copy));
   count -= end, groups -= done;

@@ -19,6 +19,9 @@ void note_progress();
 /// Lets others run, then goes on.
 void poll();
 
+/// This thread has copied 16 bytes to a place in shared memory.
+void note_copied(const void *place);
+
 /// Forgets copies and products of the block before; says what is left of this one's.
 void begin_block();
 const char *end_block();

@@ -4,6 +4,7 @@
 #include "attention_rows.h"
 #include "cache_codes.h"
 #include "coded_rows.h"
+#include "few_sums.h"
 #include "pack_words.h"
 #include "prefill_block.h"
 #include "product.h"
@@ -22,6 +23,9 @@ namespace choose_ {
 }
 namespace experts_ {
 #include "experts.cu"
+}
+namespace linear_coded_ {
+#include "linear_coded.cu"
 }
 namespace linear_few_ {
 #include "linear_few.cu"

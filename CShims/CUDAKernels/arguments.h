@@ -49,11 +49,14 @@ typedef struct cu_rows {
   int64_t stride;
 } cu_rows;
 
-/// Rows of codes of 8 bits, as products with codes read them; see `product_codes.h`. Null for none.
+/// Rows of codes of 8 bits, as products with codes read them; see `coded_rows.h`. Null for none.
 typedef struct cu_codes {
   uint8_t *rows;
   /// Bytes from one row to the next: `cu_coded_row_bytes`.
   int64_t stride;
+  /// `cu_code`
+  int32_t code;
+  int32_t unused;
 } cu_codes;
 
 typedef struct cu_embed {

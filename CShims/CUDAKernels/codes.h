@@ -131,6 +131,12 @@ struct Codes4 {
   }
 };
 
+/// As they are stored, a byte a column.
+template <> struct Codes<cu_format_fp8a8> {
+  static constexpr int fragments = 2;
+  DEVICE uint32_t word(const uint8_t (&codes)[4]) { return Codes8::word(codes); }
+};
+
 template <> struct Codes<cu_format_w8> : Codes8 {};
 template <> struct Codes<cu_format_w8a8> : Codes8 {};
 

@@ -78,7 +78,7 @@ template <int format, int tiles> struct FewStream {
       wait_for_copies<stages - 1>();
       few.multiply(span, part.end);
     }
-    write_sums(op, few, tokens, block % width);
+    write_sums(op, few.sum, tokens, block % width);
     // The sums' place is the next block's.
     sync_block();
   }

@@ -22,6 +22,8 @@ enum {
   cu_many_warps_few = 8,
   cu_many_warps_least = 6,
   cu_product_addends_max = 2,
+  /// Spans on their way to a warp of a product of fp8a8, the present one among them.
+  cu_coded_stages = 2,
   /// Shared memory for codes on their way to a product that is part of one launch for a step.
   cu_launch_ring_bytes = 160 << 10,
   /// What such a launch declares beside, at most (`resources.txt`).
@@ -77,14 +79,24 @@ typedef enum cu_format {
   cu_format_w8a8 = 4,
   /// bfloat16, of four neighbouring columns two, and which these are.
   cu_format_sparse = 5,
+  /// Codes e4m3 as fp8, multiplied with codes e4m3; see `coded_rows.h`.
+  cu_format_fp8a8 = 6,
   /// Codes that were calibrated, of 4 and 8 bits; as many columns share a scale and a zero.
-  cu_format_int4_32 = 6,
-  cu_format_int4_64 = 7,
-  cu_format_int4_128 = 8,
-  cu_format_int8_32 = 9,
-  cu_format_int8_64 = 10,
-  cu_format_int8_128 = 11,
+  cu_format_int4_32 = 7,
+  cu_format_int4_64 = 8,
+  cu_format_int4_128 = 9,
+  cu_format_int8_32 = 10,
+  cu_format_int8_64 = 11,
+  cu_format_int8_128 = 12,
 } cu_format;
+
+/// What the codes of a row are that products multiply with; see `coded_rows.h`.
+typedef enum cu_code {
+  cu_code_s8 = 0,
+  cu_code_e4m3 = 1,
+  /// Scales are powers of two.
+  cu_code_e4m3_powers = 2,
+} cu_code;
 
 /// What the compiler of kernels must know, and the host too.
 #if defined(__CUDACC__)
@@ -98,7 +110,13 @@ typedef enum cu_format {
 /// Whether codes are less a zero, and their scales floats.
 CU_KNOWN int32_t cu_has_zeros(cu_format format) { return format >= cu_format_int4_32; }
 /// Whether what it is multiplied with are codes too, and not bfloat16.
-CU_KNOWN int32_t cu_takes_codes(cu_format format) { return format == cu_format_w8a8; }
+CU_KNOWN int32_t cu_takes_codes(cu_format format) {
+  return format == cu_format_w8a8 || format == cu_format_fp8a8;
+}
+/// Whether a span of a tile has one scale, a float.
+CU_KNOWN int32_t cu_has_block_scales(cu_format format) {
+  return format == cu_format_fp8 || format == cu_format_fp8a8;
+}
 /// Of an element of a weight, kept or not.
 CU_KNOWN int32_t cu_code_bits(cu_format format) {
   if (format == cu_format_bf16) return 16;
@@ -121,7 +139,7 @@ CU_KNOWN int32_t cu_span_bytes(cu_format format) {
 CU_KNOWN int32_t cu_span_scale_bytes(cu_format format) {
   const int32_t groups = cu_span / cu_scale_group(format);
   if (format == cu_format_bf16) return 0;
-  if (format == cu_format_fp8) return 4;
+  if (cu_has_block_scales(format)) return 4;
   if (format == cu_format_sparse) return cu_tile_rows * cu_span / 8;
   return groups * cu_tile_rows * (cu_has_zeros(format) ? 5 : 2);
 }
@@ -157,8 +175,15 @@ CU_KNOWN int32_t cu_many_warps(cu_format format) {
   }
   return cu_scale_group(format) == 32 ? cu_many_warps_least : cu_many_warps_few;
 }
+/// Shared memory of a block of fp8a8 for up to so many tokens: of each warp its tiles' codes of a
+/// span, and the tokens' codes and scales.
+CU_KNOWN int32_t cu_coded_bytes(int32_t tokens, int32_t tiles) {
+  const int32_t of_tokens = tokens * cu_shared_input_bytes(cu_format_fp8a8);
+  return cu_product_warps * cu_coded_stages * (tiles * cu_span_bytes(cu_format_fp8a8) + of_tokens);
+}
 /// Shared memory of a block of a product of few tokens, with so many tiles.
 static inline int32_t cu_few_bytes(cu_format format, int32_t tiles) {
+  if (format == cu_format_fp8a8) return cu_coded_bytes(cu_few_tokens, tiles);
   return cu_product_warps * cu_stages(format, tiles) * tiles * cu_span_bytes(format);
 }
 static inline int32_t cu_launch_few_bytes(cu_format format, int32_t tiles) {

@@ -11,7 +11,7 @@
 // in registers, then its sums, 1,475 GB/s over all products of a step; a span ahead in registers
 // 1,960; spans ahead in shared memory 2,600, and 3,030 for the head. More spans (4, 6, 8) leave
 // room for fewer blocks: 2,600, 2,280, 2,150.
-#include "product.h"
+#include "few_sums.h"
 
 namespace {
 
@@ -162,32 +162,6 @@ template <int format, int tiles> struct Few {
   }
 };
 
-/// Adds the parts' sums, and writes a block's outputs. All threads call it.
-template <int format, int tiles>
-DEVICE void write_sums(const cu_product &op, const Few<format, tiles> &few, const Tokens &tokens,
-                       int block) {
-  SHARED float sums[cu_product_warps][cu_few_tokens][tiles * cu_tile_rows];
-  const int lane = thread_index() % 32, warp = thread_index() / 32;
-  UNROLL for (int i = 0; i < tiles; i++) {
-    UNROLL for (int j = 0; j < 4; j++) {
-      sums[warp][lane % 4 * 2 + j % 2][i * cu_tile_rows + lane / 4 + j / 2 * 8] = few.sum[i][j];
-    }
-  }
-  sync_block();
-  const int index = thread_index(), token = index / cu_tile_rows, row = index % cu_tile_rows;
-  if (token >= tokens.count) return;
-  const Tile tile = tile_of(op, block, 0, tiles);
-  const int column = tile.index * cu_tile_rows + row;
-  if (column >= tile.part->columns) return;
-  float total[tiles] = {};
-  UNROLL for (int i = 0; i < tiles; i++) {
-    UNROLL for (int w = 0; w < cu_product_warps; w++) {
-      total[i] += sums[w][token][i * cu_tile_rows + row];
-    }
-  }
-  finish(op, tile, tokens, token, column, total[0], total[tiles - 1]);
-}
-
 template <int format, int tiles> DEVICE void product_few(const cu_product &op) {
   constexpr int stages = stages_of<format, tiles>;
   DYNAMIC_SHARED(char, shared);
@@ -215,7 +189,7 @@ template <int format, int tiles> DEVICE void product_few(const cu_product &op) {
     few.multiply(span, part.end);
   }
   wait_for_copies<0>();
-  if (tokens.count > 0) write_sums(op, few, tokens, block_x());
+  if (tokens.count > 0) write_sums(op, few.sum, tokens, block_x());
 }
 
 }  // namespace

@@ -12,13 +12,14 @@
 // source: no bit changes.
 //
 // For one format of weights beside bfloat16 and for values of up to `width` columns; a list that
-// needs another kernel is not launched so. The file is a second set of machine code, since words of
+// needs another kernel is not launched so. Those of fp8a8 are others: the compiler lets no `wgmma`
+// be under way in a kernel that calls. The file is a second set of machine code, since words of
 // `device.h` mean something else in it.
 // Products of few tokens go from block to block without a break (`few_stream.h`). Not yet run on a
 // GPU.
 #define CU_ONE_LAUNCH
 #include "attention_rows.h"
-#include "product.h"
+#include "few_sums.h"
 #include "ring.h"
 #include "rope.h"
 #include "slots.h"

@@ -2,7 +2,7 @@
 // A weight's elements, as floats, into the layout of `product.h`: once, at load.
 //
 //   bf16  to nearest even.
-//   fp8   code = e4m3(x / scale), to nearest even, at most 448. With `block_scales` the scale
+//   fp8, fp8a8  code = e4m3(x / scale), to nearest even, at most 448. With `block_scales` the scale
 //         is the stored one, and codes come back as they were stored; else it is the largest
 //         magnitude of 128 × 128 elements / 448 (`pack_block_scales` makes it first).
 //   w8    scale = bfloat16(largest magnitude of the group / 127), code = nearest in -127 ... 127.
@@ -67,7 +67,7 @@ DEVICE float block_scale(const cu_pack &op, int row, int column) {
   return op.block_scales[row / op.block_rows * op.blocks_per_row + column / op.block_columns];
 }
 
-DEVICE void pack_fp8(const cu_pack &op, int row, int local, int span) {
+template <int format> DEVICE void pack_fp8(const cu_pack &op, int row, int local, int span) {
   const bool exists = local < op.rows && span * cu_span < op.columns;
   const float scale = exists ? block_scale(op, row, span * cu_span) : 0.f;
   for (int column = span * cu_span; column < (span + 1) * cu_span; column += 4) {
@@ -76,7 +76,7 @@ DEVICE void pack_fp8(const cu_pack &op, int row, int local, int span) {
       const float x = element(op, local, column + i);
       codes[i] = e4m3(scale == 0 ? 0.f : x / scale);
     }
-    word8(op, row, column) = Codes<cu_format_fp8>::word(codes);
+    word8(op, row, column) = Codes<format>::word(codes);
   }
   if (row % cu_tile_rows == 0) {
     const int spans = op.padded_columns / cu_span;
@@ -150,7 +150,8 @@ KERNEL(pack, cu_pack, cu_threads) {
   const int row = op.first_row + local;
   switch (op.format) {
   case cu_format_bf16: pack_bf16(op, row, local, span); break;
-  case cu_format_fp8: pack_fp8(op, row, local, span); break;
+  case cu_format_fp8: pack_fp8<cu_format_fp8>(op, row, local, span); break;
+  case cu_format_fp8a8: pack_fp8<cu_format_fp8a8>(op, row, local, span); break;
   case cu_format_sparse: pack_sparse(op, row, local, span); break;
   case cu_format_w8: case cu_format_w8a8: pack_w8(op, row, local, span); break;
   case cu_format_w4:

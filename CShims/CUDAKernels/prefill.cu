@@ -11,8 +11,8 @@
 // blocks of 128 tokens × 128 columns of 32 KiB,
 //   [tokens / 8][16 eights of k][8 tokens][8 of k]   bfloat16, zeros beyond the last,
 // where of 16 columns the even pairs (0, 1, 4, 5, 8, ...) are one eight and the odd the other. With
-// codes (w8a8) both operands have 8 bits and their own order: a block is 16 KiB and 128 scales, and
-// the weights' codes go to `wgmma` as they lie.
+// codes (w8a8, fp8a8) both operands have 8 bits and their own order: a block is 16 KiB and 128
+// scales, and the weights' codes go to `wgmma` as they lie.
 //
 // A block is three warpgroups. A warp of the third copies spans of 128 columns, codes and tokens,
 // into three stages of shared memory, and goes on with the next tile's while this one's results
@@ -82,6 +82,7 @@ PREFILL(fp8, cu_format_fp8)
 PREFILL(w8, cu_format_w8)
 PREFILL(w4, cu_format_w4)
 PREFILL(w8a8, cu_format_w8a8)
+PREFILL(fp8a8, cu_format_fp8a8)
 PREFILL(int4_32, cu_format_int4_32)
 PREFILL(int4_64, cu_format_int4_64)
 PREFILL(int4_128, cu_format_int4_128)
@@ -108,25 +109,36 @@ KERNEL(arrange, cu_prefill, cu_threads) {
   }
 }
 
-// The same of codes: `[tokens / 8][8 sixteens of k][8 tokens][16 of k]`, then the tokens' scales.
-KERNEL(arrange_codes, cu_prefill, cu_threads) {
+namespace {
+
+/// The codes of 16 columns, in order.
+template <int format> DEVICE Words4 sixteen_codes(const uint8_t *span, int sixteen) {
+  if (format == cu_format_fp8a8) return ((const Words4 *)span)[sixteen];
+  // Of each of four lanes, a word.
+  const uint32_t *words = (const uint32_t *)span + sixteen;
+  return {words[0], words[8], words[16], words[24]};
+}
+
+template <int format> DEVICE void arrange_coded(const cu_prefill &op) {
   const int span = block_x(), spans = spans_of(op.product);
   uint8_t *place =
-    op.arranged + ((int64_t)block_y() * spans + span) * cu_arranged_bytes(cu_format_w8a8);
+    op.arranged + ((int64_t)block_y() * spans + span) * cu_arranged_bytes((cu_format)format);
   const Tokens tokens = prefill_tokens(op, block_y());
   if (tokens.count == 0) return;
   for (int item = thread_index(); item < cu_prefill_tokens * 8; item += cu_threads) {
     const int token = item / 8, sixteen = item % 8;
     const uint8_t *row = coded_row(op.product, tokens, token);
     Words4 codes = {};
-    if (row) {
-      // Of each of four lanes, a word.
-      const uint32_t *words = (const uint32_t *)(row + span * cu_span) + sixteen;
-      codes = {words[0], words[8], words[16], words[24]};
-    }
+    if (row) codes = sixteen_codes<format>(row + span * cu_span, sixteen);
     *(Words4 *)(place + token / 8 * 1024 + sixteen * 128 + token % 8 * 16) = codes;
     if (sixteen > 0) continue;
     float *scales = (float *)(place + cu_prefill_tokens * cu_span);
     scales[token] = row ? scales_of_row(row, spans)[span] : 0.f;
   }
 }
+
+}  // namespace
+
+// The same of codes: `[tokens / 8][8 sixteens of k][8 tokens][16 of k]`, then the tokens' scales.
+KERNEL(arrange_codes, cu_prefill, cu_threads) { arrange_coded<cu_format_w8a8>(op); }
+KERNEL(arrange_e4m3, cu_prefill, cu_threads) { arrange_coded<cu_format_fp8a8>(op); }

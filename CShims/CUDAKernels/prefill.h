@@ -27,8 +27,8 @@ template <int format> struct PrefillShape {
 };
 
 /// What a group's products are summed in.
-template <bool has_codes> struct GroupSum { using Type = float; };
-template <> struct GroupSum<true> { using Type = int32_t; };
+template <int format> struct GroupSum { using Type = float; };
+template <> struct GroupSum<cu_format_w8a8> { using Type = int32_t; };
 
 /// Which of the stages, and how often they were gone through.
 struct Stage {

@@ -75,7 +75,7 @@ template <int format> struct Prefill {
   /// Fragments of two chunks by turns, or a span's codes; sums of a group and of a part, of each
   /// half of the tokens.
   uint32_t sets[2][Shape::chunk][4];
-  typename GroupSum<Shape::has_codes>::Type group[2][32];
+  typename GroupSum<format>::Type group[2][32];
   float sum[2][32];
 
   /// The scales and zeros of the warp's tile, where they come with the codes.
@@ -135,7 +135,7 @@ template <int format> struct Prefill {
       const Float2 pair = ((const Float2 *)factors_at(stage))[factor_place(group)];
       return {pair.x, pair.y};
     }
-    if (format == cu_format_fp8) {
+    if (cu_has_block_scales((cu_format)format)) {
       const float scale = ((const float *)factors)[span];
       return {scale, scale};
     }
@@ -223,7 +223,11 @@ template <int format> struct Prefill {
     const uint64_t tokens = matrix_at(stages + stage.index * Shape::stage_bytes, 128, 1024);
     UNROLL for (int step = 0; step < 4; step++) {
       const int place = half * (half_tokens / 8) * 1024 + step * 256;
-      multiply_group(group[half], sets[0][step], tokens + place / 16, step > 0);
+      if constexpr (format == cu_format_fp8a8) {
+        multiply_group_e4m3(group[half], sets[0][step], tokens + place / 16, step > 0);
+      } else {
+        multiply_group(group[half], sets[0][step], tokens + place / 16, step > 0);
+      }
     }
     end_products();
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the products of few and of many tokens share (`linear_few.cu`, `linear_many.cu`): the layout
-// of weights, the parts of their columns, and what happens on the way out.
+// What the products of few and of many tokens share (`linear_few.cu`, `linear_many.cu`,
+// `linear_coded.cu`): the layout of weights, the parts of their columns, and what happens on the
+// way out.
 //
 //   output[n][m] = Σ_k weight[m][k] · input[n][k] + bias[m]
 //
@@ -19,20 +20,21 @@
 //   bf16  16 columns a unit: 8 elements in the order of the fragment.
 //   fp8   32 columns a unit: for each fragment 4 codes e4m3 of row g, 4 of row g + 8.
 //   w8    as fp8, codes of 8 bits with a sign: what `multiply_tile` takes of codes, in their order.
+//   fp8a8  as w8, codes e4m3.
 //   w4    64 columns a unit: for each fragment 4 bytes; register i of the fragment has its codes
 //         (plus 8) in bits 4i to 4i + 3 and 16 + 4i to 16 + 4i + 3.
 //   sparse  32 columns a unit: for each fragment 2 of 4 columns of row g, 2 of row g + 8.
 //   int8  as w8, each code 128 less than it is.
 //   int4  as w4, codes as they are.
-// Scales: fp8 one float for each tile and span; w8 and w4 a bfloat16 for each tile, group and row;
-// sparse for each tile and span 8 bytes a lane, of row g and of row g + 8 a bit for each of its
-// columns, set where it is kept; int8 and int4 for each tile and span a float for each row and
-// group, then as many zeros (bytes, of int8 as its codes), both in the order [g][group][row g,
+// Scales: fp8 and fp8a8 one float for each tile and span; w8 and w4 a bfloat16 for each tile, group
+// and row; sparse for each tile and span 8 bytes a lane, of row g and of row g + 8 a bit for each
+// of its columns, set where it is kept; int8 and int4 for each tile and span a float for each row
+// and group, then as many zeros (bytes, of int8 as its codes), both in the order [g][group][row g,
 // row g + 8].
 //
 // Numbers. Codes, less their zeros, become bfloat16 exactly, inputs are bfloat16; a product is
 // exact, sums are 32 bits. The sum of a scale's group is multiplied with the scale and added to the
-// sum so far. With w8a8, inputs are codes too: `coded_rows.h`.
+// sum so far. With w8a8 and fp8a8, inputs are codes too: `coded_rows.h`.
 //
 // The same bits for any number of tokens: the columns are cut in 8 parts of whole spans, a part's
 // spans are taken in order, and the parts' sums are added in order. Nothing of this depends on the
@@ -56,7 +58,7 @@ template <int format> struct Span {
   /// Groups that share a scale, and scales of a lane: of its row g and of its row g + 8.
   static constexpr int groups = cu_span / cu_scale_group((cu_format)format);
   static constexpr int scales = format == cu_format_bf16 || format == cu_format_sparse ? 0
-    : format == cu_format_fp8 ? 1 : 2;
+    : cu_has_block_scales((cu_format)format) ? 1 : 2;
   static constexpr int scale_bytes = cu_span_scale_bytes((cu_format)format);
   static constexpr bool has_zeros = cu_has_zeros((cu_format)format);
 };

@@ -89,7 +89,7 @@ KERNEL(quantize_rows, cu_quantize, cu_threads) {
   if (column + 1 >= op.width) x.y = 0;
   if (column + 2 >= op.width) x.z = 0;
   if (column + 3 >= op.width) x.w = 0;
-  put_codes(op.output.rows + row * op.output.stride, spans, span, x);
+  put_codes(op.output, row, spans, span, x);
 }
 
 // Grid: parts of a row's columns; rows. Keys are zero before.

@@ -59,6 +59,10 @@ DEVICE void copy_bulk(void *to, const void *from, int bytes, uint64_t *barrier) 
                : "memory");
 }
 
+/// What this thread has copied to shared memory by `begin_copy` (`wait_for_copies` is behind it)
+/// can be read by products behind a barrier: they read past what threads see.
+DEVICE void publish_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
 /// A barrier for the first `threads` of a block.
 template <int threads> DEVICE void sync_first() {
   asm volatile("bar.sync 1, %0;" :: "n"(threads) : "memory");
@@ -75,7 +79,8 @@ template <int count> DEVICE void leave_registers() {
 #define FLOATS8(c, i)                                                                         \
   "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3]), "+f"(c[i + 4]), "+f"(c[i + 5]), \
     "+f"(c[i + 6]), "+f"(c[i + 7])
-#define FLOATS32(c) FLOATS8(c, 0), FLOATS8(c, 8), FLOATS8(c, 16), FLOATS8(c, 24)
+#define FLOATS16(c) FLOATS8(c, 0), FLOATS8(c, 8)
+#define FLOATS32(c) FLOATS16(c), FLOATS8(c, 16), FLOATS8(c, 24)
 
 #define INTEGERS8(c, i)                                                                       \
   "+r"(c[i]), "+r"(c[i + 1]), "+r"(c[i + 2]), "+r"(c[i + 3]), "+r"(c[i + 4]), "+r"(c[i + 5]), \
@@ -85,6 +90,9 @@ template <int count> DEVICE void leave_registers() {
 /// Before products: they see what registers and shared memory hold now.
 DEVICE void begin_products(float (&c)[32]) {
   asm volatile("wgmma.fence.sync.aligned;" : FLOATS32(c) :: "memory");
+}
+DEVICE void begin_products(float (&c)[16]) {
+  asm volatile("wgmma.fence.sync.aligned;" : FLOATS16(c) :: "memory");
 }
 DEVICE void begin_products(int32_t (&c)[32]) {
   asm volatile("wgmma.fence.sync.aligned;" : INTEGERS32(c) :: "memory");
@@ -112,10 +120,34 @@ DEVICE void multiply_group(int32_t (&c)[32], const uint32_t (&a)[4], uint64_t b,
     : INTEGERS32(c)
     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)adds));
 }
+/// The same of codes e4m3, into floats.
+DEVICE void multiply_group_e4m3(float (&c)[32], const uint32_t (&a)[4], uint64_t b, bool adds) {
+  asm volatile(
+    "{ .reg .pred p; setp.ne.b32 p, %37, 0; "
+    "wgmma.mma_async.sync.aligned.m64n64k32.f32.e4m3.e4m3 {"
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+    "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+    "{%32, %33, %34, %35}, %36, p, 1, 1; }"
+    : FLOATS32(c)
+    : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)adds));
+}
+/// With 32 columns in place of 64.
+DEVICE void multiply_group_e4m3(float (&c)[16], const uint32_t (&a)[4], uint64_t b, bool adds) {
+  asm volatile(
+    "{ .reg .pred p; setp.ne.b32 p, %21, 0; "
+    "wgmma.mma_async.sync.aligned.m64n32k32.f32.e4m3.e4m3 {"
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, "
+    "{%16, %17, %18, %19}, %20, p, 1, 1; }"
+    : FLOATS16(c)
+    : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)adds));
+}
 DEVICE void end_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 /// Until all that `end_products` ended is done but the last `count`; `c` can be read then.
 template <int count> DEVICE void wait_for_products(float (&c)[32]) {
   asm volatile("wgmma.wait_group.sync.aligned %32;" : FLOATS32(c) : "n"(count) : "memory");
+}
+template <int count> DEVICE void wait_for_products(float (&c)[16]) {
+  asm volatile("wgmma.wait_group.sync.aligned %16;" : FLOATS16(c) : "n"(count) : "memory");
 }
 template <int count> DEVICE void wait_for_products(int32_t (&c)[32]) {
   asm volatile("wgmma.wait_group.sync.aligned %32;" : INTEGERS32(c) : "n"(count) : "memory");

@@ -47,6 +47,19 @@ package final class CUDADevice: Device {
       }
       return gpu
     }
+    guard precisions.contains(configuration.precision) else {
+      throw DeviceError(
+        .failedPrecondition,
+        "cuda:\(configuration.gpu) (\(gpu.properties.name)) has compute capability "
+          + "\(gpu.properties.capability); precision \(configuration.precision.rawValue) needs "
+          + "\(configuration.precision.capability ?? 0) (Hopper) and its products of FP8 with FP8; "
+          + "expected precision fp8, or w8a8")
+    }
+  }
+
+  /// Those that its GPU has products for.
+  package var precisions: [CUDAPrecision] {
+    CUDAPrecision.all(capability: gpu.properties.capability)
   }
 
   /// Calls the GPU, whichever one this thread has called before.

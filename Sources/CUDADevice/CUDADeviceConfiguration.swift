@@ -2,9 +2,9 @@
 
 internal import CUDAKernels
 
-/// How a GPU keeps the matrices of linears and experts. Inputs of products (but in `w8a8`) are
-/// bfloat16, sums have 32 bits; norms, biases, routers, residuals and all else between are 32-bit
-/// floats. The small matrices of single heads are bfloat16 always.
+/// How a GPU keeps the matrices of linears and experts. Inputs of products (but in `w8a8` and
+/// `fp8a8`) are bfloat16, sums have 32 bits; norms, biases, routers, residuals and all else between
+/// are 32-bit floats. The small matrices of single heads are bfloat16 always.
 package enum CUDAPrecision: String, Hashable, Sendable, CaseIterable {
   /// FP8 where stored as FP8, `w8` or `w4` where packed so, codes that were calibrated as they are;
   /// else bfloat16.
@@ -21,9 +21,23 @@ package enum CUDAPrecision: String, Hashable, Sendable, CaseIterable {
   case w8a8
   /// bfloat16 of two of four neighbouring columns, the others zero: 9 bits an element.
   case sparse
+  /// `fp8`, and inputs of products as e4m3 too, 128 neighbouring columns of a row sharing a scale:
+  /// what DeepSeek-V3 does, and a CPU's `fp8`. The head is `fp8`. Of compute capability 9.0 alone.
+  case fp8a8
 
   /// Whether products of linears and experts read codes.
-  var takesCodes: Bool { self == .w8a8 }
+  var takesCodes: Bool { self == .w8a8 || self == .fp8a8 }
+
+  /// How the head is kept, whose errors are those of the logits.
+  var ofHead: CUDAPrecision { self == .fp8a8 ? .fp8 : self }
+
+  /// Compute capabilities whose products it needs; nil: any.
+  var capability: Int? { self == .fp8a8 ? 90 : nil }
+
+  /// Those that a GPU has.
+  static func all(capability: Int) -> [CUDAPrecision] {
+    allCases.filter { $0.capability == nil || $0.capability == capability }
+  }
 }
 
 /// How a whole step of few rows is queued.

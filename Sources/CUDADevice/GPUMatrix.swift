@@ -40,6 +40,7 @@ struct MatrixLayout {
     case cu_format_w4: "w4"
     case cu_format_w8a8: "w8a8"
     case cu_format_sparse: "sparse"
+    case cu_format_fp8a8: "fp8a8"
     default: "int\(cu_code_bits(format))"
     }
   }
@@ -55,6 +56,7 @@ extension MatrixLayout {
     case .w4: cu_format_w4
     case .w8a8: cu_format_w8a8
     case .sparse: cu_format_sparse
+    case .fp8a8: cu_format_fp8a8
     case .auto:
       if let panels = tensor.panels, panels.factors == .scales {
         panels.bits == 8 ? cu_format_w8 : cu_format_w4

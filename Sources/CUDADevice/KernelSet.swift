@@ -21,15 +21,15 @@ struct KernelSet {
   let sumParts: GPU.Kernel
   let mergeSlices: GPU.Kernel
   /// Bring inputs, and codes, to where products of many tokens take them from.
-  let arrange, arrangeCodes: GPU.Kernel
+  let arrange, arrangeCodes, arrangeE4M3: GPU.Kernel
   /// Whether there are kernels of `wgmma` for linears and experts.
   let hasPrefill: Bool
-  /// For each format, by its raw value.
-  private let products: [ProductKernels]
+  /// For each format that the GPU has products for, by its raw value.
+  private let products: [UInt32: ProductKernels]
 
   private static let formats = [
     (cu_format_bf16, "bf16"), (cu_format_fp8, "fp8"), (cu_format_w8, "w8"), (cu_format_w4, "w4"),
-    (cu_format_w8a8, "w8a8"), (cu_format_sparse, "sparse"),
+    (cu_format_w8a8, "w8a8"), (cu_format_sparse, "sparse"), (cu_format_fp8a8, "fp8a8"),
     (cu_format_int4_32, "int4_32"), (cu_format_int4_64, "int4_64"),
     (cu_format_int4_128, "int4_128"), (cu_format_int8_32, "int8_32"),
     (cu_format_int8_64, "int8_64"), (cu_format_int8_128, "int8_128"),
@@ -94,15 +94,23 @@ struct KernelSet {
     mergeSlices = try kernel("merge_slices")
     arrange = try kernel("arrange")
     arrangeCodes = try kernel("arrange_codes")
-    var products: [ProductKernels] = []
+    arrangeE4M3 = try kernel("arrange_e4m3")
+    let precisions = CUDAPrecision.all(capability: gpu.properties.capability)
+    var products: [UInt32: ProductKernels] = [:]
     for (format, name) in Self.formats {
-      products.append(try ProductKernels(gpu, module, format, name))
+      if format == cu_format_fp8a8 && !precisions.contains(.fp8a8) { continue }
+      products[format.rawValue] = try ProductKernels(gpu, module, format, name)
     }
     self.products = products
-    hasPrefill = products[0].prefill != nil && precision != .sparse
+    hasPrefill = products[cu_format_bf16.rawValue]?.prefill != nil && precision != .sparse
   }
 
-  func product(_ format: cu_format) -> ProductKernels { products[Int(format.rawValue)] }
+  func product(_ format: cu_format) -> ProductKernels {
+    guard let kernels = products[format.rawValue] else {
+      checkFailed("no products of format \(format)", file: #fileID, line: #line)
+    }
+    return kernels
+  }
 }
 
 /// Those of attention, which take more shared memory than they declare.

@@ -25,9 +25,30 @@ extension Lowering {
 
   /// Where codes of a value are; null if it has none.
   func codedRows(_ value: ValueID) -> cu_codes {
+    codedRows(values.codes(value).flatMap { pointer($0) }, width: program[value].width)
+  }
+
+  func codedRows(_ rows: UnsafeMutablePointer<UInt8>?, width: Int) -> cu_codes {
     cu_codes(
-      rows: values.codes(value).flatMap { pointer($0) },
-      stride: Int64(ValuePlaces.codedRowBytes(program[value].width)))
+      rows: rows, stride: Int64(ValuePlaces.codedRowBytes(width)),
+      code: Int32(code.rawValue), unused: 0)
+  }
+
+  /// What codes are: as the checkpoint's own, their scales are powers of two.
+  static func code(of program: Program, _ loader: WeightLoader) -> cu_code {
+    guard loader.precision == .fp8a8 else { return cu_code_s8 }
+    for operation in program.operations {
+      let weight: Weight? =
+        switch operation {
+        case .linear(let op): op.weight
+        case .experts(let op): op.experts.first?.gate
+        default: nil
+        }
+      // What is wrong with a tensor is said where it is loaded.
+      let scales = weight.flatMap { try? loader.source.matrix($0).scales }
+      if let scales { return scales.arePowersOfTwo ? cu_code_e4m3_powers : cu_code_e4m3 }
+    }
+    return cu_code_e4m3
   }
 
   /// - Parameter rowsEach: rows for each row of the step.
@@ -44,13 +65,23 @@ extension Lowering {
       kernels.quantizeRows, list.keep(argument), space, repeated: blocks * rowsEach)
   }
 
-  /// What linears and experts multiply: a value's codes if it has such, else bfloat16.
-  func setInput(_ value: ValueID, of argument: inout cu_product) {
-    let codes = codedRows(value)
-    argument.input = UnsafeRawPointer(codes.rows) ?? UnsafeRawPointer(narrow(value))
-    argument.input_stride = codes.rows == nil ? stride(value) : codes.stride
+  /// What linears and experts multiply: a value's codes, or bfloat16.
+  func setInput(_ value: ValueID, of argument: inout cu_product, _ layout: MatrixLayout) {
     argument.input_is_aligned = 1
+    guard cu_takes_codes(layout.format) != 0 else {
+      argument.input = UnsafeRawPointer(narrow(value))
+      argument.input_stride = stride(value)
+      return
+    }
+    let codes = codedRows(value)
+    argument.input = UnsafeRawPointer(codes.rows)
+    argument.input_stride = codes.stride
   }
+}
+
+extension Program {
+  /// Whether a linear gives the logits.
+  func isHead(_ op: Linear) -> Bool { output == .logits(op.output) }
 }
 
 extension Operation {

@@ -100,7 +100,7 @@ extension Lowering {
           + "\(up.layout.name); expected one format")
     }
     var argument = product(gate)
-    setInput(op.input, of: &argument)
+    setInput(op.input, of: &argument, gate.layout)
     argument.parts.1 = part(up)
     argument.part_count = 2
     argument.is_gated = 1
@@ -113,9 +113,7 @@ extension Lowering {
     }
     argument.parts.0.output.floats = pointer(memory.units)
     append(&argument, gate, topK, memory)
-    let codes = cu_codes(
-      rows: pointer(memory.unitCodes),
-      stride: Int64(ValuePlaces.codedRowBytes(op.intermediateWidth)))
+    let codes = codedRows(pointer(memory.unitCodes), width: op.intermediateWidth)
     list.append(
       quantize(
         pointer(memory.units), stride: stride, width: op.intermediateWidth, to: codes, .tokens,

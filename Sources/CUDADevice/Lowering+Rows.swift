@@ -26,9 +26,9 @@ extension Lowering {
   }
 
   mutating func linear(_ op: Linear, at index: Int) throws(CUDAError) {
-    let matrix = try loader.matrices([op.weight], &arena)
+    let matrix = try loader.matrices([op.weight], &arena, isHead: program.isHead(op))
     var argument = product(matrix)
-    setInput(op.input, of: &argument)
+    setInput(op.input, of: &argument, matrix.layout)
     argument.parts.0.output = rows(op.output)
     if let bias = op.bias {
       argument.parts.0.bias = UnsafePointer(pointer(try loader.floats(bias, &arena)))
@@ -97,10 +97,15 @@ extension Lowering {
     kernels.product(layout.format).prefill.map { product in
       // Of a gated unit, a block has as many rows of the one as of the other.
       let tilesOfBlock = cu_prefill_rows / MatrixLayout.tileRows / (isGated ? 2 : 1)
-      let takesCodes = cu_takes_codes(layout.format) != 0
+      let arrange =
+        switch layout.format {
+        case cu_format_w8a8: kernels.arrangeCodes
+        case cu_format_fp8a8: kernels.arrangeE4M3
+        default: kernels.arrange
+        }
       return PrefillLaunch(
-        arrange: takesCodes ? kernels.arrangeCodes : kernels.arrange, product: product,
-        spans: layout.spans, rowBlocks: (tiles + tilesOfBlock - 1) / tilesOfBlock)
+        arrange: arrange, product: product, spans: layout.spans,
+        rowBlocks: (tiles + tilesOfBlock - 1) / tilesOfBlock)
     }
   }
 

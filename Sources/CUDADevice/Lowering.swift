@@ -15,6 +15,8 @@ struct Lowering {
   let loader: WeightLoader
   var arena: DeviceArena
   let values: ValuePlaces
+  /// What products multiply with where they read codes.
+  let code: cu_code
   let step: UInt64
   /// See `LayerScratch.arranged`.
   let arranged: UInt64
@@ -58,6 +60,7 @@ struct Lowering {
     var arena = arena
     step = arena.allocate(MemoryLayout<cu_step>.size, for: .buffers)
     fusions = Fusion.all(of: program)
+    code = Self.code(of: program, loader)
     values = ValuePlaces(
       program, fused: fusions.map(\.operations), precision: loader.precision,
       capacity: capacity, arena: &arena)

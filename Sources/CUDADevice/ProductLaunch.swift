@@ -4,7 +4,8 @@ internal import CUDADriver
 internal import CUDAKernels
 internal import Program
 
-/// The kernels of one format: `linear_few.cu`, `linear_many.cu` and `prefill.cu`.
+/// The kernels of one format: `linear_few.cu`, `linear_many.cu` and `prefill.cu`; of fp8a8
+/// `linear_coded.cu` in place of the first two.
 struct ProductKernels {
   /// Tokens of a block of each kernel for many.
   static let manyTokens = [16, 32, 64]
@@ -13,6 +14,8 @@ struct ProductKernels {
   let few, gatedFew: GPU.Kernel
   /// As `manyTokens`.
   let many: [GPU.Kernel]
+  /// Likewise of gated units, where such kernels have the grid of those of few; else empty.
+  let gatedMany: [GPU.Kernel]
   /// For more tokens than a block of those has; nil where a GPU has no `wgmma`, which is of compute
   /// capability 9.0 and of no later one, and of sparse weights.
   let prefill: GPU.Kernel?
@@ -31,14 +34,19 @@ struct ProductKernels {
     manyWarpsMax = Int(cu_many_warps(format))
     few = try kernel("few", cu_few_bytes(format, 1))
     gatedFew = try kernel("gated_few", cu_few_bytes(format, 2))
-    var many: [GPU.Kernel] = []
+    var (many, gatedMany): ([GPU.Kernel], [GPU.Kernel]) = ([], [])
     for tokens in Self.manyTokens {
-      many.append(
-        try gpu.kernel(
-          "product_\(name)_\(tokens)", of: module, threads: 32 * manyWarpsMax,
-          sharedBytes: Int(cu_many_bytes(format, Int32(tokens), Int32(manyWarpsMax)))))
+      if format == cu_format_fp8a8 {
+        many.append(try kernel("\(tokens)", cu_coded_bytes(Int32(tokens), 1)))
+        gatedMany.append(try kernel("gated_\(tokens)", cu_coded_bytes(Int32(tokens), 2)))
+      } else {
+        many.append(
+          try gpu.kernel(
+            "product_\(name)_\(tokens)", of: module, threads: 32 * manyWarpsMax,
+            sharedBytes: Int(cu_many_bytes(format, Int32(tokens), Int32(manyWarpsMax)))))
+      }
     }
-    self.many = many
+    (self.many, self.gatedMany) = (many, gatedMany)
     prefill =
       gpu.properties.capability != 90 || format == cu_format_sparse
       ? nil
@@ -77,9 +85,21 @@ struct ProductLaunch {
         isGated ? kernels.gatedFew : kernels.few, x: tiles,
         y: work == nil ? Self.parts(rows, cu_few_tokens) : 1, z: work?.count ?? matrices,
         argument: argument)
+    } else if !kernels.gatedMany.isEmpty {
+      let choice = choice(work?.slots ?? rows)
+      try gpu.launch(
+        (isGated ? kernels.gatedMany : kernels.many)[choice], x: tiles,
+        y: work == nil ? Self.parts(rows, ProductKernels.manyTokens[choice]) : 1,
+        z: work?.count ?? matrices, argument: argument)
     } else {
       try queueMany(on: gpu, rows: rows, work, spans: Self.parts(Int(op.inner), cu_span))
     }
+  }
+
+  /// The kernel of the fewest tokens that are enough.
+  private func choice(_ tokens: Int) -> Int {
+    let sizes = ProductKernels.manyTokens
+    return sizes.firstIndex { $0 >= tokens } ?? sizes.count - 1
   }
 
   /// Blocks of many tokens, and the sum of the columns' parts where they share them.
@@ -87,7 +107,7 @@ struct ProductLaunch {
     on gpu: GPU, rows: Int, _ work: ExpertWork?, spans: Int
   ) throws(CUDAError) {
     let sizes = ProductKernels.manyTokens
-    let choice = sizes.firstIndex { $0 >= work?.slots ?? rows } ?? sizes.count - 1
+    let choice = choice(work?.slots ?? rows)
     let tokenBlocks = work == nil ? Self.parts(rows, sizes[choice]) : 1
     let copies = work?.count ?? matrices
     let shape = ProductShape.best(

@@ -20,7 +20,10 @@ struct TaskList {
     _ kernel: GPU.Kernel, x: Int, y: Int, z: Int, argument: UnsafeRawPointer
   ) {
     guard misfit == nil else { return }
-    guard let (task, byteCount) = task(kernel.name) else { return misfit = kernel.name }
+    guard let (task, byteCount) = task(kernel.name) else {
+      misfit = kernel.name
+      return
+    }
     var entry = cu_task()
     entry.kernel = Int32(task.rawValue)
     (entry.x, entry.y, entry.z) = (Int32(x), Int32(y), Int32(z))
@@ -54,7 +57,7 @@ struct TaskList {
     return (isGated ? cu_task_gated : cu_task_product, byteCount)
   }
 
-  /// Those for which there are launches: bfloat16 in each, and one more.
+  /// Those for which there are launches: bfloat16 in each, and one more; `wgmma` of fp8a8 has none.
   private static let formats = [
     "bf16": cu_format_bf16, "fp8": cu_format_fp8, "w8": cu_format_w8, "w4": cu_format_w4,
     "w8a8": cu_format_w8a8, "sparse": cu_format_sparse,

@@ -55,15 +55,18 @@ struct ValuePlaces {
 
   private static func forms(of program: Program, _ precision: CUDAPrecision) -> [Forms] {
     var forms = [Forms](repeating: Forms(), count: program.values.count)
-    let inputs: WritableKeyPath<Forms, Bool> =
+    func inputs(_ precision: CUDAPrecision) -> WritableKeyPath<Forms, Bool> {
       precision.takesCodes ? \.isCodes : \.isNarrow
+    }
     for operation in program.operations {
       var others = operation.reads
       switch operation {
-      case .linear(let op): (forms[op.input.index][keyPath: inputs], others) = (true, [])
+      case .linear(let op):
+        let kept = program.isHead(op) ? precision.ofHead : precision
+        (forms[op.input.index][keyPath: inputs(kept)], others) = (true, [])
       case .headwiseLinear(let op): (forms[op.input.value.index].isNarrow, others) = (true, [])
       case .experts(let op):
-        (forms[op.input.index][keyPath: inputs], others) = (true, [op.routing])
+        (forms[op.input.index][keyPath: inputs(precision)], others) = (true, [op.routing])
       // Parts of the keys are merged outside, in floats.
       case .attention(let op) where op.logSumExp != nil: others.append(op.output)
       case .latentAttention(let op) where op.logSumExp != nil: others.append(op.output)

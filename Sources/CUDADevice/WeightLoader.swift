@@ -98,7 +98,7 @@ final class WeightLoader {
 
   /// Whole weights of one shape, as `input · weightᵀ` needs them, behind each other.
   func matrices(
-    _ weights: [Weight], _ arena: inout DeviceArena
+    _ weights: [Weight], _ arena: inout DeviceArena, isHead: Bool = false
   ) throws(CUDAError) -> GPUMatrix {
     var tensors: [StoredTensor] = []
     for weight in weights {
@@ -107,8 +107,8 @@ final class WeightLoader {
     }
     try checkCodes(tensors[0])
     let layout = MatrixLayout(
-      format: MatrixLayout.format(ofAll: tensors, precision), rows: weights[0].rows,
-      columns: weights[0].columns)
+      format: MatrixLayout.format(ofAll: tensors, isHead ? precision.ofHead : precision),
+      rows: weights[0].rows, columns: weights[0].columns)
     if arena.isLayout { formatsInUse.insert(layout.name) }
     let matrix = allocate(layout, count: weights.count, &arena)
     if !arena.fillsWeights { return matrix }
@@ -205,7 +205,7 @@ final class WeightLoader {
       argument.source = UnsafePointer(pointer(self.deviceStaging))
       argument.first_row = transposed ? 0 : Int32(first)
       argument.rows = Int32(transposed ? layout.rows : count)
-      if layout.format == cu_format_fp8 { try self.prepareBlocks(of: tensor, &argument) }
+      if cu_has_block_scales(layout.format) != 0 { try self.prepareBlocks(of: tensor, &argument) }
       let packedRows = (Int(argument.rows) + MatrixLayout.tileRows - 1) / MatrixLayout.tileRows
       try self.launch(
         self.kernels.pack, threads: packedRows * MatrixLayout.tileRows * layout.spans, argument)

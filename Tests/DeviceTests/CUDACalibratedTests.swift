@@ -150,7 +150,7 @@ import Testing
     }
   }
 
-  @Test(arguments: [CUDAPrecision.w4, .w8a8])
+  @Test(arguments: [CUDAPrecision.w4, .w8a8, .fp8a8])
   func `other precisions of integers are refused`(precision: CUDAPrecision) throws {
     let operation = Self.linear(64, 32, lengths: [1])
     let weights = Weights(codes: CalibratedWeights(bits: 4, group: 32))

@@ -26,7 +26,8 @@ import Testing
     Case(name: "v3-int4", precision: .auto), Case(name: "v2-w8a8", precision: .auto),
     Case(name: "qwen2", precision: .bf16, keys: .fp8), Case(name: "v3", precision: .w8, keys: .fp8),
     Case(name: "qwen2", precision: .w8a8), Case(name: "v3", precision: .w8a8),
-    Case(name: "v3", precision: .sparse),
+    Case(name: "v3", precision: .sparse), Case(name: "qwen2", precision: .fp8a8),
+    Case(name: "v3-fp8", precision: .fp8a8),
   ]
 
   private func run(_ checkpoint: Checkpoint, _ tested: Case) throws -> CPUModelRun {

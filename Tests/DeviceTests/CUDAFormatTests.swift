@@ -69,7 +69,7 @@ import Testing
     #expect(try difference(inner, outer, .auto, weights, expected: weights) <= 3e-5)
   }
 
-  @Test(arguments: [(8, CUDAPrecision.w4), (4, .w8a8)])
+  @Test(arguments: [(8, CUDAPrecision.w4), (4, .w8a8), (8, .fp8a8)])
   func `panels must be of the precision that is asked for`(
     bits: Int, precision: CUDAPrecision
   ) throws {

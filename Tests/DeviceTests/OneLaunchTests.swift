@@ -12,19 +12,24 @@ import Testing
 /// What cannot be one launch. That what can changes no bit is in `CUDADeterminismTests`.
 @Suite struct OneLaunchTests {
   private func load(
-    _ name: String, kernelPath: String = EmulatedGPU.kernelPath
+    _ name: String, _ precision: CUDAPrecision = .auto, kernelPath: String = EmulatedGPU.kernelPath
   ) throws -> CPUModelRun {
     let golden = try SyntheticCheckpoint(name)
     let checkpoint = try Checkpoint(directory: golden.directory)
     let device = try CUDADevice(
-      .init(driverPath: EmulatedGPU.driverPath, kernelPath: kernelPath, steps: .oneLaunch))
+      .init(
+        precision: precision, driverPath: EmulatedGPU.driverPath, kernelPath: kernelPath,
+        steps: .oneLaunch))
     return try CPUModelRun(Model.program(for: checkpoint), checkpoint, on: device)
   }
 
-  @Test func `a kernel that is no task is named`() throws {
-    let error = #expect(throws: DeviceError.self) { try load("v3-int4") }
+  @Test(arguments: [("v3-int4", CUDAPrecision.auto, "int4_32"), ("v3-fp8", .fp8a8, "fp8a8")])
+  func `a kernel that is no task is named`(
+    name: String, precision: CUDAPrecision, format: String
+  ) throws {
+    let error = #expect(throws: DeviceError.self) { try load(name, precision) }
     #expect(error?.code == .failedPrecondition)
-    #expect(error?.message.contains("kernel product_int4_32_") == true, "\(error?.message ?? "")")
+    #expect(error?.message.contains("kernel product_\(format)_") == true, "\(error?.message ?? "")")
     #expect(error?.message.contains("expected 'graphs'") == true)
   }
 

@@ -46,13 +46,14 @@ extension EndToEnd {
       (["serve", "--model", "a", "--device", "abacus"], "--device is 'abacus'"),
       (["serve", "--model", "a", "--precision", "f12"], "--precision is 'f12'"),
       (["serve", "--model", "a", "--precision", "w8a8"], "on a CPU w8 multiplies with 8-bit"),
+      (["serve", "--model", "a", "--precision", "fp8a8"], "already, and fp8 with FP8 ones"),
       (
         ["serve", "--model", "a", "--device", "reference", "--precision", "w8a8"],
         "the reference device runs f32"
       ),
       (
         ["serve", "--model", "a", "--device", "cuda", "--precision", "f32"],
-        "a CUDA device runs auto, bf16, fp8, w8, w4, w8a8, sparse"
+        "a CUDA device runs auto, bf16, fp8, w8, w4, w8a8, sparse, fp8a8"
       ),
       (["serve", "--model", "a", "--kv-precision", "w8"], "--kv-precision is 'w8'"),
       (

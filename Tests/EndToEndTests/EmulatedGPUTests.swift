@@ -111,11 +111,11 @@ extension EndToEnd {
       #expect(try ids(["--context-slices", "2", "--stages", "2"], []) == sliced)
     }
 
-    @Test(arguments: ["fp8", "w8a8"])
-    func `a whole generation comes over gRPC`(precision: String) throws {
+    @Test(arguments: [("fp8", "cuda:1"), ("w8a8", "cuda:1"), ("fp8a8", "cuda:0")])
+    func `a whole generation comes over gRPC`(precision: String, device: String) throws {
       let result = try run(
         [],
-        ["generate", "--model", Repository.path("Models/mini"), "--device", "cuda:1"]
+        ["generate", "--model", Repository.path("Models/mini"), "--device", device]
           + ["--precision", precision, "--prompt", "1 + 1", "--max-tokens", "4"]
           + ["--temperature", "0"])
       #expect(result.status == 0, "\(result.errors)")
@@ -185,7 +185,8 @@ extension EndToEnd {
         [], ["verify", "--device", "cuda:0", "--shapes", "tiny-v3", "--rows", "9"])
       #expect(result.status == 0, "\(result.errors)")
       let codes = ["int8", "int4"].flatMap { name in [128, 64, 32].map { "\(name)-\($0)" } }
-      let precisions = ["bf16", "fp8", "w8", "w4", "w8a8", "sparse", "bf16 with fp8 keys"] + codes
+      let precisions =
+        ["bf16", "fp8", "w8", "w4", "w8a8", "sparse", "fp8a8", "bf16 with fp8 keys"] + codes
       for precision in precisions {
         for subject in ["latentAttention: error", "experts: error", "same bits in chunks"] {
           #expect(result.output.contains("ok    tiny-v3 \(precision) \(subject)"))
@@ -247,13 +248,14 @@ extension EndToEnd {
       #expect(wrong.status == 2 && wrong.errors.contains("'abacus'"), "\(wrong.errors)")
     }
 
-    @Test func `8-bit activations are profiled too`() throws {
+    @Test(arguments: ["w8a8", "fp8a8"])
+    func `8-bit activations are profiled too`(precision: String) throws {
       let result = try run(
         [],
         ["profile", "--model", "shape:tiny-qwen", "--batch", "2", "--context", "20"]
-          + ["--precision", "w8a8", "--prefill", "80", "--repeats", "2"])
+          + ["--precision", precision, "--prefill", "80", "--repeats", "2"])
       #expect(result.status == 0, "\(result.errors)")
-      #expect(result.output.contains("w8a8"), "\(result.output)")
+      #expect(result.output.contains(precision), "\(result.output)")
     }
 
     /// What the environment says, the device that is asked for, and what the message says.
@@ -285,8 +287,8 @@ extension EndToEnd {
       for word in words { #expect(result.errors.contains(word), "\(result.errors)") }
     }
 
-    /// In a step's graph; where its token is drawn, twice; where the next step's plan is brought; in
-    /// slices of the keys.
+    /// In a step's graph; where its token is drawn, twice; where the next step's plan is brought;
+    /// in slices of the keys.
     @Test(arguments: [
       (900, []), (996, []), (997, []), (998, []), (900, ["--context-slices", "2"]),
       (900, ["--context-slices", "3", "--stages", "2"]),

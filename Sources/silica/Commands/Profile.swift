@@ -15,7 +15,8 @@ enum Profile: Subcommand {
     Option("--model", "DIR", "a checkpoint, or shape:NAME for random weights"),
     Option("--device", "NAME", "cuda:N", default: "cuda:0"),
     Option(
-      "--precision", "NAME", "auto, bf16, fp8, w8, w4, w8a8, sparse; of a shape int4-128 …",
+      "--precision", "NAME",
+      "auto, bf16, fp8, w8, w4, w8a8, sparse, fp8a8; of a shape int4-128 …",
       default: "auto: as stored"),
     Option(
       "--kv-precision", "NAME", "of keys and values: auto, bf16 or fp8", default: "auto: bf16"),
@@ -39,9 +40,9 @@ enum Profile: Subcommand {
     of a step until its logits could be read, without a server around; some of them also with marks
     between operations. 'of limit' relates the bytes that must be read (weights; keys and values)
     to what could have been read in that time. Last come steps of whole prompts: their operations
-    are two for each weight and token, and those of attention; with w8a8 too they are related to
-    the limit of bfloat16. With --steps one-launch, steps of up to four rows are one kernel each
-    (SILICA_CUDA_STEPS asks for the same elsewhere). Progress is on standard error.
+    are two for each weight and token, and those of attention; with w8a8 and fp8a8 too they are
+    related to the limit of bfloat16. With --steps one-launch, steps of up to four rows are one
+    kernel each (SILICA_CUDA_STEPS asks for the same elsewhere). Progress is on standard error.
 
     example:
       silica profile --model shape:qwen-7b --precision fp8 --batch 1,32 --prefill 1024

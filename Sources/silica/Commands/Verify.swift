@@ -92,20 +92,32 @@ private struct VerifiedDevice {
   /// What is asked for, or what the device has: codes that it multiplies as they are stored too,
   /// and with the first precision keys and values in FP8.
   func precisions(_ arguments: Arguments) throws -> [VerifiedPrecision] {
-    let codes = ShapeWeights.Storage.calibrated.map { "," + $0.name }.joined()
-    let all = (gpu == nil ? "f32,bf16,w8,w4" : "bf16,fp8,w8,w4,w8a8,sparse") + codes
-    let words = (arguments.string("--precision") ?? all).split(separator: ",").map(String.init)
-    guard let keys = arguments.string("--kv-precision") else {
+    let keys = try keyPrecisions(arguments)
+    let words =
+      try arguments.string("--precision")?.split(separator: ",").map(String.init) ?? allPrecisions()
+    guard let keys else {
       let first = isCPU ? [] : words.prefix(1).map { VerifiedPrecision($0, keys: .fp8) }
       return words.map { VerifiedPrecision($0) } + first
     }
+    return keys.flatMap { keys in words.map { VerifiedPrecision($0, keys: keys) } }
+  }
+
+  private func keyPrecisions(_ arguments: Arguments) throws -> [CUDACachePrecision]? {
+    guard let list = arguments.string("--kv-precision") else { return nil }
     guard !isCPU else { throw UsageError("--kv-precision goes with --device cuda:N") }
-    return try keys.split(separator: ",").flatMap { word in
+    return try list.split(separator: ",").map { word in
       guard let keys = CUDACachePrecision(rawValue: String(word)) else {
         throw UsageError("--kv-precision holds '\(word)'; expected bf16 and fp8")
       }
-      return words.map { VerifiedPrecision($0, keys: keys) }
+      return keys
     }
+  }
+
+  private func allPrecisions() throws -> [String] {
+    let codes = ShapeWeights.Storage.calibrated.map(\.name)
+    guard let gpu else { return ["f32", "bf16", "w8", "w4"] + codes }
+    let device = try CUDADevice(CUDADeviceConfiguration(gpu: gpu))
+    return device.precisions.filter { $0 != .auto }.map(\.rawValue) + codes
   }
 
   func make(_ verified: VerifiedPrecision) throws -> any Device {
@@ -117,7 +129,7 @@ private struct VerifiedDevice {
       guard let precision = isStored ? .auto : CUDAPrecision(rawValue: precision) else {
         throw UsageError(
           "--precision holds '\(precision)'; a CUDA device has auto, bf16, fp8, w8, w4, w8a8, "
-            + "sparse, \(codes)")
+            + "sparse, fp8a8, \(codes)")
       }
       return try CUDADevice(
         CUDADeviceConfiguration(gpu: gpu, precision: precision, cachePrecision: verified.keys))
@@ -208,7 +220,7 @@ private struct VerifiedModel {
     // FP8 as a checkpoint has it: codes and scales are then exact.
     let storage =
       ShapeWeights.Storage(calibrated: precision.weights)
-      ?? ["fp8": .fp8, "sparse": .twoOfFour][precision.weights] ?? .bf16
+      ?? ["fp8": .fp8, "fp8a8": .fp8, "sparse": .twoOfFour][precision.weights] ?? .bf16
     weights = ShapeWeights(program, storage: storage, seed: seed)
     var state = seed
     tokens = (0..<rows).map { _ in
@@ -228,16 +240,27 @@ private struct VerifiedModel {
         bound: bound,
         isRight: $0.error <= bound)
     }
-    let whole = try lastLogits(on: kind.make(precision), chunk: tokens.count)
-    let single = try lastLogits(on: kind.make(precision), chunk: 1)
-    let isSame = whole.map(\.bitPattern) == single.map(\.bitPattern)
-    checks.append(
-      Check(
-        shape: shape, precision: precision.name,
-        subject: "same bits in chunks of 1 and \(tokens.count)",
-        isRight: isSame && whole.allSatisfy(\.isFinite)))
+    checks.append(try sameBits(on: kind))
     if let gpu = kind.gpu, precision.weights == "bf16" { checks.append(try slices(on: gpu)) }
     return checks
+  }
+
+  /// Rows of a step for each of a GPU's kernels of products for few tokens and for batches; beside
+  /// them, all tokens are a prompt.
+  private static let chunks = [1, 12, 20, 50]
+
+  private func sameBits(on kind: VerifiedDevice) throws -> Check {
+    let chunks = Self.chunks.filter { $0 < tokens.count }
+    let whole = try lastLogits(on: kind.make(precision), chunk: tokens.count)
+    let isSame = try chunks.allSatisfy {
+      let other = try lastLogits(on: kind.make(precision), chunk: $0)
+      return other.map(\.bitPattern) == whole.map(\.bitPattern)
+    }
+    let words = chunks.map { "\($0)" }.joined(separator: ", ")
+    return Check(
+      shape: shape, precision: precision.name,
+      subject: "same bits in chunks of \(words) and \(tokens.count)",
+      isRight: isSame && whole.allSatisfy(\.isFinite))
   }
 
   /// What slices of the keys exchange without the host.
@@ -260,6 +283,8 @@ private struct VerifiedModel {
       switch precision {
       case "w4": 0.2
       case "w8", "w8a8": 0.03
+      // Of activations in e4m3; experts have two such products.
+      case "fp8a8": operation == "experts" ? 0.08 : 0.04
       // A CPU multiplies FP8 with FP8.
       case "fp8" where kind.isCPU: 0.08
       // It makes codes of 8 bits of what it multiplies stored codes with.

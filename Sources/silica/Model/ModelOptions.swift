@@ -41,7 +41,7 @@ struct ModelOptions {
       "--device", "NAME", "auto (cpu), cpu, cuda (all GPUs), cuda:N or reference", default: "auto"),
     Option(
       "--precision", "NAME",
-      "auto, f32 (not cuda), bf16, fp8 (cpu: slow), w8, w4; cuda only: w8a8, sparse",
+      "auto, f32 (not cuda), bf16, fp8 (cpu: slow), w8, w4; cuda only: w8a8, sparse, fp8a8",
       default: "auto: as stored"),
     Option("--stages", "N", "run ranges of layers on N executors", default: "1"),
     Option("--context-slices", "N", "split every sequence's keys over N executors", default: "1"),
@@ -103,21 +103,22 @@ struct ModelOptions {
   private static func precision(
     _ arguments: Arguments, _ device: DeviceKind
   ) throws(UsageError) -> (CPUPrecision, CUDAPrecision) {
-    let all = CPUPrecision.allCases.map(\.rawValue) + [CUDAPrecision.w8a8, .sparse].map(\.rawValue)
+    let ofGPUs = [CUDAPrecision.w8a8, .sparse, .fp8a8].map(\.rawValue)
+    let all = CPUPrecision.allCases.map(\.rawValue) + ofGPUs
     let word = try arguments.choice("--precision", of: all) ?? "auto"
     switch device {
     case .cuda:
       guard let precision = CUDAPrecision(rawValue: word) else {
         throw UsageError(
           "--precision is '\(word)'; a CUDA device runs auto, bf16, fp8, w8, w4, w8a8, "
-            + "sparse")
+            + "sparse, fp8a8")
       }
       return (.auto, precision)
     case .cpu:
       guard let precision = CPUPrecision(rawValue: word) else {
         throw UsageError(
           "--precision is '\(word)', which is for CUDA devices; on a CPU w8 multiplies with 8-bit "
-            + "activations already")
+            + "activations already, and fp8 with FP8 ones")
       }
       return (precision, .auto)
     case .reference:
