@@ -56,6 +56,8 @@ import Wire
     #expect(try unknown.call.finish().status.code == .unavailable)
     _ = try gone.call.finish()
     stopper.join()
+    // The thread may have let go of it before, and with it of the poller of these calls.
+    withExtendedLifetime(server) {}
   }
 
   @Test(arguments: ["v1", "v1alpha"])
