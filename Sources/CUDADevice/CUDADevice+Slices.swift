@@ -22,13 +22,16 @@ extension CUDADevice {
     var argument = merging(output, logSumExp, loaded)
     argument.count = Int32(parts.count + 1)
     argument.log_offset = Int64(outputBytes / MemoryLayout<Float>.stride)
+    let rows = counts.rows(loaded.program[output].rows)
+    let warps = cu_threads / 32
+    let blocks = (Int(argument.heads) + warps - 1) / warps
     try onGPU { () throws(CUDAError) in
       try gpu.take(outputBytes + logBytes, from: memories, place: place) {
         (starts) throws(CUDAError) in
         withUnsafeMutableBytes(of: &argument.others) { room in
           starts.withUnsafeBytes { room.copyMemory(from: $0) }
         }
-        try launch(&argument, rows: counts.rows(loaded.program[output].rows), loaded)
+        try gpu.launch(loaded.lowering.kernels.mergeSlices, x: rows * blocks, with: argument)
       }
       try makeCodes(of: output)
     }
@@ -47,16 +50,5 @@ extension CUDADevice {
     argument.heads = Int32(heads)
     argument.width = Int32(loaded.program[output].width / heads)
     return argument
-  }
-
-  private func launch(
-    _ argument: inout cu_slices, rows: Int, _ loaded: Loaded
-  ) throws(CUDAError) {
-    let warps = cu_threads / 32
-    let blocks = (Int(argument.heads) + warps - 1) / warps
-    try withUnsafeMutableBytes(of: &argument) { bytes throws(CUDAError) in
-      guard let start = bytes.baseAddress else { return }
-      try gpu.launch(loaded.lowering.kernels.mergeSlices, x: rows * blocks, argument: start)
-    }
   }
 }

@@ -36,8 +36,8 @@ enum Verify: Subcommand {
     other chunks, which must change no bit, and in bf16 with the keys in 3 slices on devices of the
     same GPU, which must give the same bits with the host between them and without. In the end the
     device draws tokens from random logits, by all parameters and with what log-probabilities are
-     made of, which must be what the host does (a CPU draws the largest alone). Exits with 1 if
-     anything is wrong.
+    made of, which must be what the host does (a CPU draws the largest alone). Exits with 1 if
+    anything is wrong.
 
     example:
       silica verify --device cuda:0 --shapes tiny-v3,v2-lite/2
