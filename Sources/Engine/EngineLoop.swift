@@ -117,7 +117,9 @@ final class EngineLoop: @unchecked Sendable {  // `turns` guards all that change
   /// numbers. Returns whether there were events.
   func tell() -> Bool {
     let events = scheduler.takeEvents()
-    if remainder == nil || events.contains(where: \.isEnd) { publish(&scheduler) }
+    // A sequence that has ended has a record until its last event is delivered.
+    let hasEnd = scheduler.sequenceCount < records.count
+    if remainder == nil || hasEnd { publish(&scheduler) }
     deliver(events)
     if remainder == nil { stepEnd = 0 }
     return !events.isEmpty
@@ -168,26 +170,28 @@ final class EngineLoop: @unchecked Sendable {  // `turns` guards all that change
   private func deliver(_ events: [SequenceEvent]) {
     // There are few sinks, one for each poller and each job; mostly all is for one.
     var deliveries: [(sink: any SequenceSink, events: [SequenceEvent])] = []
-    func add(_ run: ArraySlice<SequenceEvent>, to sink: any SequenceSink) {
-      if let index = deliveries.firstIndex(where: { $0.sink === sink }) {
-        deliveries[index].events += run
+    func add(_ run: Range<Int>, to sink: any SequenceSink) {
+      if run == events.indices {
+        deliveries.append((sink, events))
+      } else if let index = deliveries.firstIndex(where: { $0.sink === sink }) {
+        deliveries[index].events += events[run]
       } else {
-        deliveries.append((sink, Array(run)))
+        deliveries.append((sink, Array(events[run])))
       }
     }
     var run: (sink: any SequenceSink, start: Int)?
     var endCount = 0
-    for index in events.indices {
-      guard let record = records[events[index].id.value] else {
-        checkFailed("an event of \(events[index].id) after its end", file: #fileID, line: #line)
+    for (index, event) in events.enumerated() {
+      guard let record = records[event.id.value] else {
+        checkFailed("an event of \(event.id) after its end", file: #fileID, line: #line)
       }
       if record.sink !== run?.sink {
-        if let run { add(events[run.start..<index], to: run.sink) }
+        if let run { add(run.start..<index, to: run.sink) }
         run = (record.sink, index)
       }
-      endCount += note(events[index], record)
+      endCount += note(event, record)
     }
-    if let run { add(events[run.start...], to: run.sink) }
+    if let run { add(run.start..<events.count, to: run.sink) }
     for delivery in deliveries {
       delivery.sink.deliver(delivery.events, stepEnd: stepEnd)
       toldSinks.append(delivery.sink)

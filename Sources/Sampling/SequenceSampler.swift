@@ -11,7 +11,7 @@ import Support
 /// until min_tokens, temperature, top_k, top_p, min_p.
 ///
 /// Confined to the thread that samples.
-package struct SequenceSampler: Sendable {
+package struct SequenceSampler: ~Copyable, Sendable {
   private let parameters: SamplingParameters
   private let stopping: StoppingParameters
   private var adjustments: LogitAdjustments
