@@ -6,7 +6,7 @@
 #include "coded_rows.h"
 #include "few_sums.h"
 #include "pack_words.h"
-#include "prefill_block.h"
+#include "prefill_heads.h"
 #include "product.h"
 #include "ring.h"
 #include "rope.h"

@@ -152,13 +152,14 @@ typedef struct cu_product {
   float *workspace;
 } cu_product;
 
-/// A product of many tokens with one matrix, or of each expert's slots with its own, by `wgmma`.
+/// A product of many tokens with one matrix, with each head's, or of each expert's slots with its
+/// own, by `wgmma`.
 typedef struct cu_prefill {
   cu_product product;
-  /// The inputs in whole blocks of tokens and columns; see `prefill.cu`.
+  /// The inputs in whole blocks of tokens and columns; see `prefill.cu`. Heads need none.
   uint8_t *arranged;
-  /// Pieces of work of experts, those that are empty among them.
-  int32_t work_count, unused;
+  /// Pieces of work of experts, those that are empty among them; matrices without experts.
+  int32_t work_count, matrices;
 } cu_prefill;
 
 /// What attention reads of the step's rows: queries, as bfloat16, to rows of their own, keys and

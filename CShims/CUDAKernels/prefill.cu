@@ -4,6 +4,7 @@
 //
 // Shapes: weight [columns, inner] packed as in `product.h`, input [tokens, inner], output [tokens,
 // columns]. With experts, a block's tokens are a piece of work (`slots.h`): slots of one expert.
+// Heads have all tokens each, and a kernel of their own (`prefill_heads.h`).
 //
 // Layout. A lane's fragment of a packed weight is what `wgmma` takes from its registers, so weights
 // become bfloat16 there. Zeros, and the scales beside them, are copied with the codes. Tokens come
@@ -37,7 +38,7 @@
 // and addends asked for together (not measured).
 // Tried: clusters of two blocks that share tokens, fp8 300; warpgroups that take turns, 391.
 // Not yet: bf16 fragments of fp8 without the multiplication (2^120 in the scales instead).
-#include "prefill_block.h"
+#include "prefill_heads.h"
 
 namespace {
 
@@ -71,6 +72,20 @@ template <int format> DEVICE void prefill(const cu_prefill &op) {
   }
 }
 
+DEVICE void prefill_of_heads(const cu_prefill &op) {
+  if (!has_wgmma) return;
+  DYNAMIC_SHARED(Words4, memory);
+  PrefillHeads block(op, (uint8_t *)memory);
+  block.prepare_barriers(1 + PrefillHeads::copy_warps);
+  if (thread_index() >= math_threads) {
+    leave_registers<56>();
+    block.copy();
+  } else {
+    take_registers<224>();
+    block.multiply();
+  }
+}
+
 }  // namespace
 
 // Grid: as many blocks as there are multiprocessors; each takes work by turns.
@@ -89,6 +104,9 @@ PREFILL(int4_128, cu_format_int4_128)
 PREFILL(int8_32, cu_format_int8_32)
 PREFILL(int8_64, cu_format_int8_64)
 PREFILL(int8_128, cu_format_int8_128)
+
+// Matrices of heads, which are bf16. Grid: the same.
+ALONE_KERNEL(prefill_heads, cu_prefill, cu_prefill_threads) { prefill_of_heads(op); }
 
 // Grid: spans of columns, blocks of tokens (pieces of work).
 KERNEL(arrange, cu_prefill, cu_threads) {

@@ -44,21 +44,28 @@ struct Stage {
   }
 };
 
-/// Block of tokens `block`: with experts, a piece of work.
+/// Blocks of tokens that a matrix has without experts.
+DEVICE int blocks_of_matrix(const cu_prefill &op) {
+  const int tokens = op.product.step->counts[op.product.space];
+  return (tokens + cu_prefill_tokens - 1) / cu_prefill_tokens;
+}
+
+/// Block of tokens `block`: with experts, a piece of work; of heads, those of each behind those of
+/// the one before.
 DEVICE Tokens prefill_tokens(const cu_prefill &op, int block) {
   if (op.product.order) {
     const cu_expert_work work = op.product.work[block];
     return {work.expert, work.first, work.count, op.product.order, op.product.slots_per_row};
   }
-  const int first = block * cu_prefill_tokens;
+  const int matrix = op.matrices > 1 ? block / blocks_of_matrix(op) : 0;
+  const int first = (block - matrix * blocks_of_matrix(op)) * cu_prefill_tokens;
   const int left = op.product.step->counts[op.product.space] - first;
-  return {0, first, left < cu_prefill_tokens ? left : cu_prefill_tokens, nullptr, 1};
+  return {matrix, first, left < cu_prefill_tokens ? left : cu_prefill_tokens, nullptr, 1};
 }
 
 /// Those that there are: pieces of work behind the last are empty.
 DEVICE int prefill_token_blocks(const cu_prefill &op) {
-  const int tokens = op.product.step->counts[op.product.space];
-  if (!op.product.order) return (tokens + cu_prefill_tokens - 1) / cu_prefill_tokens;
+  if (!op.product.order) return blocks_of_matrix(op) * op.matrices;
   int first = 0, end = op.work_count;
   while (first < end) {
     const int middle = (first + end) / 2;

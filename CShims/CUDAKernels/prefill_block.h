@@ -24,10 +24,11 @@ template <int format> struct Prefill {
     spans = spans_of(op.product);
   }
 
-  DEVICE_MEMBER void prepare_barriers() {
+  /// - Parameter fillers: how many say that a stage is filled.
+  DEVICE_MEMBER void prepare_barriers(int fillers = 1) {
     if (thread_index() == 0) {
       for (int i = 0; i < cu_prefill_stages; i++) {
-        barrier_init(&filled[i], 1);
+        barrier_init(&filled[i], fillers);
         barrier_init(&emptied[i], math_warps);
       }
       fence_barriers();

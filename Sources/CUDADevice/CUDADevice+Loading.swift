@@ -51,7 +51,7 @@ extension CUDADevice {
       program: program, lowering: filled, step: step, transfer: transfer,
       drawing: try DrawMemory(gpu, program, outputs: capacity.outputCountMax),
       formats: formats, outside: outside,
-      graphs: StepGraphs(isEnabled: steps != .kernels),
+      graphs: StepGraphs(of: steps == .kernels ? nil : program),
       oneLaunch: steps != .oneLaunch
         ? nil
         : try OneLaunch(

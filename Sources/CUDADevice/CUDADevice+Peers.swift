@@ -8,10 +8,17 @@ internal import Support
 
 /// What a `CUDADevice` receives.
 final class PeerHandoff: Handoff {
-  let memory: PeerMemory
+  enum Memory {
+    /// Beside the values.
+    case places(PeerMemory)
+    /// The values' own.
+    case pieces(PeerPieces)
+  }
+
+  let memory: Memory
   let gpu: Int
 
-  init(_ memory: PeerMemory, gpu: Int) {
+  init(_ memory: Memory, gpu: Int) {
     self.memory = memory
     self.gpu = gpu
   }
@@ -29,14 +36,27 @@ extension CUDADevice: PeerDevice {
     let memory = try onGPU { () throws(CUDAError) in
       try gpu.makePeerMemory(sizes.max() ?? 0, places: places)
     }
-    return PeerHandoff(memory, gpu: configuration.gpu)
+    return PeerHandoff(.places(memory), gpu: configuration.gpu)
+  }
+
+  package func makeHandoff(inPlaceOf groups: [[ValueID]]) throws(DeviceError) -> any Handoff {
+    guard let loaded else { checkFailed("the device is not loaded", file: #fileID, line: #line) }
+    let pieces = groups.map { group in
+      group.map { piece($0, loaded, loaded.most) }
+    }
+    return PeerHandoff(.pieces(gpu.makePeerPieces(pieces)), gpu: configuration.gpu)
   }
 
   package func open(_ handoff: any Handoff) throws(DeviceError) -> HandoffPath {
     guard let handoff = handoff as? PeerHandoff else {
       return .host("cuda:\(configuration.gpu) sends to GPUs only")
     }
-    let reach = try onGPU { () throws(CUDAError) in try gpu.open(handoff.memory) }
+    let reach = try onGPU { () throws(CUDAError) in
+      switch handoff.memory {
+      case .places(let memory): try gpu.open(memory)
+      case .pieces(let pieces): try gpu.open(pieces)
+      }
+    }
     switch reach {
     case .same: return .direct("within cuda:\(configuration.gpu)")
     case .peer: return .direct("from cuda:\(configuration.gpu) to cuda:\(handoff.gpu)")
@@ -48,7 +68,12 @@ extension CUDADevice: PeerDevice {
     _ values: [ValueID], to handoff: any Handoff, place: Int
   ) throws(DeviceError) {
     let (memory, pieces) = crossing(values, handoff)
-    try onGPU { () throws(CUDAError) in try gpu.send(pieces, to: memory, place: place) }
+    try onGPU { () throws(CUDAError) in
+      switch memory {
+      case .places(let memory): try gpu.send(pieces, to: memory, place: place)
+      case .pieces(let others): try gpu.send(pieces, to: others, group: place)
+      }
+    }
   }
 
   package func receive(
@@ -56,7 +81,10 @@ extension CUDADevice: PeerDevice {
   ) throws(DeviceError) {
     let (memory, pieces) = crossing(values, handoff)
     try onGPU { () throws(CUDAError) in
-      try gpu.receive(pieces, from: memory, place: place)
+      switch memory {
+      case .places(let memory): try gpu.receive(pieces, from: memory, place: place)
+      case .pieces(let own): try gpu.awaitArrival(of: own)
+      }
       for value in values {
         try narrow(value)
         try makeCodes(of: value)
@@ -67,18 +95,19 @@ extension CUDADevice: PeerDevice {
   /// The places, and where the values' floats of this step are.
   private func crossing(
     _ values: [ValueID], _ handoff: any Handoff
-  ) -> (PeerMemory, [GPU.Piece]) {
+  ) -> (PeerHandoff.Memory, [GPU.Piece]) {
     guard let loaded, let handoff = handoff as? PeerHandoff else {
       checkFailed("\(values) cannot go from GPU to GPU", file: #fileID, line: #line)
     }
     let counts = counts(loaded)
-    let pieces = values.map { value in
-      guard let address = loaded.lowering.values.floats(value) else {
-        checkFailed("\(value) is no floats", file: #fileID, line: #line)
-      }
-      return GPU.Piece(address: address, byteCount: byteCount(of: value, loaded, counts))
+    return (handoff.memory, values.map { piece($0, loaded, counts) })
+  }
+
+  private func piece(_ value: ValueID, _ loaded: Loaded, _ counts: Launch.Counts) -> GPU.Piece {
+    guard let address = loaded.lowering.values.floats(value) else {
+      checkFailed("\(value) is no floats", file: #fileID, line: #line)
     }
-    return (handoff.memory, pieces)
+    return GPU.Piece(address: address, byteCount: byteCount(of: value, loaded, counts))
   }
 
   /// Of a value's floats.

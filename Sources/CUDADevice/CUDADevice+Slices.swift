@@ -12,7 +12,10 @@ extension CUDADevice {
     _ output: ValueID, _ logSumExp: ValueID, with parts: [any Handoff], place: Int
   ) throws(DeviceError) {
     guard let loaded else { return check(false, "the device is not loaded") }
-    let memories = parts.compactMap { ($0 as? PeerHandoff)?.memory }
+    let memories = parts.compactMap { part -> PeerMemory? in
+      guard case .places(let memory)? = (part as? PeerHandoff)?.memory else { return nil }
+      return memory
+    }
     check(
       memories.count == parts.count && parts.count < cu_slices_max,
       "\(parts.count) parts are not other GPUs' or too many")

@@ -118,10 +118,8 @@ package final class CUDADevice: Device {
     let counts = counts(loaded)
     let list = loaded.lowering.list
     let isWhole = operations == loaded.program.operations.indices
-    if isWhole {
-      if try loaded.oneLaunch?.queue(on: gpu, counts) == true { return }
-      if try loaded.graphs.queue(list, operations, on: gpu, counts, most: loaded.most) { return }
-    }
+    if isWhole, try loaded.oneLaunch?.queue(on: gpu, counts) == true { return }
+    if try loaded.graphs.queue(list, operations, on: gpu, counts, most: loaded.most) { return }
     try list.queue(operations, on: gpu, counts)
   }
 

@@ -21,8 +21,10 @@ struct KernelSet {
   let sumParts: GPU.Kernel
   let mergeSlices: GPU.Kernel
   /// Bring inputs, and codes, to where products of many tokens take them from.
-  let arrange, arrangeCodes, arrangeE4M3: GPU.Kernel
-  /// Whether there are kernels of `wgmma` for linears and experts.
+  private let arrange, arrangeCodes, arrangeE4M3: GPU.Kernel
+  /// Products of many tokens with the matrices of heads; nil where a GPU has no `wgmma`.
+  let prefillHeads: GPU.Kernel?
+  /// Whether there are kernels of `wgmma` for linears and experts, which take arranged inputs.
   let hasPrefill: Bool
   /// For each format that the GPU has products for, by its raw value.
   private let products: [UInt32: ProductKernels]
@@ -95,6 +97,7 @@ struct KernelSet {
     arrange = try kernel("arrange")
     arrangeCodes = try kernel("arrange_codes")
     arrangeE4M3 = try kernel("arrange_e4m3")
+    prefillHeads = try ProductKernels.prefill(gpu, module, "heads")
     let precisions = CUDAPrecision.all(capability: gpu.properties.capability)
     var products: [UInt32: ProductKernels] = [:]
     for (format, name) in Self.formats {
@@ -103,6 +106,15 @@ struct KernelSet {
     }
     self.products = products
     hasPrefill = products[cu_format_bf16.rawValue]?.prefill != nil && precision != .sparse
+  }
+
+  /// What brings inputs of a format's products to where those of many tokens take them from.
+  func arranger(_ format: cu_format) -> GPU.Kernel {
+    switch format {
+    case cu_format_w8a8: arrangeCodes
+    case cu_format_fp8a8: arrangeE4M3
+    default: arrange
+    }
   }
 
   func product(_ format: cu_format) -> ProductKernels {

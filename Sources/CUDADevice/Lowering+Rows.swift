@@ -48,7 +48,9 @@ extension Lowering {
     argument.parts.0.output = rows(op.output)
     argument.output_matrix = Int64(matrix.layout.rows)
     list.append(
-      launch(argument, matrix.layout, space(of: op.output), matrices: matrix.count))
+      launch(
+        argument, matrix.layout, space(of: op.output), matrices: matrix.count,
+        takesMany: argument.input_is_aligned == 1, areHeads: true))
   }
 
   /// A product with a matrix, its input and output still to be filled in.
@@ -76,7 +78,7 @@ extension Lowering {
   /// All parts have the layout of the first, but for their rows.
   func launch(
     _ argument: cu_product, _ layout: MatrixLayout, _ space: RowSpace, matrices: Int = 1,
-    slotsPerRow: Int = 1, takesMany: Bool = false
+    slotsPerRow: Int = 1, takesMany: Bool = false, areHeads: Bool = false
   ) -> Launch {
     var argument = argument
     argument.workspace = pointer(workspace)
@@ -84,29 +86,23 @@ extension Lowering {
     let isGated = argument.is_gated == 1
     let tiles = Int(parts[isGated ? 0 : Int(argument.part_count) - 1].tiles_end)
     let kept = cu_prefill(
-      product: argument, arranged: pointer(arranged), work_count: 0, unused: 0)
+      product: argument, arranged: pointer(arranged), work_count: 0, matrices: Int32(matrices))
+    // Of a gated unit, a block has as many rows of the one as of the other.
+    let tilesOfBlock = cu_prefill_rows / MatrixLayout.tileRows / (isGated ? 2 : 1)
+    let prefill = areHeads ? kernels.prefillHeads : kernels.product(layout.format).prefill
     return .product(
       ProductLaunch(
         kernels: kernels.product(layout.format), sumParts: kernels.sumParts,
         argument: list.keep(kept), space: space, tiles: tiles, isGated: isGated,
         matrices: matrices, slotsPerRow: slotsPerRow,
-        prefill: takesMany ? prefill(layout, tiles: tiles, isGated: isGated) : nil))
-  }
-
-  private func prefill(_ layout: MatrixLayout, tiles: Int, isGated: Bool) -> PrefillLaunch? {
-    kernels.product(layout.format).prefill.map { product in
-      // Of a gated unit, a block has as many rows of the one as of the other.
-      let tilesOfBlock = cu_prefill_rows / MatrixLayout.tileRows / (isGated ? 2 : 1)
-      let arrange =
-        switch layout.format {
-        case cu_format_w8a8: kernels.arrangeCodes
-        case cu_format_fp8a8: kernels.arrangeE4M3
-        default: kernels.arrange
-        }
-      return PrefillLaunch(
-        arrange: arrange, product: product, spans: layout.spans,
-        rowBlocks: (tiles + tilesOfBlock - 1) / tilesOfBlock)
-    }
+        prefill: !takesMany
+          ? nil
+          : prefill.map {
+            PrefillLaunch(
+              arrange: areHeads ? nil : kernels.arranger(layout.format), product: $0,
+              spans: layout.spans, rowBlocks: (tiles + tilesOfBlock - 1) / tilesOfBlock,
+              heads: areHeads ? matrices : 1)
+          }))
   }
 
   mutating func rope(_ op: Rope) throws(CUDAError) {

@@ -16,8 +16,8 @@ struct ProductKernels {
   let many: [GPU.Kernel]
   /// Likewise of gated units, where such kernels have the grid of those of few; else empty.
   let gatedMany: [GPU.Kernel]
-  /// For more tokens than a block of those has; nil where a GPU has no `wgmma`, which is of compute
-  /// capability 9.0 and of no later one, and of sparse weights.
+  /// For more tokens than a block of those has; nil where a GPU has no `wgmma`, and of sparse
+  /// weights.
   let prefill: GPU.Kernel?
   /// Warps of a block of those, at most.
   let manyWarpsMax: Int
@@ -47,12 +47,18 @@ struct ProductKernels {
       }
     }
     (self.many, self.gatedMany) = (many, gatedMany)
-    prefill =
-      gpu.properties.capability != 90 || format == cu_format_sparse
-      ? nil
-      : try gpu.kernel(
-        "prefill_\(name)", of: module, threads: cu_prefill_threads,
-        sharedBytes: cu_prefill_shared_bytes)
+    prefill = format == cu_format_sparse ? nil : try Self.prefill(gpu, module, name)
+  }
+
+  /// One of `prefill.cu`; nil where a GPU has no `wgmma`, which is of compute capability 9.0 and of
+  /// no later one.
+  static func prefill(
+    _ gpu: GPU, _ module: GPU.Module, _ name: String
+  ) throws(CUDAError) -> GPU.Kernel? {
+    guard gpu.properties.capability == 90 else { return nil }
+    return try gpu.kernel(
+      "prefill_\(name)", of: module, threads: cu_prefill_threads,
+      sharedBytes: cu_prefill_shared_bytes)
   }
 }
 

@@ -17,7 +17,7 @@ extension GPU {
     try expect(
       driver.functions.allocateManaged(&address, max(1, byteCount), 1),
       "cuMemAllocManaged of \(byteCount) bytes")
-    keep(address)
+    keep(address, byteCount)
     try advise(.preferredLocation, Self.host, address, byteCount)
     try advise(.accessedBy, Self.place(properties.device), address, byteCount)
     // All pages at once, and not one by one when they are first written.

@@ -16,7 +16,7 @@ package final class GPU {
   private let togetherConfiguration: LaunchConfiguration
   /// Whether the next kernel must not begin before the one in front is done; see `launchFirst`.
   private var followsFirst = false
-  private var allocations: [UInt64] = []
+  private var allocations: [GPUAllocation] = []
   var pinned: [UnsafeMutableRawPointer] = []
   private var modules: [UnsafeMutableRawPointer] = []
   private var fences: [UnsafeMutableRawPointer] = []
@@ -25,6 +25,8 @@ package final class GPU {
   var mappings: [(address: UInt64, byteCount: Int)] = []
   /// Memory that crosses to or from another queue, kept until this one has ended.
   var peerMemory: [PeerMemory] = []
+  /// Likewise, its own or others'.
+  var peerPieces: [PeerPieces] = []
   /// The step that is on its way, for messages; nil while loading.
   package var step: UInt64?
   /// What was launched last: a fault shows at some later call.
@@ -59,7 +61,6 @@ package final class GPU {
     for graph in graphs { _ = functions.destroyExecutableGraph(graph) }
     for fence in fences { _ = functions.destroyEvent(fence) }
     for memory in pinned { _ = functions.freePinned(memory) }
-    for address in allocations { _ = functions.free(address) }
     unmapAll()
     for module in modules { _ = functions.unloadModule(module) }
     _ = functions.destroyStream(stream)
@@ -85,17 +86,23 @@ package final class GPU {
     var address: UInt64 = 0
     try expect(
       driver.functions.allocate(&address, max(1, byteCount)), "cuMemAlloc of \(byteCount) bytes")
-    keep(address)
+    keep(address, byteCount)
     return address
   }
 
-  /// To be freed with this object.
-  func keep(_ address: UInt64) { allocations.append(address) }
+  /// To be freed with this object, or with the last that others hold of it.
+  func keep(_ address: UInt64, _ byteCount: Int) {
+    allocations.append(GPUAllocation(address: address, byteCount: byteCount, context: context))
+  }
+
+  /// What an address lies in; nil if it was not allocated here.
+  func allocation(of address: UInt64) -> GPUAllocation? {
+    allocations.first { $0.holds(address) }
+  }
 
   package func free(_ address: UInt64) throws(CUDAError) {
-    guard let index = allocations.firstIndex(of: address) else { return }
-    allocations.remove(at: index)
-    try expect(driver.functions.free(address), "cuMemFree")
+    guard let index = allocations.firstIndex(where: { $0.address == address }) else { return }
+    try expect(allocations.remove(at: index).free(), "cuMemFree")
   }
 
   /// Queues a copy from pinned memory, which must stay as it is until then.

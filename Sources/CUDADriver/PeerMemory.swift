@@ -113,7 +113,7 @@ extension GPU {
     return events
   }
 
-  private func reach(_ receiver: PrimaryContext) throws(CUDAError) -> Reach {
+  func reach(_ receiver: PrimaryContext) throws(CUDAError) -> Reach {
     if receiver.handle == context.handle { return .same }
     let (here, there) = (properties.index, receiver.properties.index)
     var can: Int32 = 0
@@ -157,7 +157,7 @@ extension GPU {
     pieces.reduce(0) { $0 + PeerMemory.room(for: $1.byteCount) }
   }
 
-  private func copy(
+  func copy(
     _ piece: Piece, to receiver: PrimaryContext, at address: UInt64
   ) throws(CUDAError) {
     if receiver.handle == context.handle {

@@ -11,13 +11,19 @@ package protocol PeerDevice: Device {
   /// time. After `load`.
   func makeHandoff(of groups: [[ValueID]], places: Int) throws(DeviceError) -> any Handoff
 
+  /// Where another device may leave groups of values of this one's program: at place i those of
+  /// group i, one group at a time and, if it can be, where this device reads them. `receive` then
+  /// copies nothing. So whoever sends does it again only behind something that it has taken from
+  /// this device and that was sent when the values had been read. After `load`.
+  func makeHandoff(inPlaceOf groups: [[ValueID]]) throws(DeviceError) -> any Handoff
+
   /// Makes ready to send to another device's places, on the sender's thread; once, before all else.
   func open(_ handoff: any Handoff) throws(DeviceError) -> HandoffPath
 
   /// Copies `.floats` values of the step to an opened place.
   func send(_ values: [ValueID], to handoff: any Handoff, place: Int) throws(DeviceError)
 
-  /// Copies what was sent to a place of this device into values of the step, in the same order.
+  /// Puts what was sent to a place of this device into values of the step, in the same order.
   func receive(_ values: [ValueID], from handoff: any Handoff, place: Int) throws(DeviceError)
 
   /// Puts in the place of an attention's output its merge with what other slices of the keys gave,

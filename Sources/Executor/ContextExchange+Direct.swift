@@ -15,7 +15,7 @@ extension ContextExchange {
     let merge = slicing.merges[index]
     let device = crossing.device
     let inputs = merge.handOver.map(\.leader)
-    for handoff in crossing.outgoing { try device.send(inputs, to: handoff, place: 0) }
+    for handoff in crossing.outgoing { try device.send(inputs, to: handoff, place: index) }
     send(.attend(index, isDirect: true))
     let own = Result { () throws(DeviceError) in
       try device.run(merge.operation..<merge.operation + 1)
@@ -31,7 +31,7 @@ extension ContextExchange {
   func follow(_ index: Int, over crossing: SliceCrossing) throws(DeviceError) {
     let merge = slicing.merges[index]
     let device = crossing.device
-    try device.receive(merge.handOver.map(\.follower), from: crossing.incoming[0], place: 0)
+    try device.receive(merge.handOver.map(\.follower), from: crossing.incoming[0], place: index)
     try device.run(index..<index + 1)
     try device.send(
       [merge.followerOutput, merge.followerLogSumExp], to: crossing.outgoing[0], place: 0)

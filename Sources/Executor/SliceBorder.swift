@@ -16,8 +16,9 @@ struct SliceCrossing {
 }
 
 /// Between the leader of a stage and one of its followers: they meet at it once, when they are
-/// loaded, and say how they exchange. One place each way is enough, since a part of the keys is
-/// attended to only after what was sent of the merge before.
+/// loaded, and say how they exchange. A follower's values are written where it reads them, and one
+/// place for what it gives is enough: a leader sends for a merge behind the one before it, which
+/// came behind what the follower had made of the values.
 struct SliceBorder: Sendable {
   /// What the follower offers for the leader to send to; nil where it takes values from the host.
   private let offer = Inbox<(any Handoff)?>(capacity: 1, wake: WakeSignal())
@@ -102,8 +103,7 @@ struct SliceBorder: Sendable {
       return nil
     }
     let made = Result { () throws(DeviceError) in
-      try device.makeHandoff(
-        of: slicing.merges.map { $0.handOver.map(\.follower) }, places: 1)
+      try device.makeHandoff(inPlaceOf: slicing.merges.map { $0.handOver.map(\.follower) })
     }
     offer.put(try? made.get())
     let incoming = try made.get()

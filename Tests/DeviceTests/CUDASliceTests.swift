@@ -102,6 +102,58 @@ import Testing
     }
   }
 
+  /// What is sent twice shows that nothing is kept of the first.
+  @Test func `values come to where a follower's attention reads them`() throws {
+    var random = SeededGenerator(seed: 9)
+    for tested in Self.attentions() {
+      let slicing = ContextSlicing(tested.program)
+      let merge = try #require(slicing.merges.first)
+      var leader = try run(slicing.leader, gpu: 0, slice: 0, of: 2)
+      var follower = try run(slicing.follower, gpu: 1, slice: 1, of: 2)
+      let (here, there) = (try peer(leader), try peer(follower))
+      let handoff = try there.makeHandoff(inPlaceOf: [merge.handOver.map(\.follower)])
+      #expect(try here.open(handoff) == .direct("from cuda:0 to cuda:1"))
+      for rows in [7, 3, 16] {
+        let plan = CPUModelRun.plan([(0, [Int32](repeating: 1, count: rows), 0)])
+        try leader.begin(plan)
+        try follower.begin(plan)
+        let sent = merge.handOver.map { part in
+          (0..<rows * part.width).map { _ in Float.random(in: -9...9, using: &random) }
+        }
+        for (part, floats) in zip(merge.handOver, sent) {
+          try floats.withUnsafeBufferPointer { try here.write(part.leader, from: $0) }
+        }
+        try here.send(merge.handOver.map(\.leader), to: handoff, place: 0)
+        try there.receive(merge.handOver.map(\.follower), from: handoff, place: 0)
+        for (part, floats) in zip(merge.handOver, sent) {
+          #expect(bitsEqual(try follower.values(part.follower), floats), "\(tested.name)")
+        }
+      }
+    }
+  }
+
+  /// A follower that ends does not wait for its leader's queue, which may have copies to it.
+  @Test func `what is sent to a device that has ended harms nobody`() throws {
+    let slicing = ContextSlicing(try #require(Self.attentions().first).program)
+    let merge = try #require(slicing.merges.first)
+    var leader = try run(slicing.leader, gpu: 0, slice: 0, of: 2)
+    let plan = CPUModelRun.plan([(0, [1, 1, 1], 0)])
+    try leader.begin(plan)
+    let here = try peer(leader)
+    for part in merge.handOver {
+      let floats = [Float](repeating: 1, count: 3 * part.width)
+      try floats.withUnsafeBufferPointer { try here.write(part.leader, from: $0) }
+    }
+    do {
+      let follower = try run(slicing.follower, gpu: 1, slice: 1, of: 2)
+      let handoff = try peer(follower).makeHandoff(inPlaceOf: [merge.handOver.map(\.follower)])
+      #expect(try here.open(handoff) == .direct("from cuda:0 to cuda:1"))
+      try here.send(merge.handOver.map(\.leader), to: handoff, place: 0)
+    }
+    let kept = try leader.values(merge.handOver[0].leader)
+    #expect(kept.allSatisfy { $0 == 1 })
+  }
+
   private func run(_ program: Program, gpu: Int, slice: Int, of count: Int) throws -> CPUModelRun {
     try CPUModelRun(
       program, RandomWeights(), on: try EmulatedGPU.device(gpu: gpu),

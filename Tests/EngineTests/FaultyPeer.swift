@@ -63,6 +63,11 @@ final class FaultyPeer: PeerDevice {
     return try device.makeHandoff(of: groups, places: places)
   }
 
+  func makeHandoff(inPlaceOf groups: [[ValueID]]) throws(DeviceError) -> any Handoff {
+    try called(.makeHandoff)
+    return try device.makeHandoff(inPlaceOf: groups)
+  }
+
   func open(_ handoff: any Handoff) throws(DeviceError) -> HandoffPath {
     try called(.open)
     if let path { return path }

@@ -40,6 +40,7 @@ struct SlicedGPUTests {
 
   private func start(
     _ model: RandomModel, _ spread: Spread, rows: Int = 16, precision: CUDAPrecision = .auto,
+    steps: CUDASteps = .graphs,
     wrap: @escaping @Sendable (DeviceSeat, CUDADevice) -> any Device = { $1 }
   ) throws -> Engine {
     var configuration = EngineConfiguration()
@@ -52,7 +53,8 @@ struct SlicedGPUTests {
         let device = try CUDADevice(
           CUDADeviceConfiguration(
             gpu: spread.gpus[seat.index % spread.gpus.count], precision: precision,
-            driverPath: EmulatedGPU.driverPath, kernelPath: EmulatedGPU.kernelPath))
+            driverPath: EmulatedGPU.driverPath, kernelPath: EmulatedGPU.kernelPath,
+            steps: steps))
         return wrap(seat, device)
       }, configuration: configuration, topology: Topology.current())
   }
@@ -73,7 +75,7 @@ struct SlicedGPUTests {
     model: RandomModel, spread: Spread
   ) throws {
     let tokens = tokens(1, count: 37)
-    let host = try start(model, spread, wrap: byHost)
+    let host = try start(model, spread, steps: .kernels, wrap: byHost)
     defer { host.shutdown() }
     #expect(host.deviceNotes.isEmpty)
     let expected = try host.logits(of: tokens)
@@ -85,6 +87,24 @@ struct SlicedGPUTests {
         #expect(engine.deviceNotes.contains { $0.hasSuffix(words) }, "\(engine.deviceNotes)")
       }
       let logits = try engine.logits(of: tokens)
+      #expect(logits.map(\.bitPattern) == expected.map(\.bitPattern), "\(rows) rows")
+    }
+  }
+
+  /// Chunks of 1, 3, 11 and 20 rows: buckets of graphs with rows to spare and without, some used
+  /// again; what is between two exchanges of a layer is a graph of its own.
+  @Test(arguments: RandomModel.allCases)
+  func `graphs between exchanges change no bit`(model: RandomModel) throws {
+    let spread = Spread(slices: 3, stages: 2, words: [])
+    let tokens = tokens(6, count: 31)
+    let kernels = try start(model, spread, steps: .kernels)
+    defer { kernels.shutdown() }
+    let expected = try kernels.logits(of: tokens)
+    #expect(expected.allSatisfy(\.isFinite) && Set(expected).count > 1000)
+    for rows in [1, 3, 11, 20] {
+      let graphs = try start(model, spread, rows: rows)
+      defer { graphs.shutdown() }
+      let logits = try graphs.logits(of: tokens)
       #expect(logits.map(\.bitPattern) == expected.map(\.bitPattern), "\(rows) rows")
     }
   }

@@ -132,15 +132,12 @@ struct CUDADevices {
       * program[hidden].width * MemoryLayout<Float>.stride
   }
 
-  /// What context slices leave for each other: what a follower's attention reads, and what it gives
-  /// to its leader.
+  /// What followers of context slices leave for their leader: outputs and log-sum-exps.
   private static func sliceBytes(
     _ configuration: EngineConfiguration, _ program: Program
   ) -> Int {
     guard configuration.contextSlices > 1 else { return 0 }
-    let columns = ContextSlicing(program).merges.map { merge in
-      merge.handOver.reduce(0) { $0 + $1.width } + merge.heads * (merge.width + 1)
-    }
+    let columns = ContextSlicing(program).merges.map { $0.heads * ($0.width + 1) }
     return configuration.stages * (configuration.contextSlices - 1) * configuration.rowCountMax
       * (columns.max() ?? 0) * MemoryLayout<Float>.stride
   }
