@@ -38,7 +38,7 @@ extension Lowering {
     list.append(launch(argument, matrix.layout, space(of: op.output), takesMany: true))
   }
 
-  mutating func headwiseLinear(_ op: HeadwiseLinear) throws(CUDAError) {
+  mutating func headwiseLinear(_ op: HeadwiseLinear, at index: Int) throws(CUDAError) {
     let matrix = try loader.headMatrices(op, &arena)
     var argument = product(matrix)
     argument.input = narrow(op.input.value).map { UnsafeRawPointer($0 + op.input.offset) }
@@ -47,6 +47,8 @@ extension Lowering {
     argument.input_is_aligned = op.input.offset % 8 == 0 && op.input.stride % 8 == 0 ? 1 : 0
     argument.parts.0.output = rows(op.output)
     argument.output_matrix = Int64(matrix.layout.rows)
+    headProducts[index] = (argument, matrix)
+    try loadExpansion(at: index)
     list.append(
       launch(argument, matrix.layout, space(of: op.output), matrices: matrix.count))
   }
@@ -78,6 +80,16 @@ extension Lowering {
     _ argument: cu_product, _ layout: MatrixLayout, _ space: RowSpace, matrices: Int = 1,
     slotsPerRow: Int = 1, takesMany: Bool = false
   ) -> Launch {
+    .product(
+      productLaunch(
+        argument, layout, space, matrices: matrices, slotsPerRow: slotsPerRow,
+        takesMany: takesMany))
+  }
+
+  func productLaunch(
+    _ argument: cu_product, _ layout: MatrixLayout, _ space: RowSpace, matrices: Int,
+    slotsPerRow: Int = 1, takesMany: Bool = false
+  ) -> ProductLaunch {
     var argument = argument
     argument.workspace = pointer(workspace)
     let parts = [argument.parts.0, argument.parts.1, argument.parts.2]
@@ -85,12 +97,11 @@ extension Lowering {
     let tiles = Int(parts[isGated ? 0 : Int(argument.part_count) - 1].tiles_end)
     let kept = cu_prefill(
       product: argument, arranged: pointer(arranged), work_count: 0, unused: 0)
-    return .product(
-      ProductLaunch(
-        kernels: kernels.product(layout.format), sumParts: kernels.sumParts,
-        argument: list.keep(kept), space: space, tiles: tiles, isGated: isGated,
-        matrices: matrices, slotsPerRow: slotsPerRow,
-        prefill: takesMany ? prefill(layout, tiles: tiles, isGated: isGated) : nil))
+    return ProductLaunch(
+      kernels: kernels.product(layout.format), sumParts: kernels.sumParts,
+      argument: list.keep(kept), space: space, tiles: tiles, isGated: isGated,
+      matrices: matrices, slotsPerRow: slotsPerRow,
+      prefill: takesMany ? prefill(layout, tiles: tiles, isGated: isGated) : nil)
   }
 
   private func prefill(_ layout: MatrixLayout, tiles: Int, isGated: Bool) -> PrefillLaunch? {
