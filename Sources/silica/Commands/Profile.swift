@@ -20,6 +20,9 @@ enum Profile: Subcommand {
       default: "auto: as stored"),
     Option(
       "--kv-precision", "NAME", "of keys and values: auto, bf16 or fp8", default: "auto: bf16"),
+    Option(
+      "--mla-prefill", "NAME", "latent attention of prompts: absorbed or expanded",
+      default: "absorbed"),
     Option("--batch", "LIST", "batch sizes divided by commas", default: "1,4,32"),
     Option("--tables", "LIST", "batch sizes of which operations are listed", default: "--batch"),
     Option(
@@ -79,7 +82,8 @@ enum Profile: Subcommand {
     let request = try Request(arguments)
     let subject = try ProfiledModel(
       arguments.required("--model"), gpu: gpu(arguments), precision: precision(arguments),
-      cachePrecision: ModelOptions.cudaCachePrecision(arguments), steps: steps(arguments))
+      cachePrecision: ModelOptions.cudaCachePrecision(arguments),
+      expansion: ModelOptions.expansion(arguments), steps: steps(arguments))
     let limits = try subject.limits()
     try request.show(limits)
     progress("\(subject.title): loading")
