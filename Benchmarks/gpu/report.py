@@ -130,7 +130,10 @@ def prefill_table(bench, model):
         for line in lines:
             rate = line["flops"] / line["ms"] * 1e3
             times = ratio(line, peers_of(runs, precision), "tokens") if engine == "silica" else None
-            rows.append([f"{engine} {precision}", f"{line['tokens']:,}", f"{line['ms']:.1f}",
+            # Latent attention of prompts has two forms.
+            name = f"{engine} {precision}" + (
+                ", expanded" if line.get("mla_prefill") == "expanded" else "")
+            rows.append([name, f"{line['tokens']:,}", f"{line['ms']:.1f}",
                          number(line["tokens_per_s"]), f"{rate / 1e12:.1f}",
                          f"{100 * rate / bench.matrix_limit:.0f} %",
                          f"{times:.2f}×" if times else ""])

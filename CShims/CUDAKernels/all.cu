@@ -15,6 +15,7 @@
 
 namespace attention_ {
 #include "attention.cu"
+#include "attention_expanded.cu"
 #include "attention_merge.cu"
 #include "attention_slices.cu"
 }

@@ -218,6 +218,37 @@ typedef struct cu_attention {
   int32_t unused;
 } cu_attention;
 
+/// Cached tokens of a sequence whose latents are brought together, eight columns to a thread.
+typedef struct cu_gather {
+  const cu_step *step;
+  cu_cache cache;
+  /// `stride` elements from one token to the next: latent columns, from `rotary_place` on rotary
+  /// ones; each padded to eight.
+  uint16_t *output;
+  int64_t stride;
+  int32_t latent, rotary, rotary_place;
+  /// A row of the sequence.
+  int32_t row;
+  /// The first token, how many there are, and how many rows are written.
+  int32_t first_key, keys, rows;
+  /// Whether eight neighbouring columns of a row in bfloat16 can be read at once.
+  int32_t is_aligned;
+} cu_gather;
+
+/// Attention of a chunk's rows to a portion of their sequence's tokens, each head with keys and
+/// values of its own; see `attention_expanded.cu`.
+typedef struct cu_expanded {
+  /// Its cache are the portion's expanded keys and values, token by token; a row's part is what the
+  /// portions so far gave. From `first_row` on, `rows` are the chunk's.
+  cu_attention attention;
+  /// Columns that the keys of all heads end with, `rotary_stride` elements from token to token.
+  const uint16_t *rotary;
+  int64_t rotary_stride;
+  int32_t rotary_width, rows;
+  /// The portion's first token, and how many it has.
+  int32_t first_key, keys;
+} cu_expanded;
+
 /// What slices of the keys gave each, and where their merge goes.
 typedef struct cu_slices {
   const cu_step *step;

@@ -84,15 +84,10 @@ template <int m, int chunks> struct Sums {
     }
   }
 
-private:
+  /// The block's row that the thread has the `i`-th of; below, `i` is that number.
   DEVICE_MEMBER static int row(int i) {
     return i / 2 * 16 + i % 2 * 8 + thread_index() % 32 / 4;
   }
-  DEVICE_MEMBER static int column(int chunk, int n) {
-    return first_column(chunk) + 8 * n + thread_index() % 4 * 2;
-  }
-  /// Of the threads that have some of a row, one.
-  DEVICE_MEMBER static bool is_first() { return thread_index() < 32 && thread_index() % 4 == 0; }
 
   DEVICE_MEMBER void store_row(const cu_attention &op, int token, int head, const Scores &scores,
                                int i) const {
@@ -113,4 +108,22 @@ private:
     }
     if (is_first()) *(Float2 *)(op.part_scores + place * 2) = {scores.largest, scores.sum};
   }
+
+  /// What `store_part` has written.
+  DEVICE_MEMBER void load_part(const cu_attention &op, int64_t place, int i) {
+    const float *sums = op.part_sums + place * part_width(op);
+    UNROLL for (int c = 0; c < chunks; c++) UNROLL for (int n = 0; n < 2; n++) {
+      if (column(c, n) >= part_width(op)) continue;
+      const Float2 pair = *(const Float2 *)(sums + column(c, n));
+      float *own = values[i / 2][c][n] + i % 2 * 2;
+      own[0] = pair.x, own[1] = pair.y;
+    }
+  }
+
+private:
+  DEVICE_MEMBER static int column(int chunk, int n) {
+    return first_column(chunk) + 8 * n + thread_index() % 4 * 2;
+  }
+  /// Of the threads that have some of a row, one.
+  DEVICE_MEMBER static bool is_first() { return thread_index() < 32 && thread_index() % 4 == 0; }
 };

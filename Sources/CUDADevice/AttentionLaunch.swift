@@ -26,20 +26,21 @@ struct AttentionLaunch {
   /// A grid has no more layers.
   private static let rowsMax = 32_768
 
-  func queue(on gpu: GPU, _ counts: Launch.Counts) throws(CUDAError) {
+  /// Rows of a step: those of whole sequences.
+  func queue(on gpu: GPU, rows: Range<Int>) throws(CUDAError) {
     let op = argument.assumingMemoryBound(to: cu_attention.self)
     var rowsAtOnce = Self.rowsMax
-    if counts.tokens <= Self.cutRowsMax {
-      cut(&op.pointee, rows: counts.tokens)
+    if rows.count <= Self.cutRowsMax {
+      cut(&op.pointee, rows: rows.count)
       rowsAtOnce = partRoom / Int(op.pointee.part_room)
     } else {
       op.pointee.parts = Int32(cu_key_parts_all.rawValue)
       op.pointee.spread = 1
       op.pointee.window = attendWindow == nil ? 0 : Int32(max(1, windowHeads / headsPerKey))
     }
-    for first in stride(from: 0, to: counts.tokens, by: rowsAtOnce) {
+    for first in stride(from: rows.lowerBound, to: rows.upperBound, by: rowsAtOnce) {
       op.pointee.first_row = Int32(first)
-      try queue(op.pointee, rows: min(rowsAtOnce, counts.tokens - first), on: gpu)
+      try queue(op.pointee, rows: min(rowsAtOnce, rows.upperBound - first), on: gpu)
     }
   }
 

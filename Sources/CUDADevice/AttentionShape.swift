@@ -15,6 +15,12 @@ struct AttentionShape {
 
   init() {}
 
+  /// Of keys and values in bfloat16.
+  init(keyWidth: Int, valueWidth: Int) {
+    self.keyWidth = keyWidth
+    self.valueWidth = valueWidth
+  }
+
   init(_ program: Program, _ precision: CUDACachePrecision) {
     for operation in program.operations {
       packedBytes = max(packedBytes, CacheRow(operation, precision)?.packedBytes ?? 0)

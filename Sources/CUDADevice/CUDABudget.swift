@@ -28,14 +28,14 @@ package struct CUDABudget: Hashable, Sendable {
 
   package init(
     _ program: Program, from source: any WeightSource, precision: CUDAPrecision,
-    capacity: DeviceCapacity
+    expansion: CUDAExpansion? = nil, capacity: DeviceCapacity
   ) throws(WeightError) {
     for operation in program.operations {
       weightBytes += try Self.bytes(of: operation, source, precision)
     }
     var arena = DeviceArena()
     var scratch = LayerScratch()
-    let groups = Fusion.all(of: program).map(\.operations)
+    let groups = Fusion.all(of: program, expands: expansion != nil).map(\.operations)
     _ = ValuePlaces(
       program, fused: groups, precision: precision, capacity: capacity, arena: &arena)
     _ = scratch.products(program, &arena)
@@ -43,6 +43,13 @@ package struct CUDABudget: Hashable, Sendable {
     _ = scratch.experts(
       program, rows: capacity.rowCountMax, takesCodes: precision.takesCodes, &arena)
     _ = LayerScratch.arranged(program, capacity, &arena)
+    if let expansion {
+      let groups = program.latentGroups
+      for group in groups {
+        weightBytes += try Self.bytes(of: .headwiseLinear(group.toKeys), source, precision)
+      }
+      _ = ExpandedMemory(ExpandedShape(groups), expansion, capacity, &arena)
+    }
     bufferBytes = arena.used
   }
 

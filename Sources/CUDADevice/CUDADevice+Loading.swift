@@ -16,9 +16,11 @@ extension CUDADevice {
   ) throws(CUDAError) -> Loaded {
     let path: String
     if let given = configuration.kernelPath { path = given } else { path = try KernelFile.path() }
+    let chunkRowsMin = try configuration.expansion?.checked(program, capacity.contextSlice) ?? .max
     let kernels = try KernelSet(
       gpu, path: path, AttentionShape(program, configuration.cachePrecision),
-      configuration.precision)
+      configuration.precision,
+      expanded: configuration.expansion.map { _ in ExpandedShape(program.latentGroups) })
     let loader = WeightLoader(
       gpu, kernels: kernels, source: weights, precision: configuration.precision)
     func walk(
@@ -26,7 +28,7 @@ extension CUDADevice {
     ) throws(CUDAError) -> Lowering {
       var lowering = Lowering(
         program, capacity: capacity, kernels: kernels, loader: loader,
-        cachePrecision: configuration.cachePrecision, arena: arena, outside: outside)
+        configuration: configuration, arena: arena, outside: outside)
       try lowering.run(progress: progress)
       return lowering
     }
@@ -42,7 +44,7 @@ extension CUDADevice {
     try loader.finish()
     let step = try StepBuffer(
       gpu, kernels.fetchStep, address: filled.step, capacity: capacity,
-      vocabularySize: program.vocabularySize)
+      vocabularySize: program.vocabularySize, chunkRowsMin: chunkRowsMin)
     let transfer = try gpu.allocatePinned(Self.transferBytes(program, filled.values, capacity))
     let most = Launch.Counts(tokens: capacity.rowCountMax, outputs: capacity.outputCountMax)
     let steps: CUDASteps

@@ -75,7 +75,8 @@ package final class CUDADevice: Device {
   package var summary: String {
     let formats = loaded?.formats ?? configuration.precision.rawValue
     let keys = configuration.cachePrecision == .fp8 ? ", keys and values in fp8" : ""
-    return "cuda:\(configuration.gpu) (\(gpu.properties.name), \(formats)\(keys))"
+    let prompts = configuration.expansion == nil ? "" : ", expanded attention of prompts"
+    return "cuda:\(configuration.gpu) (\(gpu.properties.name), \(formats)\(keys)\(prompts))"
   }
 
   /// Where its GPU sits: "0000:17:00.0".
@@ -118,12 +119,16 @@ package final class CUDADevice: Device {
     let counts = counts(loaded)
     let list = loaded.lowering.list
     let isWhole = operations == loaded.program.operations.indices
-    if isWhole, try loaded.oneLaunch?.queue(on: gpu, counts) == true { return }
-    if try loaded.graphs.queue(list, operations, on: gpu, counts, most: loaded.most) { return }
+    // Chunks of prompts decide what is launched.
+    if counts.chunks.isEmpty {
+      if isWhole, try loaded.oneLaunch?.queue(on: gpu, counts) == true { return }
+      if try loaded.graphs.queue(list, operations, on: gpu, counts, most: loaded.most) { return }
+    }
     try list.queue(operations, on: gpu, counts)
   }
 
   func counts(_ loaded: Loaded) -> Launch.Counts {
-    Launch.Counts(tokens: loaded.step.rowCount, outputs: loaded.step.outputCount)
+    Launch.Counts(
+      tokens: loaded.step.rowCount, outputs: loaded.step.outputCount, chunks: loaded.step.chunks)
   }
 }

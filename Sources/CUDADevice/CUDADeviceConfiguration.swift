@@ -70,6 +70,8 @@ package struct CUDADeviceConfiguration: Sendable {
   package var gpu: Int
   package var precision: CUDAPrecision
   package var cachePrecision: CUDACachePrecision
+  /// Latent attention of prompts in its expanded form; nil: absorbed, as all else.
+  package var expansion: CUDAExpansion?
   /// The driver's library; nil: as `SILICA_CUDA_LIBRARY` says, or the system's.
   package var driverPath: String?
   /// The kernels' file; nil: where `KernelFile` finds it.
@@ -87,12 +89,14 @@ package struct CUDADeviceConfiguration: Sendable {
 
   package init(
     gpu: Int = 0, precision: CUDAPrecision = .auto, cachePrecision: CUDACachePrecision = .auto,
-    driverPath: String? = nil, kernelPath: String? = nil, steps: CUDASteps? = nil,
-    hostMemory: HostMemoryBudget? = nil, sharing: (share: WeightShare, model: String)? = nil
+    expansion: CUDAExpansion? = nil, driverPath: String? = nil, kernelPath: String? = nil,
+    steps: CUDASteps? = nil, hostMemory: HostMemoryBudget? = nil,
+    sharing: (share: WeightShare, model: String)? = nil
   ) {
     self.gpu = gpu
     self.precision = precision
     self.cachePrecision = cachePrecision
+    self.expansion = expansion
     self.driverPath = driverPath
     self.kernelPath = kernelPath
     self.steps = steps

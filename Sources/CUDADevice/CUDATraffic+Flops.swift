@@ -4,14 +4,22 @@ internal import Program
 
 extension CUDATraffic {
   /// Multiplications and additions of a prompt in one step, of which only the last token's logits
-  /// are asked for: two for each weight that a token meets, and those of attention.
+  /// are asked for: two for each weight that a token meets, and those of attention. Expanding the
+  /// latents of a prompt takes as many as the products of heads that are then left out.
   package func flopsOfPrefill(tokens: Int) -> Int {
-    program.operations.reduce(0) { $0 + Self.flops(of: $1, tokens: tokens, program) }
+    let absorbed = program.operations.reduce(0) { $0 + Self.flops(of: $1, tokens: tokens, program) }
+    if tokens < expandedRowsMin { return absorbed }
+    return expandedGroups.reduce(absorbed) { flops, group in
+      let saved = 2 * group.latentWidth - group.plainWidth - group.valueWidth
+      return flops - 2 * Self.pairs(tokens) * group.headCount * saved
+    }
   }
 
+  /// Queries and keys that see each other.
+  private static func pairs(_ tokens: Int) -> Int { tokens * (tokens + 1) / 2 }
+
   private static func flops(of operation: Operation, tokens: Int, _ program: Program) -> Int {
-    /// Queries and keys that see each other.
-    let pairs = tokens * (tokens + 1) / 2
+    let pairs = pairs(tokens)
     func rows(_ value: ValueID) -> Int { program[value].rows == .tokens ? tokens : 1 }
     switch operation {
     case .linear(let op):

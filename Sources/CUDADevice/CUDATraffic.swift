@@ -10,11 +10,14 @@ package struct CUDATraffic: Hashable, Sendable {
   private let weightBytes: [Int]
   /// Likewise of one token's keys and values.
   private let cacheBytes: [Int]
+  /// Latent attentions that prompts from so many tokens on take in the expanded form.
+  let expandedGroups: [LatentGroup]
+  let expandedRowsMin: Int
 
   /// Looks at how the weights are stored; loads none of them.
   package init(
     _ program: Program, from source: any WeightSource, precision: CUDAPrecision,
-    cachePrecision: CUDACachePrecision = .auto
+    cachePrecision: CUDACachePrecision = .auto, expansion: CUDAExpansion? = nil
   ) throws(WeightError) {
     self.program = program
     var bytes: [Int] = []
@@ -23,6 +26,8 @@ package struct CUDATraffic: Hashable, Sendable {
     }
     weightBytes = bytes
     cacheBytes = program.operations.map { CacheRow($0, cachePrecision)?.byteCount ?? 0 }
+    expandedGroups = expansion == nil ? [] : program.latentGroups
+    expandedRowsMin = expansion?.rowsMin ?? CUDAExpansion.rowsMin(of: expandedGroups)
   }
 
   /// Of one operation, in a step of so many rows that each see `context` keys. Of routed experts,

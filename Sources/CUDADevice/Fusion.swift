@@ -16,6 +16,8 @@ struct Fusion {
     case added
     /// Rotary embeddings, and the attention that they are for.
     case turned
+    /// A latent attention and what stands around it, for prompts in the expanded form.
+    case expanded
   }
 
   var kind: Kind
@@ -25,7 +27,7 @@ struct Fusion {
   private static let linearsMax = 3
   private static let addsMax = 2
 
-  static func all(of program: Program) -> [Fusion] {
+  static func all(of program: Program, expands: Bool) -> [Fusion] {
     let readers = program.readerCounts
     var fusions: [Fusion] = []
     var index = 0
@@ -33,7 +35,7 @@ struct Fusion {
       let found =
         program.gatedUnit(at: index, readerCounts: readers).map {
           Fusion(kind: .gated, operations: $0)
-        } ?? added(program, index, readers)
+        } ?? (expands ? expanded(program, index, readers) : nil) ?? added(program, index, readers)
         ?? joined(program, index) ?? turned(program, index)
       if let found { fusions.append(found) }
       index = found?.operations.upperBound ?? index + 1
@@ -60,6 +62,14 @@ struct Fusion {
       end += 1
     }
     return end == index + 1 ? nil : Fusion(kind: .added, operations: index..<end)
+  }
+
+  private static func expanded(
+    _ program: Program, _ index: Int, _ readers: [ValueID: Int]
+  ) -> Fusion? {
+    program.latentGroup(at: index, readerCounts: readers).map {
+      Fusion(kind: .expanded, operations: $0.operations)
+    }
   }
 
   private static func joined(_ program: Program, _ index: Int) -> Fusion? {
@@ -103,6 +113,7 @@ extension Lowering {
   /// matrices are kept in different formats.
   func fuse(_ fusion: Fusion) {
     if case .turned = fusion.kind { return fuseTurns(fusion.operations) }
+    if case .expanded = fusion.kind { return fuseExpanded(fusion.operations) }
     let members = fusion.operations.compactMap { products[$0] }
     guard let layout = members.first?.layout, var argument = members.first?.argument,
       members.allSatisfy({ $0.layout.format == layout.format }),
@@ -120,7 +131,7 @@ extension Lowering {
         argument.parts.0.output = rows(op.output)
       }
     case .added: append(fusion.operations.dropFirst(), behind: first.output, to: &argument)
-    case .turned: return
+    case .turned, .expanded: return
     }
     list.fuse(
       fusion.operations,

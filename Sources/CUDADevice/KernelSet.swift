@@ -9,6 +9,8 @@ struct KernelSet {
   let fetchStep, fetchDraws, tellDrawn: GPU.Kernel
   let embed, rmsNorm, ropeAngles, rope: GPU.Kernel
   let attention: AttentionKernels
+  /// nil where prompts are attended to as all else.
+  let expanded: ExpandedKernels?
   let route1, route4, route8: RouteTile
   /// The choice, by how many experts there are at most.
   let choices: [(experts: Int, kernel: GPU.Kernel)]
@@ -39,7 +41,8 @@ struct KernelSet {
 
   /// Loads the kernels' file.
   init(
-    _ gpu: GPU, path: String, _ shape: AttentionShape, _ precision: CUDAPrecision
+    _ gpu: GPU, path: String, _ shape: AttentionShape, _ precision: CUDAPrecision,
+    expanded: ExpandedShape? = nil
   ) throws(CUDAError) {
     let module = try KernelFile.load(path, on: gpu)
     let threads = cu_threads
@@ -54,6 +57,7 @@ struct KernelSet {
     ropeAngles = try kernel("rope_angles")
     rope = try kernel("rope")
     attention = try AttentionKernels(gpu, module, shape)
+    self.expanded = try ExpandedKernels(gpu, module, expanded, packsKeys: attention.packsKeys)
     route1 = RouteTile(side: 1, kernel: try kernel("route_1"))
     route4 = RouteTile(side: 4, kernel: try kernel("route_4"))
     route8 = RouteTile(side: 8, kernel: try kernel("route_8"))

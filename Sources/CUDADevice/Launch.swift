@@ -11,6 +11,7 @@ enum Launch {
   case route(RouteLaunch)
   case product(ProductLaunch)
   case attention(AttentionLaunch)
+  indirect case expanded(ExpandedLaunch)
 
   /// Where an argument lies, until the device ends.
   typealias Argument = UnsafeMutableRawPointer
@@ -19,8 +20,16 @@ enum Launch {
   struct Counts {
     var tokens: Int
     var outputs: Int
+    /// Rows that latent attention takes in its expanded form, in order.
+    var chunks: [Chunk] = []
 
     func rows(_ space: RowSpace) -> Int { space == .tokens ? tokens : outputs }
+  }
+
+  /// Rows of one sequence, and its tokens before them.
+  struct Chunk {
+    var rows: Range<Int>
+    var firstPosition: Int
   }
 
   func queue(on gpu: GPU, _ counts: Counts) throws(CUDAError) {
@@ -32,7 +41,9 @@ enum Launch {
     case .product(let product):
       try product.queue(on: gpu, counts)
     case .attention(let attention):
-      try attention.queue(on: gpu, counts)
+      try attention.queue(on: gpu, rows: 0..<counts.tokens)
+    case .expanded(let expanded):
+      try expanded.queue(on: gpu, counts)
     }
   }
 }

@@ -40,17 +40,25 @@ extension Lowering {
     list.append(.attention(attend))
   }
 
-  private func launch(_ store: cu_store) -> Launch {
+  func launch(_ store: cu_store) -> Launch {
     .rows(kernels.attention.store, list.keep(store), .tokens, repeated: Int(store.spread))
   }
 
   /// An attention whose queries and keys are turned where they are stored.
   func fuseTurns(_ operations: Range<Int>) {
     let last = operations.upperBound - 1
-    guard let attention = attentions[last] else { return }
-    var store = attention.store
+    guard let attention = attentions[last], let store = turned(operations) else { return }
+    let written = program.operations[last].writes
+    list.fuse(operations, [launch(store), .attention(attention.attend)] + codes(of: written))
+  }
+
+  /// What stores queries and keys of the attention that is the last of some operations, and turns
+  /// them as those before it do.
+  func turned(_ operations: Range<Int>) -> cu_store? {
+    let last = operations.upperBound - 1
+    guard var store = attentions[last]?.store else { return nil }
     for case .rope(let op) in program.operations[operations] {
-      guard let angles = knownAngles(op.table) else { return }
+      guard let angles = knownAngles(op.table) else { return nil }
       let turn = turn(op, angles: angles)
       switch program.operations[last] {
       case .attention(let reader):
@@ -59,11 +67,10 @@ extension Lowering {
       case .latentAttention(let reader):
         if reader.ropeQueries == op.columns { store.query_turns.1 = turn }
         if reader.ropeKey == op.columns { store.key_turns.1 = turn }
-      default: return
+      default: return nil
       }
     }
-    let written = program.operations[last].writes
-    list.fuse(operations, [launch(store), .attention(attention.attend)] + codes(of: written))
+    return store
   }
 
   private mutating func store(
@@ -86,7 +93,7 @@ extension Lowering {
   }
 
   /// Blocks of a row, all of which store bfloat16, four columns to a thread.
-  private static func spread(_ parts: [cu_columns]) -> (all: Int, plain: Int) {
+  static func spread(_ parts: [cu_columns]) -> (all: Int, plain: Int) {
     let chunks = parts.reduce(0) { $0 + Int(($1.width + 3) / 4 * $1.count) }
     let blocks = (chunks + cu_threads - 1) / cu_threads
     return (blocks, blocks)
@@ -106,7 +113,7 @@ extension Lowering {
   }
 
   /// Whether four neighbours of any group can be read at once.
-  private static func areByFours(_ columns: cu_columns) -> Bool {
+  static func areByFours(_ columns: cu_columns) -> Bool {
     columns.width % 4 == 0 && columns.group % 4 == 0 && columns.stride % 4 == 0
       && UInt(bitPattern: columns.data) % 16 == 0
   }

@@ -38,7 +38,7 @@ extension Lowering {
     list.append(launch(argument, matrix.layout, space(of: op.output), takesMany: true))
   }
 
-  mutating func headwiseLinear(_ op: HeadwiseLinear) throws(CUDAError) {
+  mutating func headwiseLinear(_ op: HeadwiseLinear, at index: Int) throws(CUDAError) {
     let matrix = try loader.headMatrices(op, &arena)
     var argument = product(matrix)
     argument.input = narrow(op.input.value).map { UnsafeRawPointer($0 + op.input.offset) }
@@ -47,6 +47,8 @@ extension Lowering {
     argument.input_is_aligned = op.input.offset % 8 == 0 && op.input.stride % 8 == 0 ? 1 : 0
     argument.parts.0.output = rows(op.output)
     argument.output_matrix = Int64(matrix.layout.rows)
+    headProducts[index] = (argument, matrix)
+    try loadExpansion(at: index)
     list.append(
       launch(
         argument, matrix.layout, space(of: op.output), matrices: matrix.count,
@@ -80,6 +82,16 @@ extension Lowering {
     _ argument: cu_product, _ layout: MatrixLayout, _ space: RowSpace, matrices: Int = 1,
     slotsPerRow: Int = 1, takesMany: Bool = false, areHeads: Bool = false
   ) -> Launch {
+    .product(
+      productLaunch(
+        argument, layout, space, matrices: matrices, slotsPerRow: slotsPerRow,
+        takesMany: takesMany, areHeads: areHeads))
+  }
+
+  func productLaunch(
+    _ argument: cu_product, _ layout: MatrixLayout, _ space: RowSpace, matrices: Int,
+    slotsPerRow: Int = 1, takesMany: Bool = false, areHeads: Bool = false
+  ) -> ProductLaunch {
     var argument = argument
     argument.workspace = pointer(workspace)
     let parts = [argument.parts.0, argument.parts.1, argument.parts.2]
@@ -90,19 +102,18 @@ extension Lowering {
     // Of a gated unit, a block has as many rows of the one as of the other.
     let tilesOfBlock = cu_prefill_rows / MatrixLayout.tileRows / (isGated ? 2 : 1)
     let prefill = areHeads ? kernels.prefillHeads : kernels.product(layout.format).prefill
-    return .product(
-      ProductLaunch(
-        kernels: kernels.product(layout.format), sumParts: kernels.sumParts,
-        argument: list.keep(kept), space: space, tiles: tiles, isGated: isGated,
-        matrices: matrices, slotsPerRow: slotsPerRow,
-        prefill: !takesMany
-          ? nil
-          : prefill.map {
-            PrefillLaunch(
-              arrange: areHeads ? nil : kernels.arranger(layout.format), product: $0,
-              spans: layout.spans, rowBlocks: (tiles + tilesOfBlock - 1) / tilesOfBlock,
-              heads: areHeads ? matrices : 1)
-          }))
+    return ProductLaunch(
+      kernels: kernels.product(layout.format), sumParts: kernels.sumParts,
+      argument: list.keep(kept), space: space, tiles: tiles, isGated: isGated,
+      matrices: matrices, slotsPerRow: slotsPerRow,
+      prefill: !takesMany
+        ? nil
+        : prefill.map {
+          PrefillLaunch(
+            arrange: areHeads ? nil : kernels.arranger(layout.format), product: $0,
+            spans: layout.spans, rowBlocks: (tiles + tilesOfBlock - 1) / tilesOfBlock,
+            heads: areHeads ? matrices : 1)
+        })
   }
 
   mutating func rope(_ op: Rope) throws(CUDAError) {

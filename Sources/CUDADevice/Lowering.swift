@@ -26,6 +26,14 @@ struct Lowering {
   var products: [Int: (argument: cu_product, layout: MatrixLayout)] = [:]
   /// What each attention is, by its operation.
   var attentions: [Int: (store: cu_store, attend: AttentionLaunch)] = [:]
+  /// Likewise products of single heads, and what makes keys of latents, by a group's first.
+  var headProducts: [Int: (argument: cu_product, matrix: GPUMatrix)] = [:]
+  var keyMatrices: [Int: GPUMatrix] = [:]
+  /// Of latent attention in the expanded form; nil without.
+  let expansion: CUDAExpansion?
+  let expandedMemory: ExpandedMemory?
+  /// Steps of 1, 2, … times `CUDAExpansion.tokensMultiple` rows, of which nothing else is known.
+  var expandedSteps: UInt64 = 0
   /// What makes the codes of a value, where products read such.
   private(set) var quantizing: [ValueID: Launch] = [:]
   /// What a step begins with: the angles of its positions.
@@ -50,7 +58,7 @@ struct Lowering {
 
   init(
     _ program: Program, capacity: DeviceCapacity, kernels: KernelSet, loader: WeightLoader,
-    cachePrecision: CUDACachePrecision, arena: DeviceArena, outside: Set<Int>
+    configuration: CUDADeviceConfiguration, arena: DeviceArena, outside: Set<Int>
   ) {
     self.program = program
     self.capacity = capacity
@@ -59,14 +67,15 @@ struct Lowering {
     self.outside = outside
     var arena = arena
     step = arena.allocate(MemoryLayout<cu_step>.size, for: .buffers)
-    fusions = Fusion.all(of: program)
+    expansion = configuration.expansion
+    fusions = Fusion.all(of: program, expands: expansion != nil)
     code = Self.code(of: program, loader)
     values = ValuePlaces(
       program, fused: fusions.map(\.operations), precision: loader.precision,
       capacity: capacity, arena: &arena)
     var caches: [Int: Cache] = [:]
     for (index, operation) in program.operations.enumerated() {
-      guard let row = CacheRow(operation, cachePrecision) else { continue }
+      guard let row = CacheRow(operation, configuration.cachePrecision) else { continue }
       let byteCount = row.byteCount * capacity.blockCount * capacity.blockTokens
       var layout = row.layout
       layout.rows = pointer(arena.allocate(byteCount, for: .cache))
@@ -75,12 +84,16 @@ struct Lowering {
     self.caches = caches
     workspace = scratch.products(program, &arena)
     arranged = kernels.hasPrefill ? LayerScratch.arranged(program, capacity, &arena) : 0
+    expandedMemory = expansion.map {
+      ExpandedMemory(ExpandedShape(program.latentGroups), $0, capacity, &arena)
+    }
     self.arena = arena
     quantizing = quantizingLaunches()
   }
 
   /// Lowers all operations; `progress` is told the bytes of weights loaded so far.
   mutating func run(progress: (Int) -> Void) throws(CUDAError) {
+    try makeExpandedSteps()
     for (index, operation) in program.operations.enumerated() {
       list.beginOperation()
       arena.isOutside = outside.contains(index)
@@ -101,7 +114,7 @@ struct Lowering {
     case .embed(let op): try embed(op)
     case .rmsNorm(let op): try rmsNorm(op)
     case .linear(let op): try linear(op, at: index)
-    case .headwiseLinear(let op): try headwiseLinear(op)
+    case .headwiseLinear(let op): try headwiseLinear(op, at: index)
     case .rope(let op): try rope(op)
     case .attention(let op): try attention(op, at: index)
     case .latentAttention(let op): try latentAttention(op, at: index)

@@ -19,6 +19,9 @@ final class StepBuffer {
   let address: UInt64
   private(set) var rowCount = 0
   private(set) var outputCount = 0
+  /// Of at least `chunkRowsMin` rows of a sequence.
+  private(set) var chunks: [Launch.Chunk] = []
+  private let chunkRowsMin: Int
 
   private let gpu: GPU
   private let kernel: GPU.Kernel
@@ -46,8 +49,9 @@ final class StepBuffer {
   /// - Parameter kernel: `fetch_step`.
   init(
     _ gpu: GPU, _ kernel: GPU.Kernel, address: UInt64, capacity: DeviceCapacity,
-    vocabularySize: Int
+    vocabularySize: Int, chunkRowsMin: Int
   ) throws(CUDAError) {
+    self.chunkRowsMin = chunkRowsMin
     self.gpu = gpu
     self.kernel = kernel
     self.address = address
@@ -129,7 +133,12 @@ final class StepBuffer {
     let (outputs, blocks) = (ints + 3 * rowCount, ints + 3 * rowCount + outputCount)
     var nextBlock = 0
     var nextOutput = 0
+    chunks.removeAll(keepingCapacity: true)
     for sequence in plan.sequences where !sequence.rows.isEmpty {
+      if sequence.rows.count >= chunkRowsMin {
+        chunks.append(
+          Launch.Chunk(rows: sequence.rows, firstPosition: sequence.firstPosition))
+      }
       let last = sequence.firstPosition + sequence.rows.count - 1
       check(
         sequence.blocks.count * capacity.blockTokens > last,

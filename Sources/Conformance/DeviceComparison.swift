@@ -103,6 +103,49 @@ package struct DeviceComparison {
     return worst
   }
 
+  /// How far the device is off where it runs latent attention together with what stands around it:
+  /// the worst group's error; nil if there is none. Of all else it runs nothing.
+  package func latentGroupError(of tokens: [Int32], chunk: Int) throws(DeviceError) -> Float? {
+    let groups = program.latentGroups
+    if groups.isEmpty { return nil }
+    let capacity = Self.capacity(rowCount: rowCount)
+    var worst: Float = 0
+    for start in stride(from: 0, to: tokens.count, by: chunk) {
+      let part = tokens[start..<min(tokens.count, start + chunk)]
+      let plan = Self.plan(part, capacity: capacity, outputs: .last)
+      reference.begin(plan)
+      try device.begin(plan)
+      for index in program.operations.indices {
+        let group = groups.first { $0.operations.contains(index) }
+        if let group, index == group.operations.lowerBound { try run(group, plan) }
+        reference.run(index..<index + 1)
+        guard let group, index == group.operations.upperBound - 1 else { continue }
+        let output = group.toValues.output
+        let expected = try read(output, of: reference, plan)
+        worst = max(worst, Self.error(try read(output, of: device, plan), expected))
+      }
+    }
+    return worst
+  }
+
+  /// Runs a group on the device with the reference's inputs.
+  private func run(_ group: LatentGroup, _ plan: StepPlan) throws(DeviceError) {
+    let queries = group.toLatents.input.value
+    for value in Set([queries, group.attention.latent.value, group.attention.ropeKey.value]) {
+      var floats = try read(value, of: reference, plan)
+      if value == queries { floats = floats.map(\.roundedToBFloat16) }
+      if keysAreFP8 {
+        Operation.latentAttention(group.attention).roundCachedColumns(
+          of: value, width: program[value].width, in: &floats)
+      }
+      floats.withUnsafeBufferPointer { reference.write(value, from: $0) }
+      try write(floats, to: value)
+    }
+    let output = group.toValues.output
+    try write([Float](repeating: .nan, count: count(of: output, plan)), to: output)
+    try device.run(group.operations)
+  }
+
   private static func error(_ found: [Float], _ expected: [Float]) -> Float {
     var difference = 0.0
     var size = 0.0

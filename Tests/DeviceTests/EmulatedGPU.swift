@@ -6,11 +6,11 @@ import TestSupport
 extension EmulatedGPU {
   static func device(
     gpu: Int = 0, _ precision: CUDAPrecision = .auto, keys: CUDACachePrecision = .auto,
-    steps: CUDASteps = .graphs
+    steps: CUDASteps = .graphs, expansion: CUDAExpansion? = nil
   ) throws -> CUDADevice {
     try CUDADevice(
       .init(
-        gpu: gpu, precision: precision, cachePrecision: keys, driverPath: driverPath,
-        kernelPath: kernelPath, steps: steps))
+        gpu: gpu, precision: precision, cachePrecision: keys, expansion: expansion,
+        driverPath: driverPath, kernelPath: kernelPath, steps: steps))
   }
 }

@@ -68,6 +68,17 @@ extension EndToEnd {
       (["verify", "--kv-precision", "fp8"], "--kv-precision goes with --device cuda:N"),
       (["verify", "--device", "cuda", "--kv-precision", "w8"], "--kv-precision holds 'w8'"),
       (["profile", "--model", "a", "--kv-precision", "f32"], "GPUs keep keys and values in bf16"),
+      (["serve", "--model", "a", "--mla-prefill", "both"], "--mla-prefill is 'both'"),
+      (["serve", "--model", "a", "--mla-prefill", "expanded"], "is for --device cuda"),
+      (
+        ["serve", "--model", "a", "--device", "cuda", "--mla-prefill", "expanded"]
+          + ["--context-slices", "2"],
+        "--mla-prefill expanded does not go with --context-slices"
+      ),
+      (
+        ["serve", "--model", "synthetic", "--mla-prefill", "expanded"],
+        "--mla-prefill does not go with --model synthetic"
+      ),
       (["serve", "--model", "a", "--listen", "nowhere"], "'nowhere'"),
       (["serve", "--model", "a", "--listen", "localhost:65536"], "'localhost:65536'"),
       (["generate", "--model", "a"], "--prompt"),

@@ -55,6 +55,46 @@ extension EndToEnd {
       }
     }
 
+    /// So many tokens that a prompt of this model takes fewer operations in the expanded form.
+    private static let prompt = (0..<70).map { "\($0 * 37 % 251)" }.joined(separator: ",")
+
+    @Test func `prompts' latent attention is expanded where it is asked for`() throws {
+      let folder = try TemporaryDirectory()
+      let checkpoint = try SyntheticCheckpoint("v3-deep")
+      func last(_ options: [String]) throws -> [Float] {
+        let result = try run(
+          [],
+          ["logits", "--model", checkpoint.directory, "--device", "cuda"]
+            + ["--tokens", Self.prompt, "--out", folder.path("l.npy")] + options)
+        try #require(result.status == 0, "\(result.errors)")
+        return Array(try NumPyArray(contentsOfFile: folder.path("l.npy")).values.suffix(256))
+      }
+      let absorbed = try last([])
+      let expanded = try last(["--mla-prefill", "expanded"])
+      #expect(expanded.map(\.bitPattern) != absorbed.map(\.bitPattern))
+      // By stages, each of which ends where a group does.
+      let stages = try last(["--mla-prefill", "expanded", "--stages", "3"])
+      #expect(stages.map(\.bitPattern) == expanded.map(\.bitPattern))
+      // Chunks below the number from which on it takes fewer.
+      let chunks = try last(["--mla-prefill", "expanded", "--prefill-chunk", "20"])
+      #expect(chunks.map(\.bitPattern) == absorbed.map(\.bitPattern))
+    }
+
+    /// The bundled model's latents are no wider than keys and values together.
+    @Test(arguments: [
+      ("qwen2", "is for models with latent attention"), ("mini", "takes no fewer operations"),
+    ])
+    func `models that have nothing to expand are refused`(name: String, words: String) throws {
+      let checkpoint = try SyntheticCheckpoint("qwen2")
+      let model = name == "mini" ? Repository.path("Models/mini") : checkpoint.directory
+      let result = try run(
+        [],
+        ["logits", "--model", model, "--device", "cuda", "--tokens", "1"]
+          + ["--out", "/dev/null", "--mla-prefill", "expanded"])
+      #expect(result.status != 0)
+      #expect(result.errors.contains(words) && result.errors.contains("--mla-prefill absorbed"))
+    }
+
     @Test func `stages without a way between GPUs change no bit`() throws {
       let checkpoint = try SyntheticCheckpoint("v3-deep")
       let options = ["--device", "cuda", "--stages", "3", "--prefill-chunk", "4"]
@@ -194,6 +234,8 @@ extension EndToEnd {
       }
       for precision in ["bf16", "bf16 with fp8 keys"] {
         #expect(result.output.contains("ok    tiny-v3 \(precision) 3 context slices"))
+        #expect(result.output.contains("ok    tiny-v3 \(precision) expanded latentAttention: err"))
+        #expect(result.output.contains("ok    tiny-v3 \(precision) expanded latentAttention in"))
       }
       for draws in ["200 tokens drawn from 1000", "20 tokens drawn from 152064"] {
         #expect(result.output.contains("ok    logits f32 \(draws)"), "\(result.output)")
@@ -235,6 +277,29 @@ extension EndToEnd {
       let layer = 128 * (128 + 2 * 32) + 128 * 128 + 3 * 128 * 192
       let flops = 4 * (2 * 33 * layer + 2 * (33 * 34 / 2) * 8 * 32) + 2 * 256 * 128
       #expect(lines[3]["flops"]?.integerValue == flops)
+    }
+
+    @Test func `profile times prompts in the expanded form`() throws {
+      func lines(_ options: [String]) throws -> [JSONObject] {
+        let result = try run(
+          [],
+          ["profile", "--model", "shape:tiny-v3", "--precision", "bf16", "--context", "9"]
+            + ["--batch", "1", "--tables", "2", "--prefill", "40,70", "--repeats", "1"]
+            + ["--format", "json"] + options)
+        try #require(result.status == 0, "\(result.errors)")
+        return try result.output.split(separator: "\n").suffix(2).map { line in
+          try #require(try Array(line.utf8).withUnsafeBytes { try JSON(parsing: $0) }.objectValue)
+        }
+      }
+      let absorbed = try lines([])
+      let expanded = try lines(["--mla-prefill", "expanded"])
+      #expect(absorbed.map { $0["mla_prefill"]?.stringValue } == ["absorbed", "absorbed"])
+      #expect(expanded.map { $0["mla_prefill"]?.stringValue } == ["expanded", "expanded"])
+      // From 64 tokens on: 4 layers, 4 heads, 144 columns in place of 80 for each pair.
+      let saved = zip(absorbed, expanded).map {
+        ($0["flops"]?.integerValue ?? 0) - ($1["flops"]?.integerValue ?? 0)
+      }
+      #expect(saved == [0, 4 * 4 * 2 * (70 * 71 / 2) * (144 - 80)])
     }
 
     @Test func `bench takes a shape in place of a model`() throws {

@@ -20,6 +20,9 @@ enum Profile: Subcommand {
       default: "auto: as stored"),
     Option(
       "--kv-precision", "NAME", "of keys and values: auto, bf16 or fp8", default: "auto: bf16"),
+    Option(
+      "--mla-prefill", "NAME", "latent attention of prompts: absorbed or expanded",
+      default: "absorbed"),
     Option("--batch", "LIST", "batch sizes divided by commas", default: "1,4,32"),
     Option("--tables", "LIST", "batch sizes of which operations are listed", default: "--batch"),
     Option(
@@ -40,9 +43,10 @@ enum Profile: Subcommand {
     of a step until its logits could be read, without a server around; some of them also with marks
     between operations. 'of limit' relates the bytes that must be read (weights; keys and values)
     to what could have been read in that time. Last come steps of whole prompts: their operations
-    are two for each weight and token, and those of attention; with w8a8 and fp8a8 too they are
-    related to the limit of bfloat16. With --steps one-launch, steps of up to four rows are one
-    kernel each (SILICA_CUDA_STEPS asks for the same elsewhere). Progress is on standard error.
+    are two for each weight and token, and those of attention, in the form that --mla-prefill says;
+    with w8a8 and fp8a8 too they are related to the limit of bfloat16. With --steps one-launch,
+    steps of up to four rows are one kernel each (SILICA_CUDA_STEPS asks for the same elsewhere).
+    Progress is on standard error.
 
     example:
       silica profile --model shape:qwen-7b --precision fp8 --batch 1,32 --prefill 1024
@@ -79,7 +83,8 @@ enum Profile: Subcommand {
     let request = try Request(arguments)
     let subject = try ProfiledModel(
       arguments.required("--model"), gpu: gpu(arguments), precision: precision(arguments),
-      cachePrecision: ModelOptions.cudaCachePrecision(arguments), steps: steps(arguments))
+      cachePrecision: ModelOptions.cudaCachePrecision(arguments),
+      expansion: ModelOptions.expansion(arguments), steps: steps(arguments))
     let limits = try subject.limits()
     try request.show(limits)
     progress("\(subject.title): loading")

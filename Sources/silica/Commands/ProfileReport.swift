@@ -127,6 +127,7 @@ struct PrefillReport: ProfileReport {
       "kind": "prefill", "engine": "silica", "model": .string(run.name),
       "precision": .string(run.precision),
       "kv_precision": .string(run.cachePrecision.resolved.rawValue),
+      "mla_prefill": .string(run.isExpanded ? "expanded" : "absorbed"),
       "device": .string(run.device.summary),
       "tokens": .integer(tokens), "ms": .number(seconds * 1_000),
       "tokens_per_s": .number(Double(tokens) / seconds), "flops": .integer(flops),

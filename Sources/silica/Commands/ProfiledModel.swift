@@ -15,6 +15,7 @@ struct ProfiledModel {
   private let gpu: Int
   private let precision: CUDAPrecision
   private let cachePrecision: CUDACachePrecision
+  private let expansion: CUDAExpansion?
   /// nil: as the environment says.
   private let steps: CUDASteps?
   /// As it was asked for.
@@ -26,10 +27,11 @@ struct ProfiledModel {
   /// - Parameter word: a device's precision, or of a shape how its weights are stored.
   init(
     _ model: String, gpu: Int, precision word: String, cachePrecision: CUDACachePrecision,
-    steps: CUDASteps?
+    expansion: CUDAExpansion?, steps: CUDASteps?
   ) throws {
     self.gpu = gpu
     self.cachePrecision = cachePrecision
+    self.expansion = expansion
     self.steps = steps
     precisionName = word
     let storage = ShapeWeights.Storage(calibrated: word)
@@ -48,7 +50,8 @@ struct ProfiledModel {
       weights = checkpoint
     }
     traffic = try CUDATraffic(
-      program, from: weights, precision: precision, cachePrecision: cachePrecision)
+      program, from: weights, precision: precision, cachePrecision: cachePrecision,
+      expansion: expansion)
   }
 
   var title: String { "\(name) \(precisionName)" }
@@ -56,7 +59,8 @@ struct ProfiledModel {
   private func device() throws(DeviceError) -> CUDADevice {
     try CUDADevice(
       CUDADeviceConfiguration(
-        gpu: gpu, precision: precision, cachePrecision: cachePrecision, steps: steps))
+        gpu: gpu, precision: precision, cachePrecision: cachePrecision, expansion: expansion,
+        steps: steps))
   }
 
   func limits() throws(DeviceError) -> LimitsReport {
@@ -83,7 +87,8 @@ struct ProfiledModel {
     try device.fillCaches()
     let seconds = Double(Clock.nowNanoseconds - start) / 1e9
     return ProfileRun(
-      name: name, precision: precisionName, cachePrecision: cachePrecision, context: context,
+      name: name, precision: precisionName, cachePrecision: cachePrecision,
+      isExpanded: expansion != nil, context: context,
       program: program, traffic: traffic, device: device, loadSeconds: seconds,
       limits: limits.limits)
   }
@@ -96,6 +101,8 @@ struct ProfileRun {
   let name: String
   let precision: String
   let cachePrecision: CUDACachePrecision
+  /// Whether latent attention of prompts takes its expanded form.
+  let isExpanded: Bool
   let context: Int
   let program: Program
   let traffic: CUDATraffic

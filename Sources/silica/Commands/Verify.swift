@@ -34,7 +34,8 @@ enum Verify: Subcommand {
     The error is the root mean square of the differences over that of the reference's values. Where
     keys and values are kept in FP8, the reference gets them rounded. Then the same tokens run in
     other chunks, which must change no bit, and in bf16 with the keys in 3 slices on devices of the
-    same GPU, which must give the same bits with the host between them and without. In the end the
+    same GPU, which must give the same bits with the host between them and without; and where a
+    model has latent attention, in bf16 in its expanded form (--mla-prefill). In the end the
     device draws tokens from random logits, by all parameters and with what log-probabilities are
     made of, which must be what the host does (a CPU draws the largest alone). Exits with 1 if
     anything is wrong.
@@ -241,7 +242,10 @@ private struct VerifiedModel {
         isRight: $0.error <= bound)
     }
     checks.append(try sameBits(on: kind))
-    if let gpu = kind.gpu, precision.weights == "bf16" { checks.append(try slices(on: gpu)) }
+    if let gpu = kind.gpu, precision.weights == "bf16" {
+      checks.append(try slices(on: gpu))
+      checks += try expansion(on: gpu)
+    }
     return checks
   }
 
@@ -271,6 +275,23 @@ private struct VerifiedModel {
       shape: shape, precision: precision.name,
       subject: "\(VerifiedSlices.count) context slices with the host between them and without",
       isRight: try slices.areSame())
+  }
+
+  /// Latent attention of prompts in its expanded form, with what stands around it.
+  private func expansion(on gpu: Int) throws -> [Check] {
+    let expansion = VerifiedExpansion(
+      program: program, weights: weights, tokens: tokens, gpu: gpu, keys: precision.keys)
+    guard let error = try expansion.error() else { return [] }
+    let bound: Float = 1e-2
+    return [
+      Check(
+        shape: shape, precision: precision.name, subject: "expanded latentAttention",
+        error: error, bound: bound, isRight: error <= bound),
+      Check(
+        shape: shape, precision: precision.name,
+        subject: "expanded latentAttention in other chunks and portions",
+        isRight: try expansion.areSame { try lastLogits(on: $0, chunk: $1) }),
+    ]
   }
 
   /// What a format costs a single matrix (see Docs/quality.md), with room; else what sums in

@@ -19,6 +19,7 @@ struct CUDADevices {
   private let freeBytes: Int
   private let precision: CUDAPrecision
   private let cachePrecision: CUDACachePrecision
+  private let expansion: CUDAExpansion?
   private let hostMemory: HostMemoryBudget?
   /// With other processes.
   private let sharing: (share: WeightShare, model: String)?
@@ -29,6 +30,7 @@ struct CUDADevices {
     let driver = try CUDADriver()
     precision = options.cudaPrecision
     cachePrecision = options.cudaCachePrecision
+    expansion = options.expansion
     hostMemory = try Self.hostMemory(options)
     sharing = try Self.sharing(options)
     let deviceCount = options.stages * options.contextSlices
@@ -41,12 +43,13 @@ struct CUDADevices {
   /// Makes a device on its executor's thread, which moves to the node of the GPU's link.
   var factory: DeviceFactory {
     let (gpus, precision, cachePrecision) = (gpus, precision, cachePrecision)
-    let (hostMemory, sharing) = (hostMemory, sharing)
+    let (expansion, hostMemory, sharing) = (expansion, hostMemory, sharing)
     return { (seat) throws(DeviceError) in
       let device = try CUDADevice(
         CUDADeviceConfiguration(
           gpu: gpus[seat.index % gpus.count], precision: precision,
-          cachePrecision: cachePrecision, hostMemory: hostMemory, sharing: sharing))
+          cachePrecision: cachePrecision, expansion: expansion, hostMemory: hostMemory,
+          sharing: sharing))
       Self.moveThread(to: device.pciAddress)
       return device
     }
@@ -112,7 +115,8 @@ struct CUDADevices {
     let capacity = DeviceCapacity(
       rowCountMax: configuration.rowCountMax, outputCountMax: outputs, blockCount: 0,
       blockTokens: configuration.blockTokens)
-    let budget = try CUDABudget(program, from: weights, precision: precision, capacity: capacity)
+    let budget = try CUDABudget(
+      program, from: weights, precision: precision, expansion: expansion, capacity: capacity)
     configuration.kvMemoryBytes = budget.cacheBytes(
       freeBytes: freeBytes, gpuCount: gpus.count,
       deviceCount: configuration.stages * configuration.contextSlices,

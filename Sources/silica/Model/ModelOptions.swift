@@ -20,6 +20,8 @@ struct ModelOptions {
   /// Of a CUDA device.
   var cudaPrecision: CUDAPrecision
   var cudaCachePrecision: CUDACachePrecision
+  /// nil: prompts are attended to as all else.
+  var expansion: CUDAExpansion?
   var stages: Int
   var contextSlices: Int
   var threads: Int?
@@ -53,6 +55,10 @@ struct ModelOptions {
     Option(
       "--kv-precision", "NAME", "of keys and values: auto, f32 (cpu), bf16 or fp8 (cuda)",
       default: "auto: bf16, on CPUs f32 with --precision f32 or fp8"),
+    Option(
+      "--mla-prefill", "NAME",
+      "latent attention of prompts: absorbed, or expanded (cuda: fewer operations, other rounding)",
+      default: "absorbed"),
     Option("--kv-memory", "SIZE", "memory for keys and values, as 512M", default: "half of free"),
     Option(
       "--gpu-overflow", "SIZE",
@@ -71,6 +77,7 @@ struct ModelOptions {
     (cpuCachePrecision, cudaCachePrecision) = try Self.cachePrecision(arguments, device)
     stages = try arguments.integer("--stages", in: 1...1_024) ?? 1
     contextSlices = try arguments.integer("--context-slices", in: 1...64) ?? 1
+    expansion = try Self.expansion(arguments)
     threads = try arguments.integer("--threads", in: 1...4_096)
     self.batchMax = try arguments.integer("--max-batch", in: 1...4_096) ?? batchMax
     waitingMax = try arguments.integer("--max-waiting", in: 1...65_536)
@@ -129,12 +136,26 @@ struct ModelOptions {
     }
   }
 
+  /// What `--mla-prefill` says.
+  static func expansion(_ arguments: Arguments) throws(UsageError) -> CUDAExpansion? {
+    let word = try arguments.choice("--mla-prefill", of: ["absorbed", "expanded"])
+    return word == "expanded" ? CUDAExpansion() : nil
+  }
+
   private func checkGPUOptions() throws(UsageError) {
     if case .cuda = device {
+      guard expansion == nil || contextSlices == 1 else {
+        throw UsageError(
+          "--mla-prefill expanded does not go with --context-slices, which merge what was attended "
+            + "to; expected --mla-prefill absorbed")
+      }
       guard gpuOverflowBytes == nil || shareWeightsPath == nil else {
         throw UsageError("--gpu-overflow and --share-weights do not go together")
       }
       return
+    }
+    guard expansion == nil else {
+      throw UsageError("--mla-prefill expanded is for --device cuda; all other devices absorb")
     }
     let given = gpuOverflowBytes != nil ? "--gpu-overflow" : "--share-weights"
     guard gpuOverflowBytes == nil, shareWeightsPath == nil else {

@@ -72,7 +72,7 @@ struct NextTokenLogits {
         try CUDADevice(
           CUDADeviceConfiguration(
             gpu: gpu ?? 0, precision: options.cudaPrecision,
-            cachePrecision: options.cudaCachePrecision))
+            cachePrecision: options.cudaCachePrecision, expansion: options.expansion))
       }
     let capacity = DeviceCapacity(
       rowCountMax: rows, outputCountMax: rows, blockCount: Self.blockCount(rows),

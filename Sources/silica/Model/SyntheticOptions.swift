@@ -31,7 +31,7 @@ enum SyntheticOptions {
       }
       return nil
     }
-    for option in ["--device", "--precision", "--kv-precision", "--threads"]
+    for option in ["--device", "--precision", "--kv-precision", "--mla-prefill", "--threads"]
     where arguments.has(option) {
       throw UsageError("\(option) does not go with --model \(name), whose device is synthetic too")
     }
