@@ -44,7 +44,8 @@ unsigned current_block = 1;
 Copied copied[dynamic_shared_max / 16];
 std::vector<BulkCopy> bulk_copies;
 Products products[threads_max];
-bool has_products;
+/// Behind the last thread of the block that had products.
+int products_end;
 
 Barrier &ready(uint64_t *barrier) {
   Barrier &found = *(Barrier *)barrier;
@@ -113,7 +114,7 @@ void copy(void *to, const void *from, int bytes, uint64_t *barrier) {
 }
 
 void queue(const GroupProduct &product) {
-  has_products = true;
+  products_end = thread < products_end ? products_end : thread + 1;
   products[thread].waiting.push_back(product);
   products[thread].open++;
 }
@@ -154,16 +155,17 @@ void read_by_product(const char *place) {
 void begin_block() {
   current_block++;
   bulk_copies.clear();
-  if (!has_products) return;
-  for (Products &of_thread : products) of_thread = Products();
-  has_products = false;
+  for (int i = 0; i < products_end; i++) {
+    products[i].waiting.clear(), products[i].groups.clear();
+    products[i].open = 0;
+  }
+  products_end = 0;
 }
 
 const char *end_block() {
   if (!bulk_copies.empty()) return "a bulk copy that nobody waits for";
-  if (!has_products) return nullptr;
-  for (const Products &of_thread : products) {
-    if (!of_thread.waiting.empty()) return "products that nobody waits for";
+  for (int i = 0; i < products_end; i++) {
+    if (!products[i].waiting.empty()) return "products that nobody waits for";
   }
   return nullptr;
 }

@@ -16,19 +16,34 @@
 #define UNROLL
 #define UNROLL_BY(times)
 
-namespace emulation {
+/// Only what the driver has is for others to see: so the compiler reaches all else directly.
+#define EMULATION namespace emulation __attribute__((visibility("hidden")))
+
+EMULATION {
 
 constexpr int threads_max = 1024;
 
 struct Position { int x, y, z; };
 
-/// What lanes of a warp give each other; two of each by turns, so that one is read while the other
-/// is written.
+/// Operands of a warp's product and its sums; each lane has places of its own. A word is two bf16,
+/// or four codes, that are neighbours in k.
+struct Tile {
+  uint32_t a[16][8], b[8][8];
+  union {
+    float sums[16][8];
+    int32_t integers[16][8];
+  };
+};
+
+struct GroupProduct;
+
+/// What lanes of a warp give each other. What a lane may write while others have not read yet is
+/// there twice, by turns.
 struct Warp {
   uint32_t words[2][32];
-  float a[2][16][32], b[2][8][16];
-  int8_t codes_a[2][16][32], codes_b[2][8][32];
   const uint16_t *rows[2][32];
+  Tile tile;
+  const GroupProduct *products[32];
 };
 
 /// 16 bytes on their way to shared memory; zeros if there is no source.
@@ -64,6 +79,11 @@ extern Copies copies[threads_max];
 /// Wait until all of the warp, or of the block, are there.
 void wait_for_warp();
 void wait_for_block();
+/// The same of the warp; the last to come does the work for all.
+void do_together(void (*work)(Warp &));
+/// `sums += a · b` of a warp's tile: of bf16, each sum in order of k, and of codes.
+void multiply_floats(Warp &warp);
+void multiply_codes(Warp &warp);
 /// Lets others run, other blocks of a launch together among them.
 void poll();
 /// Something was done that others may wait for.
@@ -261,45 +281,28 @@ DEVICE uint32_t permute(uint32_t a, uint32_t b, uint32_t selector) {
   return result;
 }
 
-/// By its definition: every lane gives its parts of both operands, then sums its four results.
-DEVICE void multiply_tile(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  const int self = emulation::thread, lane = self % 32, g = lane / 4, t = lane % 4 * 2;
-  const int turn = emulation::turns[self]++ & 1;
-  emulation::Warp &warp = emulation::warps[self / 32];
-  for (int i = 0; i < 4; i++) {
-    float *pair = &warp.a[turn][g + i % 2 * 8][t + i / 2 * 8];
-    pair[0] = float_of_half(a[i] & 0xffff), pair[1] = float_of_half(a[i] >> 16);
-  }
-  const uint32_t b[2] = {b0, b1};
-  for (int i = 0; i < 2; i++) {
-    float *pair = &warp.b[turn][g][t + i * 8];
-    pair[0] = float_of_half(b[i] & 0xffff), pair[1] = float_of_half(b[i] >> 16);
-  }
-  emulation::wait_for_warp();
-  for (int i = 0; i < 4; i++) {
-    const float *row = warp.a[turn][g + i / 2 * 8], *column = warp.b[turn][t + i % 2];
-    for (int k = 0; k < 16; k++) c[i] += row[k] * column[k];
-  }
+/// By its definition: every lane gives its parts of the operands and of the sums, and takes its
+/// four sums when the last has multiplied.
+template <typename Sum>
+DEVICE void multiply_together(Sum (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1,
+                              Sum (&sums)[16][8], void (*multiply)(emulation::Warp &)) {
+  const int self = emulation::thread, lane = self % 32, g = lane / 4, t = lane % 4;
+  emulation::Tile &tile = emulation::warps[self / 32].tile;
+  for (int i = 0; i < 4; i++) tile.a[g + i % 2 * 8][t + i / 2 * 4] = a[i];
+  tile.b[t][g] = b0, tile.b[t + 4][g] = b1;
+  memcpy(&sums[g][t * 2], c, 8);
+  memcpy(&sums[g + 8][t * 2], c + 2, 8);
+  emulation::do_together(multiply);
+  memcpy(c, &sums[g][t * 2], 8);
+  memcpy(c + 2, &sums[g + 8][t * 2], 8);
 }
-
-/// Likewise of codes: four of a row together, and those 16 columns on.
-DEVICE void give_codes(int8_t (&rows)[16][32], const uint32_t (&a)[4]) {
-  const int lane = thread_index() % 32, g = lane / 4, t = lane % 4 * 4;
-  for (int i = 0; i < 4; i++) memcpy(&rows[g + i % 2 * 8][t + i / 2 * 16], &a[i], 4);
+DEVICE void multiply_tile(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  multiply_together(c, a, b0, b1, emulation::warps[emulation::thread / 32].tile.sums,
+                    emulation::multiply_floats);
 }
 DEVICE void multiply_tile(int32_t (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  const int self = emulation::thread, lane = self % 32, g = lane / 4, t = lane % 4 * 4;
-  const int turn = emulation::turns[self]++ & 1;
-  emulation::Warp &warp = emulation::warps[self / 32];
-  give_codes(warp.codes_a[turn], a);
-  memcpy(&warp.codes_b[turn][g][t], &b0, 4);
-  memcpy(&warp.codes_b[turn][g][t + 16], &b1, 4);
-  emulation::wait_for_warp();
-  for (int i = 0; i < 4; i++) {
-    const int8_t *row = warp.codes_a[turn][g + i / 2 * 8];
-    const int8_t *column = warp.codes_b[turn][lane % 4 * 2 + i % 2];
-    for (int k = 0; k < 32; k++) c[i] += row[k] * column[k];
-  }
+  multiply_together(c, a, b0, b1, emulation::warps[emulation::thread / 32].tile.integers,
+                    emulation::multiply_codes);
 }
 
 /// What lane 4g + t gets of matrix i: elements 2t and 2t + 1 of row g, or of rows 2t and 2t + 1 the

@@ -62,7 +62,7 @@ bool can_access(int device, int peer) {
 }
 
 void free_all(Device &device) {
-  for (auto &allocation : device.allocations) free((void *)allocation.first);
+  for (auto &allocation : device.allocations) give_back(allocation.first, allocation.second);
   device.allocations.clear();
   device.used = 0;
 }
@@ -237,11 +237,8 @@ int cuMemAlloc_v2(uint64_t *address, size_t bytes) {
   if (bytes == 0) return invalid_value;
   Device &device = devices[(size_t)current->device];
   if (bytes > device.bytes - device.used) return out_of_memory;
-  const size_t whole = (bytes + 255) / 256 * 256;
-  char *memory = (char *)aligned_alloc(256, whole);
+  char *memory = take_memory(bytes);
   if (!memory) return out_of_memory;
-  // What nobody wrote is not a number.
-  memset(memory, 0xff, whole);
   device.used += bytes;
   device.allocations[(uint64_t)memory] = bytes;
   *address = (uint64_t)memory;
@@ -254,8 +251,8 @@ int cuMemFree_v2(uint64_t address) {
     auto found = device.allocations.find(address);
     if (found == device.allocations.end()) continue;
     device.used -= found->second;
+    give_back(address, found->second);
     device.allocations.erase(found);
-    free((void *)address);
     return success;
   }
   return free_managed(address) ? success : invalid_value;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the emulated driver knows: GPUs and their memory (`driver.cc`), memory that GPUs and host
-// share (`managed.cc`), the host's that GPUs get at (`mapped.cc`), that processes share
-// (`shared.cc`), queues, events and graphs (`queues.cc`). The words are the driver's: a stream is a
-// queue.
+// What the emulated driver knows: GPUs and their memory (`driver.cc`, `memory.cc`), memory that
+// GPUs and host share (`managed.cc`), the host's that GPUs get at (`mapped.cc`), that processes
+// share (`shared.cc`), queues, events and graphs (`queues.cc`). The words are the driver's: a
+// stream is a queue.
 #pragma once
 #include "fibers.h"
 
@@ -96,6 +96,10 @@ extern thread_local Context *current;
   if (emulation::sticky != emulation::success) return emulation::sticky
 
 inline Device &device_of(const Context *context) { return devices[(size_t)context->device]; }
+
+/// Memory that nobody has written: NaN. Null if there is none.
+char *take_memory(size_t bytes);
+void give_back(uint64_t address, size_t bytes);
 
 bool is_managed(uint64_t start, size_t bytes);
 /// False if there is none at this address.

@@ -29,16 +29,21 @@ Copies copies[threads_max];
 
 namespace {
 
-constexpr size_t stack_bytes = 128 << 10;
+/// No power of two: the same depth of all stacks would be the same few lines of the caches.
+constexpr size_t stack_bytes = (128 << 10) + 128;
 constexpr int kernels_max = 256;
 /// Blocks that run by turns, at most.
 constexpr size_t together_max = 4;
 
-enum class State { ready, polling, at_warp, at_first, at_block, done };
+/// What the lanes of a warp do: a bit of each lane in one of them.
+struct Lanes {
+  uint32_t ready, polling, at_warp, at_first, at_block, done;
+};
+constexpr uint32_t whole = ~0u;
 
 Kernel kernels[kernels_max];
 int kernel_count;
-State states[threads_max];
+Lanes lanes[threads_max / 32];
 bool are_prepared;
 const Kernel *running;
 const void *argument_of_run;
@@ -49,14 +54,13 @@ int first_threads;
 const char *failure;
 unsigned long progress;
 
-void pause_fiber();
+void pause_fiber(uint32_t Lanes::*state);
 
 void fiber_main() {
   while (true) {
     running->run(argument_of_run);
-    states[thread] = State::done;
     note_progress();
-    pause_fiber();
+    pause_fiber(&Lanes::done);
   }
 }
 
@@ -81,7 +85,8 @@ void prepare(int index) {
 }
 
 void resume(int index) { switch_stack(&scheduler_stack, fiber_stacks[index]); }
-void pause_fiber() { switch_stack(&fiber_stacks[thread], scheduler_stack); }
+void leave() { switch_stack(&fiber_stacks[thread], scheduler_stack); }
+void switch_fiber(int from, int to) { switch_stack(&fiber_stacks[from], fiber_stacks[to]); }
 
 #else
 
@@ -96,7 +101,8 @@ void prepare(int index) {
 }
 
 void resume(int index) { swapcontext(&scheduler_context, &fiber_contexts[index]); }
-void pause_fiber() { swapcontext(&fiber_contexts[thread], &scheduler_context); }
+void leave() { swapcontext(&fiber_contexts[thread], &scheduler_context); }
+void switch_fiber(int from, int to) { swapcontext(&fiber_contexts[from], &fiber_contexts[to]); }
 
 #endif
 
@@ -113,44 +119,70 @@ void prepare_all() {
   are_prepared = true;
 }
 
-/// Of some threads of the block.
-int count(int first, int end, State state) {
-  int found = 0;
-  for (int i = first; i < end; i++) found += states[first_thread + i] == state;
-  return found;
+Lanes &lanes_of(int thread_of_block) { return lanes[(first_thread + thread_of_block) / 32]; }
+
+/// Of a warp all lanes, that were somewhere else.
+void release(Lanes &warp, uint32_t Lanes::*state) {
+  warp.*state = 0;
+  warp.ready = whole;
+  note_progress();
 }
 
-void release(int first, int end) {
-  for (int i = first; i < end; i++) states[first_thread + i] = State::ready;
-  note_progress();
+void go_on_with(int next) {
+  const int self = thread;
+  if (next == self) return;
+  thread = next;
+  switch_fiber(self, next);
+}
+
+/// The lane that runs does something else now. The next lane of its warp that can goes on, in their
+/// order and without the scheduler; when all have come to what they do together, from the first on.
+void pause_fiber(uint32_t Lanes::*state) {
+  Lanes &warp = lanes[thread / 32];
+  const int lane = thread % 32, first = thread - lane;
+  const uint32_t own = 1u << lane;
+  warp.ready &= ~own, warp.polling &= ~own;
+  warp.*state |= own;
+  const uint32_t later = (warp.ready | warp.polling) & ~1u << lane;
+  if (later) return go_on_with(first + __builtin_ctz(later));
+  if (warp.at_warp != whole) return leave();
+  release(warp, &Lanes::at_warp);
+  go_on_with(first);
 }
 
 /// Runs a warp until its threads wait for others or are done.
 const char *run_warp(int first) {
-  const int end = first + 32;
-  while (true) {
-    for (int i = first; i < end; i++) {
-      thread = first_thread + i;
-      if (states[thread] == State::ready || states[thread] == State::polling) resume(thread);
-      if (failure) return failure;
-    }
-    if (count(first, end, State::at_warp) != 32) break;
-    release(first, end);
+  Lanes &warp = lanes_of(first);
+  if (const uint32_t some = warp.ready | warp.polling) {
+    thread = first_thread + first + __builtin_ctz(some);
+    resume(thread);
+    if (failure) return failure;
   }
-  if (count(first, end, State::polling) > 0) return nullptr;
-  if (count(first, end, State::at_warp) > 0) {
-    return "some threads of a warp do not come to what the others do together";
-  }
-  const bool is_whole = count(first, end, State::at_block) % 32 == 0
-    && count(first, end, State::at_first) % 32 == 0;
+  if (warp.polling) return nullptr;
+  if (warp.at_warp) return "some threads of a warp do not come to what the others do together";
+  const bool is_whole = (warp.at_block == 0 || warp.at_block == whole)
+    && (warp.at_first == 0 || warp.at_first == whole);
   return is_whole ? nullptr : "some threads of a warp do not come to a barrier";
 }
 
-bool is_done() { return count(0, threads_of_block, State::done) == threads_of_block; }
+/// Of the block's first threads.
+bool are_all(int threads, uint32_t Lanes::*state) {
+  for (int i = 0; i < threads; i += 32) {
+    if (lanes_of(i).*state != whole) return false;
+  }
+  return true;
+}
+
+void release_all(int threads, uint32_t Lanes::*state) {
+  for (int i = 0; i < threads; i += 32) release(lanes_of(i), state);
+}
+
+bool is_done() { return are_all(threads_of_block, &Lanes::done); }
 
 void start_block() {
+  for (int i = 0; i < threads_of_block; i += 32) lanes_of(i) = {whole, 0, 0, 0, 0, 0};
   for (int i = first_thread; i < first_thread + threads_of_block; i++) {
-    states[i] = State::ready, turns[i] = 0;
+    turns[i] = 0;
     copies[i].count = copies[i].groups = 0;
   }
 }
@@ -160,17 +192,18 @@ const char *advance() {
   const int threads = threads_of_block;
   while (true) {
     const unsigned long before = progress;
+    bool waits = false;
     for (int first = 0; first < threads; first += 32) {
-      if (count(first, first + 32, State::done) == 32) continue;
+      if (lanes_of(first).done == whole) continue;
       if (const char *error = run_warp(first)) return error;
+      waits |= lanes_of(first).polling != 0;
     }
     if (is_done()) return nullptr;
-    if (count(0, threads, State::at_block) == threads) release(0, threads);
-    if (first_threads > 0 && count(0, first_threads, State::at_first) == first_threads) {
-      release(0, first_threads);
+    if (are_all(threads, &Lanes::at_block)) release_all(threads, &Lanes::at_block);
+    if (first_threads > 0 && are_all(first_threads, &Lanes::at_first)) {
+      release_all(first_threads, &Lanes::at_first);
     }
     if (progress != before) continue;
-    const bool waits = count(0, threads, State::polling) > 0;
     return waits ? nullptr : "some warps of a block do not come to a barrier";
   }
 }
@@ -256,32 +289,27 @@ void Copies::finish(int pending) {
   for (int i = 0; i < groups; i++) ends[i] = ends[i + done] - end;
 }
 
-void wait_for_warp() {
-  states[thread] = State::at_warp;
-  pause_fiber();
+void wait_for_warp() { pause_fiber(&Lanes::at_warp); }
+
+void do_together(void (*work)(Warp &)) {
+  if ((lanes[thread / 32].at_warp | 1u << thread % 32) == whole) work(warps[thread / 32]);
+  pause_fiber(&Lanes::at_warp);
 }
 
-void wait_for_block() {
-  states[thread] = State::at_block;
-  pause_fiber();
-}
+void wait_for_block() { pause_fiber(&Lanes::at_block); }
 
 void wait_for_first(int threads) {
   first_threads = threads;
-  states[thread] = State::at_first;
-  pause_fiber();
+  pause_fiber(&Lanes::at_first);
 }
 
 void note_progress() { progress++; }
 
-void poll() {
-  states[thread] = State::polling;
-  pause_fiber();
-}
+void poll() { pause_fiber(&Lanes::polling); }
 
 void fail(const char *what) {
   failure = what;
-  while (true) poll();
+  while (true) leave();
 }
 
 const char *run_grid(const Kernel &kernel, const void *argument, Position size, int threads,

@@ -2,7 +2,7 @@
 #pragma once
 #include "device_emulation.h"
 
-namespace emulation {
+EMULATION {
 
 /// The kernel of that name, or null.
 const Kernel *kernel_named(const char *name);

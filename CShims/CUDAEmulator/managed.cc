@@ -2,8 +2,6 @@
 // Memory that lies in the host's and that GPUs read as theirs ("managed").
 #include "driver_state.h"
 
-#include <stdlib.h>
-
 using namespace emulation;
 
 namespace {
@@ -26,8 +24,10 @@ bool emulation::is_managed(uint64_t start, size_t bytes) {
 }
 
 bool emulation::free_managed(uint64_t address) {
-  if (managed.erase(address) == 0) return false;
-  free((void *)address);
+  auto found = managed.find(address);
+  if (found == managed.end()) return false;
+  give_back(address, found->second);
+  managed.erase(found);
   return true;
 }
 
@@ -38,10 +38,8 @@ int cuMemAllocManaged(uint64_t *address, size_t bytes, unsigned flags) {
   if (!current) return invalid_context;
   // 1: any stream on any GPU may use it.
   if (bytes == 0 || flags != 1) return invalid_value;
-  const size_t whole = (bytes + 4095) / 4096 * 4096;
-  char *memory = (char *)aligned_alloc(4096, whole);
+  char *memory = take_memory(bytes);
   if (!memory) return out_of_memory;
-  memset(memory, 0xff, whole);
   managed[(uint64_t)memory] = bytes;
   *address = (uint64_t)memory;
   return success;

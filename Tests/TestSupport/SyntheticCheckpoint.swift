@@ -111,40 +111,60 @@ private struct SyntheticTensor {
     shape = (parts[1].arrayValue ?? []).compactMap(\.integerValue)
   }
 
+  /// What name and type say is asked once, and not for each element.
   var bytes: [UInt8] {
-    let count = shape.reduce(1, *)
-    let seed = Self.fnv1a64(name)
-    var bytes: [UInt8] = []
-    bytes.reserveCapacity(count * 4)
-    for index in 0..<count {
-      let bits = Self.mixed(seed, index)
-      switch type {
-      case "F8_E4M3":
+    let (isZeros, range) = (name.contains("zero"), Range(name))
+    switch type {
+    case "F8_E4M3":
+      return bytes { bits in
         let code = UInt8(truncatingIfNeeded: bits >> 32)
-        bytes.append(code & 0x7F == 0x7F ? code - 1 : code)
-      case "I8": bytes.append(UInt8(truncatingIfNeeded: bits >> 32))
-      case "I32":
+        return code & 0x7F == 0x7F ? code - 1 : code
+      }
+    case "I8": return bytes { UInt8(truncatingIfNeeded: $0 >> 32) }
+    case "I32":
+      return bytes { bits in
         let word = UInt32(bits >> 32)
-        append(name.contains("zero") ? (word & 0x3333_3333) + 0x6666_6666 : word, to: &bytes)
-      case "BF16": append(Self.bfloat16(value(bits)), to: &bytes)
-      case "F16": append(Float16(value(bits)).bitPattern, to: &bytes)
-      default: append(value(bits).bitPattern, to: &bytes)
+        return isZeros ? (word & 0x3333_3333) + 0x6666_6666 : word
+      }
+    case "BF16": return bytes { Self.bfloat16(range.value($0)) }
+    case "F16": return bytes { Float16(range.value($0)).bitPattern }
+    default: return bytes { range.value($0).bitPattern }
+    }
+  }
+
+  private func bytes<T: FixedWidthInteger>(_ element: (UInt64) -> T) -> [UInt8] {
+    let seed = Self.fnv1a64(name)
+    let elements = (0..<shape.reduce(1, *)).map { element(Self.mixed(seed, $0)).littleEndian }
+    return elements.withUnsafeBytes { Array($0) }
+  }
+
+  /// Of the elements of a tensor, by its name.
+  private enum Range {
+    case blockScale, scale, norm, bias, weight
+
+    init(_ name: String) {
+      if name.hasSuffix("_scale_inv") {
+        self = .blockScale
+      } else if name.hasSuffix("scale") || name.hasSuffix("scales") {
+        self = .scale
+      } else if name.hasSuffix("norm.weight") {
+        self = .norm
+      } else {
+        self = name.hasSuffix("bias") ? .bias : .weight
       }
     }
-    return bytes
-  }
 
-  private func value(_ bits: UInt64) -> Float {
-    let u = Double(bits >> 40) / Double(1 << 24)
-    if name.hasSuffix("_scale_inv") { return Float(0.0008 * (1 + u)) }
-    if name.hasSuffix("scale") || name.hasSuffix("scales") { return Float(0.0012 * (1 + u)) }
-    let unit = (2 * u - 1) * 3.0.squareRoot()
-    if name.hasSuffix("norm.weight") { return Float(1 + 0.2 * unit) }
-    return Float((name.hasSuffix("bias") ? 0.1 : 0.08) * unit)
-  }
-
-  private func append<T: FixedWidthInteger>(_ value: T, to bytes: inout [UInt8]) {
-    withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
+    func value(_ bits: UInt64) -> Float {
+      let u = Double(bits >> 40) / Double(1 << 24)
+      let unit = (2 * u - 1) * 3.0.squareRoot()
+      return switch self {
+      case .blockScale: Float(0.0008 * (1 + u))
+      case .scale: Float(0.0012 * (1 + u))
+      case .norm: Float(1 + 0.2 * unit)
+      case .bias: Float(0.1 * unit)
+      case .weight: Float(0.08 * unit)
+      }
+    }
   }
 
   /// To nearest, ties to even.
