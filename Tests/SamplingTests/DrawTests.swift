@@ -57,14 +57,17 @@ import Testing
 
   @Test("A draw does as the logits do, whatever is asked for", arguments: changes.indices)
   func drawsAreLikeLogits(change: Int) throws {
-    var parameters = SamplingParameters()
-    Self.changes[change](&parameters)
+    var given = SamplingParameters()
+    Self.changes[change](&given)
+    let parameters = given
     var random = SeededGenerator(seed: 3)
     let stopping = StoppingParameters(minTokens: 4, stopTokens: [1, 2, 1, 8])
     let thinking = ThinkingTokens(begin: 5, end: 6)
-    var sampler = SequenceSampler(
-      parameters, stopping: stopping, prompt: [2, 5, 2], thinking: thinking)
-    var other = sampler
+    func makeSampler() -> SequenceSampler {
+      SequenceSampler(parameters, stopping: stopping, prompt: [2, 5, 2], thinking: thinking)
+    }
+    var sampler = makeSampler()
+    var other = makeSampler()
     var workspace = SamplingWorkspace()
     var drawer = Drawer()
     for index in 0..<30 {
