@@ -152,6 +152,13 @@ typedef struct cu_product {
   float *workspace;
 } cu_product;
 
+/// A product of few tokens whose blocks norm its input themselves.
+typedef struct cu_normed_product {
+  cu_product product;
+  /// Its output is the product's input, and is not written.
+  cu_norm norm;
+} cu_normed_product;
+
 /// A product of many tokens with one matrix, or of each expert's slots with its own, by `wgmma`.
 typedef struct cu_prefill {
   cu_product product;

@@ -10,6 +10,7 @@ enum Launch {
   case rows(GPU.Kernel, Argument, RowSpace, repeated: Int = 1)
   case route(RouteLaunch)
   case product(ProductLaunch)
+  case normed(NormedLaunch)
   case attention(AttentionLaunch)
 
   /// Where an argument lies, until the device ends.
@@ -19,6 +20,8 @@ enum Launch {
   struct Counts {
     var tokens: Int
     var outputs: Int
+    /// Whether kernels are to be tasks of one launch.
+    var areOfOneLaunch = false
 
     func rows(_ space: RowSpace) -> Int { space == .tokens ? tokens : outputs }
   }
@@ -31,6 +34,8 @@ enum Launch {
       try route.queue(on: gpu, rows: counts.tokens)
     case .product(let product):
       try product.queue(on: gpu, counts)
+    case .normed(let normed):
+      try normed.queue(on: gpu, counts)
     case .attention(let attention):
       try attention.queue(on: gpu, counts)
     }

@@ -15,13 +15,14 @@ extension Lowering {
     list.append(.rows(kernels.embed, list.keep(argument), .tokens))
   }
 
-  mutating func rmsNorm(_ op: RMSNorm) throws(CUDAError) {
+  mutating func rmsNorm(_ op: RMSNorm, at index: Int) throws(CUDAError) {
     let weight = try loader.floats(op.weight, &arena)
     let space = space(of: op.output)
     let argument = cu_norm(
       step: stepPointer, input: columns(op.input), weight: UnsafePointer(pointer(weight)),
       output: rows(op.output), codes: codedRows(op.output), epsilon: op.epsilon,
       space: Self.index(space))
+    norms[index] = argument
     list.append(.rows(kernels.rmsNorm, list.keep(argument), space))
   }
 
@@ -73,11 +74,21 @@ extension Lowering {
     return part
   }
 
-  /// All parts have the layout of the first, but for their rows.
   func launch(
     _ argument: cu_product, _ layout: MatrixLayout, _ space: RowSpace, matrices: Int = 1,
     slotsPerRow: Int = 1, takesMany: Bool = false
   ) -> Launch {
+    .product(
+      product(
+        argument, layout, space, matrices: matrices, slotsPerRow: slotsPerRow,
+        takesMany: takesMany))
+  }
+
+  /// All parts have the layout of the first, but for their rows.
+  func product(
+    _ argument: cu_product, _ layout: MatrixLayout, _ space: RowSpace, matrices: Int = 1,
+    slotsPerRow: Int = 1, takesMany: Bool = false
+  ) -> ProductLaunch {
     var argument = argument
     argument.workspace = pointer(workspace)
     let parts = [argument.parts.0, argument.parts.1, argument.parts.2]
@@ -85,12 +96,11 @@ extension Lowering {
     let tiles = Int(parts[isGated ? 0 : Int(argument.part_count) - 1].tiles_end)
     let kept = cu_prefill(
       product: argument, arranged: pointer(arranged), work_count: 0, unused: 0)
-    return .product(
-      ProductLaunch(
-        kernels: kernels.product(layout.format), sumParts: kernels.sumParts,
-        argument: list.keep(kept), space: space, tiles: tiles, isGated: isGated,
-        matrices: matrices, slotsPerRow: slotsPerRow,
-        prefill: takesMany ? prefill(layout, tiles: tiles, isGated: isGated) : nil))
+    return ProductLaunch(
+      kernels: kernels.product(layout.format), sumParts: kernels.sumParts,
+      argument: list.keep(kept), space: space, tiles: tiles, isGated: isGated, matrices: matrices,
+      slotsPerRow: slotsPerRow,
+      prefill: takesMany ? prefill(layout, tiles: tiles, isGated: isGated) : nil)
   }
 
   private func prefill(_ layout: MatrixLayout, tiles: Int, isGated: Bool) -> PrefillLaunch? {

@@ -24,6 +24,8 @@ struct Lowering {
   let fusions: [Fusion]
   /// The products of linears, by operation.
   var products: [Int: (argument: cu_product, layout: MatrixLayout)] = [:]
+  /// Norms, by operation.
+  var norms: [Int: cu_norm] = [:]
   /// What each attention is, by its operation.
   var attentions: [Int: (store: cu_store, attend: AttentionLaunch)] = [:]
   /// What makes the codes of a value, where products read such.
@@ -34,7 +36,7 @@ struct Lowering {
   /// Where each attention's keys and values are, by its operation.
   private let caches: [Int: Cache]
   /// Operations whose weights lie outside the GPU's memory.
-  private let outside: Set<Int>
+  let outside: Set<Int>
   /// Of each operation so far, bytes of weights.
   private(set) var weightBytes: [Int] = []
   /// Where blocks of a product leave their sums.
@@ -62,7 +64,7 @@ struct Lowering {
     fusions = Fusion.all(of: program)
     code = Self.code(of: program, loader)
     values = ValuePlaces(
-      program, fused: fusions.map(\.operations), precision: loader.precision,
+      program, fused: fusions.map(\.group), precision: loader.precision,
       capacity: capacity, arena: &arena)
     var caches: [Int: Cache] = [:]
     for (index, operation) in program.operations.enumerated() {
@@ -99,7 +101,7 @@ struct Lowering {
   private mutating func lower(_ operation: Operation, at index: Int) throws(CUDAError) {
     switch operation {
     case .embed(let op): try embed(op)
-    case .rmsNorm(let op): try rmsNorm(op)
+    case .rmsNorm(let op): try rmsNorm(op, at: index)
     case .linear(let op): try linear(op, at: index)
     case .headwiseLinear(let op): try headwiseLinear(op)
     case .rope(let op): try rope(op)
