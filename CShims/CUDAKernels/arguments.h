@@ -198,6 +198,8 @@ typedef struct cu_attention {
   const uint16_t *queries;
   cu_cache cache;
   cu_rows output;
+  /// The output once more, by `merge_codes`.
+  cu_codes codes;
   /// `[rows, heads]`, rows `log_stride` apart; null if nobody asks.
   float *log_sum_exp;
   int64_t log_stride;

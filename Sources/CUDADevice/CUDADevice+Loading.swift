@@ -26,7 +26,8 @@ extension CUDADevice {
     ) throws(CUDAError) -> Lowering {
       var lowering = Lowering(
         program, capacity: capacity, kernels: kernels, loader: loader,
-        cachePrecision: configuration.cachePrecision, arena: arena, outside: outside)
+        cachePrecision: configuration.cachePrecision, keepsFloats: configuration.keepsFloats,
+        arena: arena, outside: outside)
       try lowering.run(progress: progress)
       return lowering
     }

@@ -79,6 +79,10 @@ package struct CUDADeviceConfiguration: Sendable {
   /// changes no bit.
   package var steps: CUDASteps?
 
+  /// Whether values that products read as codes are kept as floats too, so that they can be read
+  /// and written from outside: for who looks at each operation by itself.
+  package var keepsFloats: Bool
+
   /// Where weights go that the GPU has no memory for; nil: nowhere, it is an error.
   package var hostMemory: HostMemoryBudget?
 
@@ -88,7 +92,8 @@ package struct CUDADeviceConfiguration: Sendable {
   package init(
     gpu: Int = 0, precision: CUDAPrecision = .auto, cachePrecision: CUDACachePrecision = .auto,
     driverPath: String? = nil, kernelPath: String? = nil, steps: CUDASteps? = nil,
-    hostMemory: HostMemoryBudget? = nil, sharing: (share: WeightShare, model: String)? = nil
+    keepsFloats: Bool = false, hostMemory: HostMemoryBudget? = nil,
+    sharing: (share: WeightShare, model: String)? = nil
   ) {
     self.gpu = gpu
     self.precision = precision
@@ -96,6 +101,7 @@ package struct CUDADeviceConfiguration: Sendable {
     self.driverPath = driverPath
     self.kernelPath = kernelPath
     self.steps = steps
+    self.keepsFloats = keepsFloats
     self.hostMemory = hostMemory
     self.sharing = sharing
   }

@@ -23,6 +23,7 @@ extension Lowering {
       output: rows(op.output), codes: codedRows(op.output), epsilon: op.epsilon,
       space: Self.index(space))
     norms[index] = argument
+    codedInPassing.insert(op.output)
     list.append(.rows(kernels.rmsNorm, list.keep(argument), space))
   }
 

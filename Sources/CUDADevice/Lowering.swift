@@ -28,8 +28,10 @@ struct Lowering {
   var norms: [Int: cu_norm] = [:]
   /// What each attention is, by its operation.
   var attentions: [Int: (store: cu_store, attend: AttentionLaunch)] = [:]
-  /// What makes the codes of a value, where products read such.
+  /// What makes the codes of a value's floats, where products read such.
   private(set) var quantizing: [ValueID: Launch] = [:]
+  /// Values whose writers see to their codes.
+  var codedInPassing: Set<ValueID> = []
   /// What a step begins with: the angles of its positions.
   private(set) var beginning: [Launch] = []
   private var angles: [RopeTable: UInt64] = [:]
@@ -52,7 +54,7 @@ struct Lowering {
 
   init(
     _ program: Program, capacity: DeviceCapacity, kernels: KernelSet, loader: WeightLoader,
-    cachePrecision: CUDACachePrecision, arena: DeviceArena, outside: Set<Int>
+    cachePrecision: CUDACachePrecision, keepsFloats: Bool, arena: DeviceArena, outside: Set<Int>
   ) {
     self.program = program
     self.capacity = capacity
@@ -65,7 +67,7 @@ struct Lowering {
     code = Self.code(of: program, loader)
     values = ValuePlaces(
       program, fused: fusions.map(\.group), precision: loader.precision,
-      capacity: capacity, arena: &arena)
+      capacity: capacity, keepsFloats: keepsFloats, arena: &arena)
     var caches: [Int: Cache] = [:]
     for (index, operation) in program.operations.enumerated() {
       guard let row = CacheRow(operation, cachePrecision) else { continue }
@@ -88,9 +90,7 @@ struct Lowering {
       arena.isOutside = outside.contains(index)
       let before = arena.weights.used + arena.outside.used
       try lower(operation, at: index)
-      if !operation.makesCodes {
-        for launch in codes(of: operation.writes) { list.append(launch) }
-      }
+      for launch in codes(of: operation.writes) { list.append(launch) }
       weightBytes.append(arena.weights.used + arena.outside.used - before)
       progress(loader.loadedBytes)
     }
