@@ -4,6 +4,7 @@
 #include "attention_rows.h"
 #include "cache_codes.h"
 #include "coded_rows.h"
+#include "few_norm.h"
 #include "few_sums.h"
 #include "pack_words.h"
 #include "prefill_heads.h"

@@ -152,6 +152,13 @@ typedef struct cu_product {
   float *workspace;
 } cu_product;
 
+/// A product of few tokens whose blocks norm its input themselves.
+typedef struct cu_normed_product {
+  cu_product product;
+  /// Its output is the product's input, and is not written.
+  cu_norm norm;
+} cu_normed_product;
+
 /// A product of many tokens with one matrix, with each head's, or of each expert's slots with its
 /// own, by `wgmma`.
 typedef struct cu_prefill {
@@ -192,6 +199,8 @@ typedef struct cu_attention {
   const uint16_t *queries;
   cu_cache cache;
   cu_rows output;
+  /// The output once more, by `merge_codes`.
+  cu_codes codes;
   /// `[rows, heads]`, rows `log_stride` apart; null if nobody asks.
   float *log_sum_exp;
   int64_t log_stride;

@@ -306,12 +306,20 @@ DEVICE uint64_t largest_of_warp(uint64_t value) {
   return value;
 }
 
-/// The sum over a block of `cu_threads`, in every thread. All call it; `scratch` is shared.
-DEVICE float sum_of_block(float value, float (&scratch)[cu_threads / 32]) {
+/// Leaves the sum over a warp's lanes where `sum_of_warps` finds it behind a barrier.
+DEVICE void leave_sum_of_warp(float value, float (&scratch)[cu_threads / 32]) {
   value = sum_of_warp(value);
   if (thread_index() % 32 == 0) scratch[thread_index() / 32] = value;
-  sync_block();
+}
+DEVICE float sum_of_warps(const float (&scratch)[cu_threads / 32]) {
   float sum = 0;
   UNROLL for (int warp = 0; warp < cu_threads / 32; warp++) sum += scratch[warp];
   return sum;
+}
+
+/// The sum over a block of `cu_threads`, in every thread. All call it; `scratch` is shared.
+DEVICE float sum_of_block(float value, float (&scratch)[cu_threads / 32]) {
+  leave_sum_of_warp(value, scratch);
+  sync_block();
+  return sum_of_warps(scratch);
 }

@@ -3,12 +3,15 @@
 #pragma once
 #include "product.h"
 
+/// The sums of each part.
+template <int tiles>
+using PartSums = float[cu_product_warps][cu_few_tokens][tiles * cu_tile_rows];
+
 /// Adds the parts' sums of eight tokens from `first` on, and writes their outputs. All threads call
-/// it.
+/// it; `sums` is shared, and nobody's.
 template <int tiles>
 DEVICE void write_sums(const cu_product &op, const float (&sum)[tiles][4], const Tokens &tokens,
-                       int block, int first = 0) {
-  SHARED float sums[cu_product_warps][cu_few_tokens][tiles * cu_tile_rows];
+                       int block, int first, PartSums<tiles> &sums) {
   const int lane = thread_index() % 32, warp = thread_index() / 32;
   UNROLL for (int i = 0; i < tiles; i++) {
     UNROLL for (int j = 0; j < 4; j++) {
@@ -28,4 +31,12 @@ DEVICE void write_sums(const cu_product &op, const float (&sum)[tiles][4], const
     }
   }
   finish(op, tile, tokens, first + token, column, total[0], total[tiles - 1]);
+}
+
+/// The same with memory of its own.
+template <int tiles>
+DEVICE void write_sums(const cu_product &op, const float (&sum)[tiles][4], const Tokens &tokens,
+                       int block, int first = 0) {
+  SHARED PartSums<tiles> sums;
+  write_sums<tiles>(op, sum, tokens, block, first, sums);
 }

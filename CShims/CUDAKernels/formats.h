@@ -26,6 +26,9 @@ enum {
   cu_coded_stages = 2,
   /// Shared memory for codes on their way to a product that is part of one launch for a step.
   cu_launch_ring_bytes = 160 << 10,
+  /// Shared memory for rows that a block of a product norms itself, at most: what two blocks with
+  /// weights in bfloat16 leave of a multiprocessor's.
+  cu_normed_rows_bytes = 17 << 10,
   /// What such a launch declares beside, at most (`resources.txt`).
   cu_launch_declared_bytes = 42 << 10,
   /// Rows of a weight and tokens of a block of products of many tokens, its threads, how many spans
@@ -151,6 +154,11 @@ CU_KNOWN int32_t cu_coded_row_bytes(int32_t spans) {
 /// all banks. Behind codes are the four scales of which one is the span's.
 CU_KNOWN int32_t cu_shared_input_bytes(cu_format format) {
   return cu_takes_codes(format) ? cu_span + 16 : cu_span * 2 + 32;
+}
+/// Bytes of a row that a product's blocks norm themselves: whole spans, of bfloat16 so far apart as
+/// above.
+CU_KNOWN int32_t cu_normed_row_bytes(cu_format format, int32_t spans) {
+  return cu_takes_codes(format) ? cu_coded_row_bytes(spans) : spans * cu_span * 2 + 32;
 }
 /// Bytes of a block of tokens' inputs of a span, as products of many tokens have them.
 CU_KNOWN int32_t cu_arranged_bytes(cu_format format) {

@@ -11,6 +11,11 @@
 // in registers, then its sums, 1,475 GB/s over all products of a step; a span ahead in registers
 // 1,960; spans ahead in shared memory 2,600, and 3,030 for the head. More spans (4, 6, 8) leave
 // room for fewer blocks: 2,600, 2,280, 2,150.
+//
+// Where nothing but the product reads what a norm gives, blocks norm it themselves, one or two rows
+// of 4,096 columns at most: the norm's kernel and the border behind it take some 3 us (H100), which
+// is as long as the second-level cache takes to give 16 MB. By arithmetic; not yet run on a GPU.
+#include "few_norm.h"
 #include "few_sums.h"
 
 namespace {
@@ -68,16 +73,40 @@ template <int format> struct Inputs<format, true> {
   }
 };
 
-template <int format, int tiles> struct Few {
+/// Rows that the block has normed; beyond the last, that one again.
+template <int format, bool are_codes = cu_takes_codes((cu_format)format)>
+struct NormedInputs : Inputs<format> {
+  DEVICE_MEMBER void find(const NormedRows<format> &rows, int count) {
+    this->row = (const uint16_t *)rows.row(thread_index() % 32 / 4, count);
+  }
+
+  DEVICE_MEMBER void load(const cu_product &, int span) {
+    const Words2 *source = (const Words2 *)(this->row + span * cu_span) + thread_index() % 4;
+    UNROLL for (int f = 0; f < this->count; f++) this->words[f] = source[f * 4];
+  }
+};
+
+template <int format> struct NormedInputs<format, true> : Inputs<format> {
+  DEVICE_MEMBER void find(const NormedRows<format> &rows, int count) {
+    this->row = (const uint8_t *)rows.row(thread_index() % 32 / 4, count);
+    UNROLL for (int i = 0; i < 2; i++) {
+      const char *other = rows.row(thread_index() % 4 * 2 + i, count);
+      this->scale_rows[i] = scales_of_row((const uint8_t *)other, rows.spans);
+    }
+  }
+};
+
+template <int format, int tiles, class Rows = Inputs<format>> struct Few {
   using S = Span<format>;
   static constexpr int stages = stages_of<format, tiles>;
   static constexpr int count = S::units * S::fragments, of_group = count / S::groups;
+  static constexpr int ring_bytes = cu_product_warps * stages * tiles * S::bytes;
 
   const cu_product &op;
   Words4 *ring;
   const uint8_t *codes[tiles], *factors[tiles];
   Scales<format> scales[tiles];
-  Inputs<format> inputs;
+  Rows inputs;
   float sum[tiles][4] = {};
   /// Of the ring, what a span is behind its number.
   int turn = 0;
@@ -160,10 +189,26 @@ template <int format, int tiles> struct Few {
       kept[i].promote(x.scales, part, sum[i]);
     }
   }
+
+  /// Begins what is asked for before the kernels in front are done.
+  DEVICE_MEMBER void begin(const Part &part) {
+    UNROLL for (int i = 0; i < stages - 1; i++) copy(part.first + i, part.end);
+    load_scales(part.first, part.end);
+  }
+
+  /// Sums the part; inputs are found.
+  DEVICE_MEMBER void run(const Part &part) {
+    load_inputs(part.first, part.end);
+    for (int span = part.first; span < part.end; span++) {
+      copy(span + stages - 1, part.end);
+      wait_for_copies<stages - 1>();
+      multiply(span, part.end);
+    }
+    wait_for_copies<0>();
+  }
 };
 
 template <int format, int tiles> DEVICE void product_few(const cu_product &op) {
-  constexpr int stages = stages_of<format, tiles>;
   DYNAMIC_SHARED(char, shared);
   const Part part = part_of_columns(spans_of(op), thread_index() / 32);
   Tokens tokens;
@@ -175,31 +220,51 @@ template <int format, int tiles> DEVICE void product_few(const cu_product &op) {
   }
   Few<format, tiles> few(op, shared);
   few.find(block_x(), op.order ? tokens.matrix : block_z());
-  UNROLL for (int i = 0; i < stages - 1; i++) few.copy(part.first + i, part.end);
-  few.load_scales(part.first, part.end);
+  few.begin(part);
   if (!op.order && block_y() == 0) {
     tokens = tokens_of_block(op, block_z(), cu_few_tokens);
     wait_for_previous();
   }
   few.inputs.find(op, tokens);
-  few.load_inputs(part.first, part.end);
-  for (int span = part.first; span < part.end; span++) {
-    few.copy(span + stages - 1, part.end);
-    wait_for_copies<stages - 1>();
-    few.multiply(span, part.end);
-  }
-  wait_for_copies<0>();
+  few.run(part);
   if (tokens.count > 0) write_sums(op, few.sum, tokens, block_x());
+}
+
+/// The same of one matrix, behind the norm of all its rows.
+template <int format, int tiles> DEVICE void product_few_normed(const cu_normed_product &normed) {
+  DYNAMIC_SHARED(char, shared);
+  const cu_product &op = normed.product;
+  const Part part = part_of_columns(spans_of(op), thread_index() / 32);
+  Few<format, tiles, NormedInputs<format>> few(op, shared);
+  few.find(block_x(), 0);
+  few.begin(part);
+  const Tokens tokens = tokens_of_block(op, 0, cu_few_tokens);
+  NormedRows<format> rows(normed.norm, shared + few.ring_bytes);
+  wait_for_previous();
+  norm_rows(rows, tokens.count);
+  few.inputs.find(rows, tokens.count);
+  few.run(part);
+  if (tokens.count <= 0) return;
+  // The sums lie where codes were, so that the rows cost no block its place on a multiprocessor.
+  sync_block();
+  write_sums<tiles>(op, few.sum, tokens, block_x(), 0, *(PartSums<tiles> *)shared);
 }
 
 }  // namespace
 
 // Grid: tiles of 16 rows of the weight's parts, or of the gate; tokens in eights; matrices. With
 // experts: tiles; 1; pieces of work (`slots.h`).
-// Shared memory: `stages` spans of each warp's tiles.
-#define FEW(name, format)                                                                       \
-  EARLY_KERNEL(product_##name##_few, cu_product, cu_threads) { product_few<format, 1>(op); }    \
-  EARLY_KERNEL(product_##name##_gated_few, cu_product, cu_threads) { product_few<format, 2>(op); }
+// Shared memory: `stages` spans of each warp's tiles; behind them the rows that blocks norm.
+#define FEW(name, format)                                                                          \
+  EARLY_KERNEL(product_##name##_few, cu_product, cu_threads) { product_few<format, 1>(op); }       \
+  EARLY_KERNEL(product_##name##_gated_few, cu_product, cu_threads) { product_few<format, 2>(op); } \
+  EARLY_KERNEL(normed_##name##_few, cu_normed_product, cu_threads) {                               \
+    product_few_normed<format, 1>(op);                                                             \
+  }                                                                                                \
+  EARLY_KERNEL_FOR(normed_##name##_gated_few, cu_normed_product, cu_threads,                       \
+                   cu_takes_codes(format) ? 3 : 2) {                                               \
+    product_few_normed<format, 2>(op);                                                             \
+  }
 
 FEW(bf16, cu_format_bf16)
 FEW(fp8, cu_format_fp8)

@@ -19,6 +19,7 @@
 // GPU.
 #define CU_ONE_LAUNCH
 #include "attention_rows.h"
+#include "few_norm.h"
 #include "few_sums.h"
 #include "ring.h"
 #include "rope.h"

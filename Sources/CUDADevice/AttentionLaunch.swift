@@ -12,6 +12,10 @@ struct AttentionLaunch {
   /// Heads by tokens of a window.
   var windowHeads: Int
   var merge: GPU.Kernel
+  /// The same, which makes the output's codes too; nil where a head has no whole spans.
+  var mergeCodes: GPU.Kernel?
+  /// What makes the codes where that has not run.
+  var codes: [Launch]
   /// `cu_attention`
   var argument: Launch.Argument
   /// Room for sums of parts of one row's keys.
@@ -27,7 +31,7 @@ struct AttentionLaunch {
   private static let rowsMax = 32_768
 
   /// Rows of a step: those of whole sequences.
-  func queue(on gpu: GPU, rows: Range<Int>) throws(CUDAError) {
+  func queue(on gpu: GPU, rows: Range<Int>, _ counts: Launch.Counts) throws(CUDAError) {
     let op = argument.assumingMemoryBound(to: cu_attention.self)
     var rowsAtOnce = Self.rowsMax
     if rows.count <= Self.cutRowsMax {
@@ -38,13 +42,22 @@ struct AttentionLaunch {
       op.pointee.spread = 1
       op.pointee.window = attendWindow == nil ? 0 : Int32(max(1, windowHeads / headsPerKey))
     }
+    // As a task of one launch it would take registers from all others.
+    let isMerged = op.pointee.parts != Int32(cu_key_parts_all.rawValue)
+    let coding = isMerged && !counts.areOfOneLaunch ? mergeCodes : nil
     for first in stride(from: rows.lowerBound, to: rows.upperBound, by: rowsAtOnce) {
       op.pointee.first_row = Int32(first)
-      try queue(op.pointee, rows: min(rowsAtOnce, rows.upperBound - first), on: gpu)
+      try queue(
+        op.pointee, rows: min(rowsAtOnce, rows.upperBound - first), merge: coding ?? merge,
+        on: gpu)
     }
+    if coding != nil { return }
+    for launch in codes { try launch.queue(on: gpu, counts) }
   }
 
-  private func queue(_ op: cu_attention, rows: Int, on gpu: GPU) throws(CUDAError) {
+  private func queue(
+    _ op: cu_attention, rows: Int, merge: GPU.Kernel, on gpu: GPU
+  ) throws(CUDAError) {
     if let attendWindow, op.window > 0 {
       try gpu.launch(
         attendWindow, x: tiles(of: windowHeads), y: Int(op.key_heads), z: rows / Int(op.window),
@@ -57,9 +70,10 @@ struct AttentionLaunch {
       argument: argument)
     if op.parts == Int32(cu_key_parts_all.rawValue) { return }
     let width = AttentionShape.padded(Int(op.value_width), cu_value_padding)
-    let pairs = Int(op.key_heads * op.heads_per_key) * width / 2
+    let columns = merge.name == mergeCodes?.name ? 4 : 2
+    let threads = Int(op.key_heads * op.heads_per_key) * width / columns
     try gpu.launch(
-      merge, x: (pairs + cu_threads - 1) / cu_threads, y: rows, argument: argument)
+      merge, x: (threads + cu_threads - 1) / cu_threads, y: rows, argument: argument)
   }
 
   /// Small parts for few rows, larger ones for more.

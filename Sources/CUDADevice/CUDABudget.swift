@@ -35,7 +35,7 @@ package struct CUDABudget: Hashable, Sendable {
     }
     var arena = DeviceArena()
     var scratch = LayerScratch()
-    let groups = Fusion.all(of: program, expands: expansion != nil).map(\.operations)
+    let groups = Fusion.all(of: program, expands: expansion != nil).map(\.group)
     _ = ValuePlaces(
       program, fused: groups, precision: precision, capacity: capacity, arena: &arena)
     _ = scratch.products(program, &arena)

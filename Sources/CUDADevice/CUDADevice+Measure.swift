@@ -158,6 +158,22 @@ extension CUDADevice {
     }
   }
 
+  /// The kernels that some operations of a step would be, one after the other.
+  package func kernelNames(
+    _ operations: Range<Int>, tokens: Int, outputs: Int
+  ) throws(DeviceError) -> [String] {
+    try measuring { (loaded) throws(CUDAError) in
+      var names: [String] = []
+      try gpu.collect { (kernel, _, _) in
+        names.append(kernel.name)
+      } from: { () throws(CUDAError) in
+        try loaded.lowering.list.queue(
+          operations, on: gpu, Launch.Counts(tokens: tokens, outputs: outputs))
+      }
+      return names
+    }
+  }
+
   private func measuring<Result>(
     _ body: (Loaded) throws(CUDAError) -> Result
   ) throws(DeviceError) -> Result {

@@ -50,6 +50,8 @@ extension CUDADevice {
             }
           }
         }
+      } else {
+        check(false, "\(value) is codes only")
       }
     }
   }
@@ -62,6 +64,8 @@ extension CUDADevice {
       let rows = 0..<rowCount(of: value, loaded, floats: source.count)
       let places = loaded.lowering.values
       let width = loaded.program[value].width
+      check(
+        places.floats(value) != nil || places.narrow(value) != nil, "\(value) is codes only")
       if let address = places.floats(value) {
         try eachPart(at: address, of: Float.self, value, rows, loaded) {
           (address, part, floats, stride) throws(CUDAError) in
@@ -92,9 +96,7 @@ extension CUDADevice {
   /// Makes the codes that products read of a value's floats, if they read such.
   func makeCodes(of value: ValueID) throws(CUDAError) {
     guard let loaded else { return }
-    for launch in loaded.lowering.codes(of: [value]) {
-      try launch.queue(on: gpu, counts(loaded))
-    }
+    try loaded.lowering.quantizing[value]?.queue(on: gpu, counts(loaded))
   }
 
   /// Waits, since the pinned memory is used again.

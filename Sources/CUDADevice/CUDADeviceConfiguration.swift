@@ -81,6 +81,10 @@ package struct CUDADeviceConfiguration: Sendable {
   /// changes no bit.
   package var steps: CUDASteps?
 
+  /// Whether values that products read as codes are kept as floats too, so that they can be read
+  /// and written from outside: for who looks at each operation by itself.
+  package var keepsFloats: Bool
+
   /// Where weights go that the GPU has no memory for; nil: nowhere, it is an error.
   package var hostMemory: HostMemoryBudget?
 
@@ -90,7 +94,7 @@ package struct CUDADeviceConfiguration: Sendable {
   package init(
     gpu: Int = 0, precision: CUDAPrecision = .auto, cachePrecision: CUDACachePrecision = .auto,
     expansion: CUDAExpansion? = nil, driverPath: String? = nil, kernelPath: String? = nil,
-    steps: CUDASteps? = nil, hostMemory: HostMemoryBudget? = nil,
+    steps: CUDASteps? = nil, keepsFloats: Bool = false, hostMemory: HostMemoryBudget? = nil,
     sharing: (share: WeightShare, model: String)? = nil
   ) {
     self.gpu = gpu
@@ -100,6 +104,7 @@ package struct CUDADeviceConfiguration: Sendable {
     self.driverPath = driverPath
     self.kernelPath = kernelPath
     self.steps = steps
+    self.keepsFloats = keepsFloats
     self.hostMemory = hostMemory
     self.sharing = sharing
   }

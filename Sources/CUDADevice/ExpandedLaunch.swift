@@ -75,7 +75,7 @@ struct ExpandedLaunch {
     if end > 0 { try queue(toLatents, on: gpu, rows: products, of: counts) }
     // Keys of all rows.
     try store.queue(on: gpu, counts)
-    for gap in gaps { try attend.queue(on: gpu, rows: gap) }
+    for gap in gaps { try attend.queue(on: gpu, rows: gap, counts) }
     if end > 0 { try queue(toValues, on: gpu, rows: products, of: counts) }
   }
 

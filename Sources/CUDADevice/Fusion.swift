@@ -8,6 +8,8 @@ internal import Program
 /// operations one by one; only what is in between is not written.
 struct Fusion {
   enum Kind {
+    /// A linear, behind its norm.
+    case alone
     /// Linears of one input.
     case joined
     /// Two linears of one input, and the unit in which the first opens the second.
@@ -22,6 +24,14 @@ struct Fusion {
 
   var kind: Kind
   var operations: Range<Int>
+  /// Whether the operation in front is the norm of its input, which nobody else reads; at few rows
+  /// that is part of the launch too (`NormedLaunch`).
+  var hasNorm = false
+
+  /// All that it is made of: what one of them reads is needed until the last is done.
+  var group: Range<Int> {
+    hasNorm ? operations.lowerBound - 1..<operations.upperBound : operations
+  }
 
   /// Parts of a product, and sums behind it, at most.
   private static let linearsMax = 3
@@ -36,17 +46,34 @@ struct Fusion {
         program.gatedUnit(at: index, readerCounts: readers).map {
           Fusion(kind: .gated, operations: $0)
         } ?? (expands ? expanded(program, index, readers) : nil) ?? added(program, index, readers)
-        ?? joined(program, index) ?? turned(program, index)
-      if let found { fusions.append(found) }
+        ?? joined(program, index) ?? turned(program, index) ?? alone(program, index)
+      if var found {
+        found.hasNorm = isOnlyReaderOfNorm(program, found.operations, readers)
+        if found.kind != .alone || found.hasNorm { fusions.append(found) }
+      }
       index = found?.operations.upperBound ?? index + 1
     }
     return fusions
   }
 
+  private static func alone(_ program: Program, _ index: Int) -> Fusion? {
+    linear(program, index).map { _ in Fusion(kind: .alone, operations: index..<index + 1) }
+  }
+
+  private static func isOnlyReaderOfNorm(
+    _ program: Program, _ operations: Range<Int>, _ readers: [ValueID: Int]
+  ) -> Bool {
+    guard let first = linear(program, operations.lowerBound),
+      case .rmsNorm(let norm)? = operation(program, operations.lowerBound - 1),
+      norm.output == first.input
+    else { return false }
+    // A sum behind a linear may read it too.
+    return operations.filter { linear(program, $0)?.input == norm.output }.count
+      == readers[norm.output]
+  }
+
   private static func linear(_ program: Program, _ index: Int) -> Linear? {
-    guard index < program.operations.count, case .linear(let op) = program.operations[index] else {
-      return nil
-    }
+    guard case .linear(let op)? = operation(program, index) else { return nil }
     return op
   }
 
@@ -104,7 +131,7 @@ struct Fusion {
   }
 
   private static func operation(_ program: Program, _ index: Int) -> Operation? {
-    index < program.operations.count ? program.operations[index] : nil
+    program.operations.indices.contains(index) ? program.operations[index] : nil
   }
 }
 
@@ -131,11 +158,15 @@ extension Lowering {
         argument.parts.0.output = rows(op.output)
       }
     case .added: append(fusion.operations.dropFirst(), behind: first.output, to: &argument)
-    case .turned, .expanded: return
+    case .alone, .turned, .expanded: break
     }
-    list.fuse(
-      fusion.operations,
-      [launch(argument, layout, space(of: first.output), takesMany: true)] + codes(of: written))
+    let launch = productLaunch(argument, layout, space(of: first.output), takesMany: true)
+    if fusion.kind != .alone {
+      list.fuse(fusion.operations, [.product(launch)] + codes(of: written))
+    }
+    if fusion.hasNorm, let normed = normed(launch, behind: fusion.group.lowerBound, argument) {
+      list.fuse(fusion.group, [.normed(normed)] + codes(of: written))
+    }
   }
 
   private func joinParts(_ parts: [cu_product_part], to argument: inout cu_product) {

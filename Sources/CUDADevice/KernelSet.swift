@@ -131,7 +131,7 @@ struct KernelSet {
 
 /// Those of attention, which take more shared memory than they declare.
 struct AttentionKernels {
-  let store, merge: GPU.Kernel
+  let store, merge, mergeCodes: GPU.Kernel
   /// For values of up to `cu_value_width_few` columns and for wider ones; nil without room.
   private let few, many: Attend?
   /// Tiles of keys in shared memory; 0: there is no room for one.
@@ -171,6 +171,7 @@ struct AttentionKernels {
     }
     store = try gpu.kernel("store" + suffix, of: module, threads: threads)
     merge = try gpu.kernel("merge", of: module, threads: threads)
+    mergeCodes = try gpu.kernel("merge_codes", of: module, threads: threads)
     few = try attend(cu_value_width_few, windowHeads: cu_window_heads_few)
     many = try attend(cu_value_width_max, windowHeads: cu_window_heads_many)
     self.stages = stages

@@ -10,6 +10,7 @@ enum Launch {
   case rows(GPU.Kernel, Argument, RowSpace, repeated: Int = 1)
   case route(RouteLaunch)
   case product(ProductLaunch)
+  case normed(NormedLaunch)
   case attention(AttentionLaunch)
   indirect case expanded(ExpandedLaunch)
 
@@ -22,6 +23,8 @@ enum Launch {
     var outputs: Int
     /// Rows that latent attention takes in its expanded form, in order.
     var chunks: [Chunk] = []
+    /// Whether kernels are to be tasks of one launch.
+    var areOfOneLaunch = false
 
     func rows(_ space: RowSpace) -> Int { space == .tokens ? tokens : outputs }
   }
@@ -40,8 +43,10 @@ enum Launch {
       try route.queue(on: gpu, rows: counts.tokens)
     case .product(let product):
       try product.queue(on: gpu, counts)
+    case .normed(let normed):
+      try normed.queue(on: gpu, counts)
     case .attention(let attention):
-      try attention.queue(on: gpu, rows: 0..<counts.tokens)
+      try attention.queue(on: gpu, rows: 0..<counts.tokens, counts)
     case .expanded(let expanded):
       try expanded.queue(on: gpu, counts)
     }

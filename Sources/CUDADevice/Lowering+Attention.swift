@@ -140,9 +140,24 @@ extension Lowering {
     argument.stages = Int32(set.stages)
     let widths = [Int(template.key_width), Int(template.value_width)]
     argument.is_aligned = widths.allSatisfy { $0 % 8 == 0 } ? 1 : 0
+    let codes = mergedCodes(of: output, &argument)
     return AttentionLaunch(
       attend: attend.token, attendWindow: attend.window, windowHeads: attend.windowHeads,
-      merge: set.merge, argument: list.keep(argument), partRoom: scratch.parts)
+      merge: set.merge, mergeCodes: codes.isEmpty ? nil : set.mergeCodes, codes: codes,
+      argument: list.keep(argument), partRoom: scratch.parts)
+  }
+
+  /// What makes the codes of an attention's output where the merge of parts does so in passing: of
+  /// heads with whole spans. What slices of the keys give is merged once more.
+  private mutating func mergedCodes(
+    of output: ValueID, _ argument: inout cu_attention
+  ) -> [Launch] {
+    guard Int(argument.value_width) % MatrixLayout.span == 0, argument.log_sum_exp == nil,
+      let launch = quantizing[output]
+    else { return [] }
+    codedInPassing.insert(output)
+    argument.codes = codedRows(output)
+    return [launch]
   }
 
   private static func require(

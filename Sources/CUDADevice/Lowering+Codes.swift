@@ -4,24 +4,26 @@ internal import CUDADriver
 internal import CUDAKernels
 internal import Program
 
-/// Codes of what products read, where they read such (`coded_rows.h`): made behind whoever has
-/// written the floats, since only a norm has whole spans of a row together.
+/// Codes of what products read, where they read such (`coded_rows.h`): made in passing by who has
+/// whole spans of a row together, a norm and the merge of an attention's parts; else behind whoever
+/// has written the floats.
 extension Lowering {
   /// Of each value that products read as codes.
   func quantizingLaunches() -> [ValueID: Launch] {
     var launches: [ValueID: Launch] = [:]
     for value in program.values.indices.map(ValueID.init(index:)) {
       let output = codedRows(value)
-      guard output.rows != nil else { continue }
+      guard output.rows != nil, let floats = floats(value) else { continue }
       launches[value] = quantize(
-        floats(value), stride: stride(value), width: program[value].width, to: output,
-        space(of: value))
+        floats, stride: stride(value), width: program[value].width, to: output, space(of: value))
     }
     return launches
   }
 
-  /// What makes the codes of some values that have been written.
-  func codes(of values: [ValueID]) -> [Launch] { values.compactMap { quantizing[$0] } }
+  /// What makes the codes of some values that an operation has written.
+  func codes(of values: [ValueID]) -> [Launch] {
+    values.filter { !codedInPassing.contains($0) }.compactMap { quantizing[$0] }
+  }
 
   /// Where codes of a value are; null if it has none.
   func codedRows(_ value: ValueID) -> cu_codes {
@@ -82,11 +84,4 @@ extension Lowering {
 extension Program {
   /// Whether a linear gives the logits.
   func isHead(_ op: Linear) -> Bool { output == .logits(op.output) }
-}
-
-extension Operation {
-  /// Whether its kernel makes the codes of what it writes.
-  var makesCodes: Bool {
-    if case .rmsNorm = self { true } else { false }
-  }
 }

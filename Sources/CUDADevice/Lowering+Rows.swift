@@ -15,13 +15,15 @@ extension Lowering {
     list.append(.rows(kernels.embed, list.keep(argument), .tokens))
   }
 
-  mutating func rmsNorm(_ op: RMSNorm) throws(CUDAError) {
+  mutating func rmsNorm(_ op: RMSNorm, at index: Int) throws(CUDAError) {
     let weight = try loader.floats(op.weight, &arena)
     let space = space(of: op.output)
     let argument = cu_norm(
       step: stepPointer, input: columns(op.input), weight: UnsafePointer(pointer(weight)),
       output: rows(op.output), codes: codedRows(op.output), epsilon: op.epsilon,
       space: Self.index(space))
+    norms[index] = argument
+    codedInPassing.insert(op.output)
     list.append(.rows(kernels.rmsNorm, list.keep(argument), space))
   }
 
@@ -77,7 +79,6 @@ extension Lowering {
     return part
   }
 
-  /// All parts have the layout of the first, but for their rows.
   func launch(
     _ argument: cu_product, _ layout: MatrixLayout, _ space: RowSpace, matrices: Int = 1,
     slotsPerRow: Int = 1, takesMany: Bool = false, areHeads: Bool = false
@@ -88,8 +89,9 @@ extension Lowering {
         takesMany: takesMany, areHeads: areHeads))
   }
 
+  /// All parts have the layout of the first, but for their rows.
   func productLaunch(
-    _ argument: cu_product, _ layout: MatrixLayout, _ space: RowSpace, matrices: Int,
+    _ argument: cu_product, _ layout: MatrixLayout, _ space: RowSpace, matrices: Int = 1,
     slotsPerRow: Int = 1, takesMany: Bool = false, areHeads: Bool = false
   ) -> ProductLaunch {
     var argument = argument

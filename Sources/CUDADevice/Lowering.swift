@@ -24,6 +24,8 @@ struct Lowering {
   let fusions: [Fusion]
   /// The products of linears, by operation.
   var products: [Int: (argument: cu_product, layout: MatrixLayout)] = [:]
+  /// Norms, by operation.
+  var norms: [Int: cu_norm] = [:]
   /// What each attention is, by its operation.
   var attentions: [Int: (store: cu_store, attend: AttentionLaunch)] = [:]
   /// Likewise products of single heads, and what makes keys of latents, by a group's first.
@@ -34,15 +36,17 @@ struct Lowering {
   let expandedMemory: ExpandedMemory?
   /// Steps of 1, 2, … times `CUDAExpansion.tokensMultiple` rows, of which nothing else is known.
   var expandedSteps: UInt64 = 0
-  /// What makes the codes of a value, where products read such.
+  /// What makes the codes of a value's floats, where products read such.
   private(set) var quantizing: [ValueID: Launch] = [:]
+  /// Values whose writers see to their codes.
+  var codedInPassing: Set<ValueID> = []
   /// What a step begins with: the angles of its positions.
   private(set) var beginning: [Launch] = []
   private var angles: [RopeTable: UInt64] = [:]
   /// Where each attention's keys and values are, by its operation.
   private let caches: [Int: Cache]
   /// Operations whose weights lie outside the GPU's memory.
-  private let outside: Set<Int>
+  let outside: Set<Int>
   /// Of each operation so far, bytes of weights.
   private(set) var weightBytes: [Int] = []
   /// Where blocks of a product leave their sums.
@@ -71,8 +75,8 @@ struct Lowering {
     fusions = Fusion.all(of: program, expands: expansion != nil)
     code = Self.code(of: program, loader)
     values = ValuePlaces(
-      program, fused: fusions.map(\.operations), precision: loader.precision,
-      capacity: capacity, arena: &arena)
+      program, fused: fusions.map(\.group), precision: loader.precision,
+      capacity: capacity, keepsFloats: configuration.keepsFloats, arena: &arena)
     var caches: [Int: Cache] = [:]
     for (index, operation) in program.operations.enumerated() {
       guard let row = CacheRow(operation, configuration.cachePrecision) else { continue }
@@ -99,9 +103,7 @@ struct Lowering {
       arena.isOutside = outside.contains(index)
       let before = arena.weights.used + arena.outside.used
       try lower(operation, at: index)
-      if !operation.makesCodes {
-        for launch in codes(of: operation.writes) { list.append(launch) }
-      }
+      for launch in codes(of: operation.writes) { list.append(launch) }
       weightBytes.append(arena.weights.used + arena.outside.used - before)
       progress(loader.loadedBytes)
     }
@@ -112,7 +114,7 @@ struct Lowering {
   private mutating func lower(_ operation: Operation, at index: Int) throws(CUDAError) {
     switch operation {
     case .embed(let op): try embed(op)
-    case .rmsNorm(let op): try rmsNorm(op)
+    case .rmsNorm(let op): try rmsNorm(op, at: index)
     case .linear(let op): try linear(op, at: index)
     case .headwiseLinear(let op): try headwiseLinear(op, at: index)
     case .rope(let op): try rope(op)

@@ -30,7 +30,8 @@ final class OneLaunch {
     let module = try KernelFile.load(try KernelFile.oneLaunchPath(beside: path), on: gpu)
     for bucket in Self.buckets {
       let counts = Launch.Counts(
-        tokens: min(bucket, most.tokens), outputs: min(bucket, most.outputs))
+        tokens: min(bucket, most.tokens), outputs: min(bucket, most.outputs),
+        areOfOneLaunch: true)
       var list = TaskList()
       try gpu.collect { (kernel, blocks, argument) in
         list.append(kernel, x: blocks.x, y: blocks.y, z: blocks.z, argument: argument)

@@ -12,6 +12,8 @@ struct ProductKernels {
 
   let format: cu_format
   let few, gatedFew: GPU.Kernel
+  /// The same, their blocks norming what they read; nil where there are none, or no room.
+  let normedFew, normedGatedFew: GPU.Kernel?
   /// As `manyTokens`.
   let many: [GPU.Kernel]
   /// Likewise of gated units, where such kernels have the grid of those of few; else empty.
@@ -25,15 +27,27 @@ struct ProductKernels {
   init(
     _ gpu: GPU, _ module: GPU.Module, _ format: cu_format, _ name: String
   ) throws(CUDAError) {
-    func kernel(_ suffix: String, _ sharedBytes: Int32) throws(CUDAError) -> GPU.Kernel {
+    func kernel(
+      _ suffix: String, _ sharedBytes: Int32, kind: String = "product"
+    ) throws(CUDAError) -> GPU.Kernel {
       try gpu.kernel(
-        "product_\(name)_\(suffix)", of: module, threads: cu_threads,
+        "\(kind)_\(name)_\(suffix)", of: module, threads: cu_threads,
         sharedBytes: Int(sharedBytes))
     }
     self.format = format
     manyWarpsMax = Int(cu_many_warps(format))
     few = try kernel("few", cu_few_bytes(format, 1))
     gatedFew = try kernel("gated_few", cu_few_bytes(format, 2))
+    func normed(_ suffix: String, _ tiles: Int32) throws(CUDAError) -> GPU.Kernel? {
+      let bytes = Int(cu_few_bytes(format, tiles)) + cu_normed_rows_bytes
+      // Some of it is declared.
+      guard format != cu_format_fp8a8, bytes + 1_024 <= gpu.properties.sharedBytesMax else {
+        return nil
+      }
+      return try kernel(suffix, Int32(bytes), kind: "normed")
+    }
+    normedFew = try normed("few", 1)
+    normedGatedFew = try normed("gated_few", 2)
     var (many, gatedMany): ([GPU.Kernel], [GPU.Kernel]) = ([], [])
     for tokens in Self.manyTokens {
       if format == cu_format_fp8a8 {

@@ -6,13 +6,13 @@ internal import Program
 internal import Support
 
 /// Where the values of a program are, and in which forms. What products read is bfloat16
-/// ("narrow"), or codes made of floats; what anybody else reads, or what comes from or goes to the
-/// outside, is floats; a value may be several. Rows begin at multiples of 16 bytes.
+/// ("narrow"), or codes; what anybody else reads, what codes are made of, or what comes from or
+/// goes to the outside, is floats; a value may be several. Rows begin at multiples of 16 bytes.
 struct ValuePlaces {
   private let program: Program
   private let assignment: BufferAssignment
   private var buffers: [UInt64] = []
-  /// For each buffer, where values that are floats too are narrow, and codes; 0 if none is.
+  /// For each buffer, where values that are floats too are narrow, and where codes; 0 if none is.
   private var companions: [UInt64] = []
   private var codes: [UInt64] = []
   private let forms: [Forms]
@@ -20,32 +20,41 @@ struct ValuePlaces {
   /// Who needs a value, and so how it is kept.
   private struct Forms {
     var isNarrow = false
-    /// Made of the floats.
     var isCodes = false
+    /// Whether codes are all that is written, and made of no floats.
+    var isWrittenAsCodes = false
     var isReadOtherwise = false
 
-    var isFloats: Bool { isReadOtherwise || isCodes || !isNarrow }
+    var isFloats: Bool {
+      isReadOtherwise || (isCodes ? !isWrittenAsCodes : !isNarrow)
+    }
   }
 
   init(
     _ program: Program, fused groups: [Range<Int>], precision: CUDAPrecision,
-    capacity: DeviceCapacity, arena: inout DeviceArena
+    capacity: DeviceCapacity, keepsFloats: Bool = false, arena: inout DeviceArena
   ) {
     self.program = program
     assignment = BufferAssignment(program, fused: groups)
-    forms = Self.forms(of: program, precision)
+    forms = Self.forms(of: program, precision, keepsFloats: keepsFloats)
     var (twofold, coded): (Set<Int>, Set<Int>) = ([], [])
-    for index in program.values.indices {
+    // Of a row as floats, or as what it is where it is no floats.
+    var rowBytes = [Int](repeating: 0, count: assignment.buffers.count)
+    for (index, value) in program.values.enumerated() {
       guard let buffer = assignment[ValueID(index: index)] else { continue }
-      if forms[index].isNarrow && forms[index].isFloats { twofold.insert(buffer) }
-      if forms[index].isCodes { coded.insert(buffer) }
+      let form = forms[index]
+      if form.isNarrow && form.isFloats { twofold.insert(buffer) }
+      if form.isCodes { coded.insert(buffer) }
+      let bytes =
+        value.kind != .floats
+        ? value.width * MemoryLayout<cu_choice>.stride
+        : Self.padded(value.width) * (form.isFloats ? 4 : form.isNarrow ? 2 : 0)
+      rowBytes[buffer] = max(rowBytes[buffer], bytes)
     }
     for (index, buffer) in assignment.buffers.enumerated() {
       let rows = buffer.rows == .tokens ? capacity.rowCountMax : capacity.outputCountMax
-      let bytes =
-        buffer.kind == .floats
-        ? Self.padded(buffer.width) * 4 : buffer.width * MemoryLayout<cu_choice>.stride
-      buffers.append(arena.allocate(rows * bytes, for: .buffers))
+      let bytes = rows * rowBytes[index]
+      buffers.append(bytes == 0 ? 0 : arena.allocate(bytes, for: .buffers))
       let narrowBytes = twofold.contains(index) ? rows * Self.padded(buffer.width) * 2 : 0
       companions.append(narrowBytes == 0 ? 0 : arena.allocate(narrowBytes, for: .buffers))
       let codeBytes = coded.contains(index) ? rows * Self.codedRowBytes(buffer.width) : 0
@@ -53,7 +62,9 @@ struct ValuePlaces {
     }
   }
 
-  private static func forms(of program: Program, _ precision: CUDAPrecision) -> [Forms] {
+  private static func forms(
+    of program: Program, _ precision: CUDAPrecision, keepsFloats: Bool
+  ) -> [Forms] {
     var forms = [Forms](repeating: Forms(), count: program.values.count)
     func inputs(_ precision: CUDAPrecision) -> WritableKeyPath<Forms, Bool> {
       precision.takesCodes ? \.isCodes : \.isNarrow
@@ -73,6 +84,9 @@ struct ValuePlaces {
       default: break
       }
       for value in others { forms[value.index].isReadOtherwise = true }
+      if case .rmsNorm(let op) = operation {
+        forms[op.output.index].isWrittenAsCodes = !keepsFloats
+      }
     }
     if case .hidden(let value) = program.input { forms[value.index].isReadOtherwise = true }
     switch program.output {
@@ -81,7 +95,7 @@ struct ValuePlaces {
     return forms
   }
 
-  /// As floats, or as what it is where it is no floats; nil if it is narrow only.
+  /// As floats, or as what it is where it is no floats; nil if it is narrow or codes only.
   func floats(_ value: ValueID) -> UInt64? {
     forms[value.index].isFloats ? buffers[buffer(value)] : nil
   }

@@ -121,7 +121,8 @@ private struct VerifiedDevice {
     return device.precisions.filter { $0 != .auto }.map(\.rawValue) + codes
   }
 
-  func make(_ verified: VerifiedPrecision) throws -> any Device {
+  /// - Parameter keepsFloats: whether all values can be read and written.
+  func make(_ verified: VerifiedPrecision, keepsFloats: Bool = false) throws -> any Device {
     let precision = verified.weights
     let isStored = ShapeWeights.Storage(calibrated: precision) != nil
     let codes =
@@ -133,7 +134,8 @@ private struct VerifiedDevice {
             + "sparse, fp8a8, \(codes)")
       }
       return try CUDADevice(
-        CUDADeviceConfiguration(gpu: gpu, precision: precision, cachePrecision: verified.keys))
+        CUDADeviceConfiguration(
+          gpu: gpu, precision: precision, cachePrecision: verified.keys, keepsFloats: keepsFloats))
     }
     guard let precision = isStored ? .auto : CPUPrecision(rawValue: precision) else {
       throw UsageError(
@@ -232,8 +234,8 @@ private struct VerifiedModel {
 
   func checks(on kind: VerifiedDevice) throws -> [Check] {
     let comparison = try DeviceComparison(
-      program, weights, device: try kind.make(precision), keysAreFP8: precision.areKeysFP8,
-      rowCount: tokens.count)
+      program, weights, device: try kind.make(precision, keepsFloats: true),
+      keysAreFP8: precision.areKeysFP8, rowCount: tokens.count)
     var checks = try comparison.results(of: tokens, chunk: max(1, tokens.count * 2 / 3)).map {
       let bound = Self.bound($0.operation, precision.weights, kind)
       return Check(
