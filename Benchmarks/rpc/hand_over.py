@@ -8,7 +8,8 @@ Every stream gets a token in each step, so many steps a second; with 32/256, 32 
 and the others wait for their turn. Silica keeps its books, turns the token into text and encodes
 it; the C++ callback server, beside it, only encodes: it has its texts ready, and the time counts
 from its tick to `StartWrite`. Both run by turns, for each number of sequences in a step (the C++
-server has no queue, so no 32/256). Shows medians of the rounds; writes hand-over.json into
+server has no queue, so no 32/256). With --step-wait spin, Silica's device keeps its core until a
+step ends, as that of a GPU does, and does not sleep. Shows medians of the rounds; writes hand-over.json into
 Benchmarks/results.
 """
 import argparse
@@ -29,6 +30,7 @@ def measure(arguments, server, batch, streams):
     command = run.server_command(arguments, server, "session") + ["--token-rate", arguments.rate]
     if server == "silica":
         command[command.index("--max-batch") + 1] = str(batch)
+        command += ["--step-wait", arguments.step_wait]
     with run.serving(command) as (target, process):
         options = ["--server-pid", str(process.pid)]
         options += ["--statistics", "1"] if server == "silica" else []
@@ -64,6 +66,7 @@ def main():
     parser.add_argument("--batches", default="1,4,8,16,32,256,32/256",
                         help="sequences in a step, or of how many streams")
     parser.add_argument("--rate", default="200", help="steps a second")
+    parser.add_argument("--step-wait", default="sleep", choices=["sleep", "spin"])
     parser.add_argument("--output", default=str(run.RESULTS), help="folder for the result")
     arguments = parser.parse_args()
     runs = {}
@@ -83,7 +86,8 @@ def main():
             of_server[name] = round(statistics.median(times), 1)
             of_server[f"{name}_range"] = [min(times), max(times)]
     print(table(results))
-    record = {"rounds": arguments.rounds, "steps_per_s": float(arguments.rate), "times": results}
+    record = {"rounds": arguments.rounds, "steps_per_s": float(arguments.rate),
+              "step_wait": arguments.step_wait, "times": results}
     path = pathlib.Path(arguments.output) / "hand-over.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=1) + "\n")

@@ -61,14 +61,8 @@ struct KernelSet {
     route1 = RouteTile(side: 1, kernel: try kernel("route_1"))
     route4 = RouteTile(side: 4, kernel: try kernel("route_4"))
     route8 = RouteTile(side: 8, kernel: try kernel("route_8"))
-    let (some, many) = (cu_choose_threads, cu_choose_many_threads)
-    var choices: [(Int, GPU.Kernel)] = []
-    for (experts, threads) in [(64, some), (256, some), (cu_experts_max, many)] {
-      choices.append(
-        (experts, try gpu.kernel("choose_\(experts)", of: module, threads: threads)))
-    }
-    self.choices = choices
-    groupExperts = try gpu.kernel("group_experts", of: module, threads: some)
+    choices = try Self.choices(gpu, module)
+    groupExperts = try gpu.kernel("group_experts", of: module, threads: cu_choose_threads)
     combineExperts = try kernel("combine_experts")
     swiglu = try kernel("swiglu")
     add = try kernel("add")
@@ -110,6 +104,18 @@ struct KernelSet {
     }
     self.products = products
     hasPrefill = products[cu_format_bf16.rawValue]?.prefill != nil && precision != .sparse
+  }
+
+  private static func choices(
+    _ gpu: GPU, _ module: GPU.Module
+  ) throws(CUDAError) -> [(experts: Int, kernel: GPU.Kernel)] {
+    let (some, many) = (cu_choose_threads, cu_choose_many_threads)
+    var choices: [(experts: Int, kernel: GPU.Kernel)] = []
+    for (experts, threads) in [(64, some), (256, some), (cu_experts_max, many)] {
+      choices.append(
+        (experts, try gpu.kernel("choose_\(experts)", of: module, threads: threads)))
+    }
+    return choices
   }
 
   /// What brings inputs of a format's products to where those of many tokens take them from.

@@ -6,6 +6,8 @@ package struct SyntheticConfiguration: Hashable, Sendable {
   package var tokenRate: Double?
   /// Prompt tokens a second of all generations together; nil: as fast as possible.
   package var prefillRate: Double?
+  /// How its executor's thread waits for a step's end.
+  package var wait = StepWait.sleep
   /// Bytes of text in each generated token.
   package var tokenBytes = 4
   /// Prompt and output tokens of a sequence, at most.
@@ -17,4 +19,12 @@ package struct SyntheticConfiguration: Hashable, Sendable {
   package static let tokenBytesRange = 1...4_096
   /// What `tokenRate` and `prefillRate` may be, as far as a clock can tell.
   package static let rateRange = 0.001...1_000_000_000.0
+}
+
+/// How a synthetic device waits.
+package enum StepWait: String, CaseIterable, Sendable {
+  /// It gives its core back, whose caches are others' by the end of the step.
+  case sleep
+  /// It keeps its core and looks at the clock, as the driver of a GPU does by default.
+  case spin
 }

@@ -20,6 +20,7 @@ package final class SyntheticDevice: Device {
   private let words: Range<Int32>
   private let vocabularySize: Int
   private var pace: StepPace
+  private let wait: StepWait
   private let alarm = WakeSignal()
   private var capacity = DeviceCapacity(
     rowCountMax: 0, outputCountMax: 0, blockCount: 0, blockTokens: 1)
@@ -34,6 +35,7 @@ package final class SyntheticDevice: Device {
     words = model.words
     vocabularySize = model.vocabularySize
     pace = StepPace(model.configuration)
+    wait = model.configuration.wait
     summary = Self.summary(of: model.configuration)
   }
 
@@ -106,7 +108,9 @@ package final class SyntheticDevice: Device {
   /// Waits for the end of the step.
   package func run(_ operations: Range<Int>) {
     guard operations.upperBound == operationCount, let end = stepEnd else { return }
-    while Clock.nowNanoseconds < end { alarm.wait(until: end) }
+    while Clock.nowNanoseconds < end {
+      if wait == .sleep { alarm.wait(until: end) }
+    }
   }
 
   /// Logits: one token's is high, the others' are 0.

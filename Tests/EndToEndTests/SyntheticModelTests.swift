@@ -47,8 +47,9 @@ extension EndToEnd {
       }
     }
 
-    @Test func `the rate is kept by each generation`() throws {
-      let options = ["--token-rate", "200", "--prefill-rate", "10000"]
+    @Test(arguments: ["sleep", "spin"])
+    func `the rate is kept by each generation`(wait: String) throws {
+      let options = ["--token-rate", "200", "--prefill-rate", "10000", "--step-wait", wait]
       try RunningServer.with(model: "synthetic", options) { server in
         let session = try InferenceClient(server).session()
         let start = Clock.nowNanoseconds
@@ -95,6 +96,7 @@ extension EndToEnd {
       (["--model", "synthetic", "--token-rate", "0"], "--token-rate is '0'"),
       (["--model", "synthetic", "--token-rate", "fast"], "--token-rate is 'fast'"),
       (["--model", "synthetic", "--token-bytes", "0"], "--token-bytes is '0'"),
+      (["--model", "synthetic", "--step-wait", "long"], "--step-wait is 'long'; expected"),
       (["--model", "synthetic", "--prefill-rate", "-1"], "--prefill-rate is '-1'"),
       (["--model", "synthetic", "--device", "cpu"], "--device does not go"),
       (["--model", "synthetic", "--stages", "2"], "--stages is '2'"),

@@ -14,6 +14,10 @@ enum SyntheticOptions {
       "--prefill-rate", "N", "synthetic: prompt tokens/s of all generations",
       default: "as many as can be"),
     Option("--token-bytes", "N", "synthetic: bytes of text in a token", default: "4"),
+    Option(
+      "--step-wait", "NAME",
+      "synthetic: how a step's end is waited for: sleep, or spin, which takes a core as a GPU does",
+      default: "sleep"),
   ]
 
   /// What is left to say of it in a help page.
@@ -47,6 +51,10 @@ enum SyntheticOptions {
     configuration.tokenBytes =
       try arguments.integer("--token-bytes", in: SyntheticConfiguration.tokenBytesRange)
       ?? configuration.tokenBytes
+    let waits = StepWait.allCases.map(\.rawValue)
+    if let wait = try arguments.choice("--step-wait", of: waits).flatMap(StepWait.init) {
+      configuration.wait = wait
+    }
     // It is made for whatever length is asked for.
     configuration.contextLength =
       try arguments.integer("--context-length", in: 2...contextLengthMax)
