@@ -9,8 +9,8 @@ and the others wait for their turn. Silica keeps its books, turns the token into
 it; the C++ callback server, beside it, only encodes: it has its texts ready, and the time counts
 from its tick to `StartWrite`. Both run by turns, for each number of sequences in a step (the C++
 server has no queue, so no 32/256). With --step-wait spin, Silica's device keeps its core until a
-step ends, as that of a GPU does, and does not sleep. Shows medians of the rounds; writes hand-over.json into
-Benchmarks/results.
+step ends, as that of a GPU does, and does not sleep. Shows medians of the rounds; writes
+hand-over.json into Benchmarks/results.
 """
 import argparse
 import json
