@@ -48,15 +48,15 @@ struct AttentionLaunch {
     for first in stride(from: rows.lowerBound, to: rows.upperBound, by: rowsAtOnce) {
       op.pointee.first_row = Int32(first)
       try queue(
-        op.pointee, rows: min(rowsAtOnce, rows.upperBound - first), merge: coding ?? merge,
-        on: gpu)
+        op.pointee, rows: min(rowsAtOnce, rows.upperBound - first), coding: coding, on: gpu)
     }
     if coding != nil { return }
     for launch in codes { try launch.queue(on: gpu, counts) }
   }
 
+  /// - Parameter coding: what merges and makes codes, where that is to be done.
   private func queue(
-    _ op: cu_attention, rows: Int, merge: GPU.Kernel, on gpu: GPU
+    _ op: cu_attention, rows: Int, coding: GPU.Kernel?, on gpu: GPU
   ) throws(CUDAError) {
     if let attendWindow, op.window > 0 {
       try gpu.launch(
@@ -70,10 +70,10 @@ struct AttentionLaunch {
       argument: argument)
     if op.parts == Int32(cu_key_parts_all.rawValue) { return }
     let width = AttentionShape.padded(Int(op.value_width), cu_value_padding)
-    let columns = merge.name == mergeCodes?.name ? 4 : 2
+    let columns = coding == nil ? 2 : 4
     let threads = Int(op.key_heads * op.heads_per_key) * width / columns
     try gpu.launch(
-      merge, x: (threads + cu_threads - 1) / cu_threads, y: rows, argument: argument)
+      coding ?? merge, x: (threads + cu_threads - 1) / cu_threads, y: rows, argument: argument)
   }
 
   /// Small parts for few rows, larger ones for more.

@@ -31,10 +31,15 @@ package struct CUDAExpansion: Hashable, Sendable {
   /// expanded one, which takes `latent · (plain + value)` beside for each cached token.
   package static func rowsMin(of groups: [LatentGroup]) -> Int {
     groups.reduce(2) { most, group in
-      let saved = 2 * group.latentWidth - group.plainWidth - group.valueWidth
+      let saved = savedPerPair(group)
       let expanding = group.latentWidth * (group.plainWidth + group.valueWidth)
       return saved > 0 ? max(most, (expanding + saved - 1) / saved) : .max
     }
+  }
+
+  /// Multiplications of a head that a pair of query and key takes fewer; negative if it takes more.
+  static func savedPerPair(_ group: LatentGroup) -> Int {
+    2 * group.latentWidth - group.plainWidth - group.valueWidth
   }
 
   /// Rows from which on a program's are attended to so. Throws if that cannot be.

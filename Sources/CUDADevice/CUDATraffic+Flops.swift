@@ -10,8 +10,7 @@ extension CUDATraffic {
     let absorbed = program.operations.reduce(0) { $0 + Self.flops(of: $1, tokens: tokens, program) }
     if tokens < expandedRowsMin { return absorbed }
     return expandedGroups.reduce(absorbed) { flops, group in
-      let saved = 2 * group.latentWidth - group.plainWidth - group.valueWidth
-      return flops - 2 * Self.pairs(tokens) * group.headCount * saved
+      flops - 2 * Self.pairs(tokens) * group.headCount * CUDAExpansion.savedPerPair(group)
     }
   }
 

@@ -20,7 +20,7 @@ struct ExpandedShape {
       latentStride = max(latentStride, Self.latentStride(group))
       keyWidth = max(keyWidth, group.plainWidth + group.ropeWidth)
       valueWidth = max(valueWidth, group.valueWidth)
-      rowWidth = max(rowWidth, group.headCount * (group.plainWidth + group.valueWidth))
+      rowWidth = max(rowWidth, Self.rowWidth(group))
     }
   }
 
@@ -31,6 +31,11 @@ struct ExpandedShape {
 
   static func latentStride(_ group: LatentGroup) -> Int {
     rotaryPlace(group) + AttentionShape.padded(group.ropeWidth, 8)
+  }
+
+  /// Of a token's keys and values.
+  static func rowWidth(_ group: LatentGroup) -> Int {
+    group.headCount * (group.plainWidth + group.valueWidth)
   }
 
   /// Of one block's keys and values.

@@ -37,7 +37,7 @@ extension Lowering {
       let store = turned(first + 1..<last), let attend = attentions[last - 1]?.attend
     else { return }
     let rows = cu_rows(
-      floats: nil, narrow: pointer(memory.rows), stride: Int64(Self.rowWidth(group)))
+      floats: nil, narrow: pointer(memory.rows), stride: Int64(ExpandedShape.rowWidth(group)))
     var values = rows
     values.narrow = rows.narrow.map { $0 + group.headCount * group.plainWidth }
     let latents = cu_gather.of(group, step: stepPointer, cache: cache(at: last - 1), memory)
@@ -46,8 +46,8 @@ extension Lowering {
       [
         .expanded(
           ExpandedLaunch(
-            toLatents: heads(toLatents.argument, toLatents.matrix),
-            toValues: heads(toValues.argument, toValues.matrix), store: launch(store),
+            toLatents: heads(toLatents.argument, toLatents.matrix, .tokens),
+            toValues: heads(toValues.argument, toValues.matrix, .tokens), store: launch(store),
             attend: attend, storeQueries: storeQueries(group, turnedBy: store),
             kernels: kernels, gather: kept(latents),
             toKeys: expanding(toKeys, latents, to: rows),
@@ -57,19 +57,8 @@ extension Lowering {
       ] + codes(of: program.operations[last].writes))
   }
 
-  /// Elements of a token's keys and values.
-  private static func rowWidth(_ group: LatentGroup) -> Int {
-    group.headCount * (group.plainWidth + group.valueWidth)
-  }
-
   private func kept<T: BitwiseCopyable>(_ argument: T) -> UnsafeMutablePointer<T> {
     list.keep(argument).assumingMemoryBound(to: T.self)
-  }
-
-  private func heads(_ argument: cu_product, _ matrix: GPUMatrix) -> ProductLaunch {
-    productLaunch(
-      argument, matrix.layout, .tokens, matrices: matrix.count,
-      takesMany: argument.input_is_aligned == 1, areHeads: true)
   }
 
   /// A product of all heads with the same latents.
@@ -82,7 +71,7 @@ extension Lowering {
     argument.input_is_aligned = 1
     argument.parts.0.output = rows
     argument.output_matrix = Int64(matrix.layout.rows)
-    return heads(argument, matrix)
+    return heads(argument, matrix, .tokens)
   }
 
   /// Stores queries as they are, `[plain | rotary]`, where the absorbed form has its own.
@@ -108,7 +97,7 @@ extension Lowering {
     op.query_stride = Int32(LayerScratch.queryStride(plain + rope))
     op.cache = cu_cache()
     op.cache.rows = pointer(memory.rows)
-    op.cache.stride = Int64(Self.rowWidth(group) * 2)
+    op.cache.stride = Int64(ExpandedShape.rowWidth(group) * 2)
     op.cache.key_bytes = Int32(plain * 2)
     op.cache.value_bytes = Int32(value * 2)
     op.cache.value_place = Int32(group.headCount * plain * 2)

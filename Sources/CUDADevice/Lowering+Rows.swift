@@ -51,10 +51,14 @@ extension Lowering {
     argument.output_matrix = Int64(matrix.layout.rows)
     headProducts[index] = (argument, matrix)
     try loadExpansion(at: index)
-    list.append(
-      launch(
-        argument, matrix.layout, space(of: op.output), matrices: matrix.count,
-        takesMany: argument.input_is_aligned == 1, areHeads: true))
+    list.append(.product(heads(argument, matrix, space(of: op.output))))
+  }
+
+  /// A product with the matrices of all heads.
+  func heads(_ argument: cu_product, _ matrix: GPUMatrix, _ space: RowSpace) -> ProductLaunch {
+    productLaunch(
+      argument, matrix.layout, space, matrices: matrix.count,
+      takesMany: argument.input_is_aligned == 1, areHeads: true)
   }
 
   /// A product with a matrix, its input and output still to be filled in.
@@ -81,12 +85,12 @@ extension Lowering {
 
   func launch(
     _ argument: cu_product, _ layout: MatrixLayout, _ space: RowSpace, matrices: Int = 1,
-    slotsPerRow: Int = 1, takesMany: Bool = false, areHeads: Bool = false
+    slotsPerRow: Int = 1, takesMany: Bool = false
   ) -> Launch {
     .product(
       productLaunch(
         argument, layout, space, matrices: matrices, slotsPerRow: slotsPerRow,
-        takesMany: takesMany, areHeads: areHeads))
+        takesMany: takesMany))
   }
 
   /// All parts have the layout of the first, but for their rows.

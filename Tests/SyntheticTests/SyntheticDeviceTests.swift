@@ -2,6 +2,7 @@
 
 import Device
 import Engine
+import Glibc
 import Program
 import Step
 import Support
@@ -64,6 +65,37 @@ import Topology
     }
     let chat = try tokenizer.encode(chat: [ChatMessage(role: .user, content: "Hi")])
     #expect(tokenizer.decode(chat) == "User: Hi\n\nAssistant:")
+  }
+
+  /// In milliseconds, that its thread takes of a CPU for a step of 100 ms.
+  private static func threadTime(_ wait: StepWait) throws -> Int {
+    func now() -> Int {
+      var time = timespec()
+      clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+      return time.tv_sec * 1_000 + time.tv_nsec / 1_000_000
+    }
+    var configuration = SyntheticConfiguration()
+    configuration.tokenRate = 10
+    configuration.wait = wait
+    let model = SyntheticModel(configuration)
+    let program = model.program()
+    let device = SyntheticDevice(model)
+    try device.load(
+      program, from: SyntheticWeights(for: program),
+      capacity: DeviceCapacity(
+        rowCountMax: 1, outputCountMax: 1, blockCount: 1, blockTokens: 16), progress: { _ in })
+    let sequence = StepSequence(
+      id: SequenceID(1), rows: 0..<1, firstPosition: 0, blocks: [0], outputs: .last)
+    device.begin(StepPlan(id: 1, tokens: [7], sequences: [sequence]))
+    let start = now()
+    device.run(program.operations.indices)
+    return now() - start
+  }
+
+  /// Of a thread that others keep from its core, too.
+  @Test func `a device keeps its core until a step ends if it is to`() throws {
+    #expect(try Self.threadTime(.spin) >= 5)
+    #expect(try Self.threadTime(.sleep) < 5)
   }
 
   @Test func `slices are refused`() {
