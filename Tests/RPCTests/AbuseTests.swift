@@ -85,7 +85,7 @@ import Testing
     let call = try BlockingCall(
       on: channel, path: TestServer.silent, deadline: deadline(seconds: 5))
     #expect(eventually { server.log.accepted.load(ordering: .acquiring) > before })
-    let peer = server.log.lastCall.withLock { $0?.peer }
+    let peer = server.log.lastPeer.withLock { $0 }
     try call.cancel()
     _ = try call.finish()
     return peer

@@ -51,6 +51,8 @@ final class CallLog: Sendable {
   let accepted = Atomic<Int>(0)
   let sent = Atomic<Int>(0)
   let lastCall = Mutex<ServerCall?>(nil)
+  /// Whose the last call was, ended or not.
+  let lastPeer = Mutex<String?>(nil)
   /// Calls accepted, by the name of their poller.
   let pollers = Mutex<[String: Int]>([:])
 
@@ -74,6 +76,7 @@ class TestHandler: ServerCallHandler {
   init(_ call: ServerCall, _ log: CallLog) {
     self.log = log
     log.lastCall.withLock { $0 = call }
+    log.lastPeer.withLock { $0 = call.peer }
     log.pollers.withLock { $0[call.poller.name, default: 0] += 1 }
     log.accepted.add(1, ordering: .acquiringAndReleasing)
     call.read()
