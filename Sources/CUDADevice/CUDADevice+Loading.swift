@@ -94,7 +94,8 @@ extension CUDADevice {
     do {
       let key = try WeightKey(
         model: model, program, from: weights, precision: configuration.precision,
-        formats: formats, byteCount: byteCount, gpu: gpu.properties.uuid)
+        formats: formats, isExpanded: configuration.expansion != nil, byteCount: byteCount,
+        gpu: gpu.properties.uuid)
       return Shared(share: share, key: key, taken: share.loads ? nil : try share.take(key))
     } catch let error as LocalSocket.Failure {
       throw CUDAError(error.code, "cuda:\(configuration.gpu): \(error.message)")

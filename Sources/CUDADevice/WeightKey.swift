@@ -13,10 +13,12 @@ struct WeightKey: Hashable, Sendable {
 
   let text: String
 
-  /// - Parameter model: what tells the checkpoint from others.
+  /// - Parameters:
+  ///   - model: what tells the checkpoint from others.
+  ///   - isExpanded: whether the rows that make keys lie there for expanded prompts, too.
   init(
     model: String, _ program: Program, from source: any WeightSource, precision: CUDAPrecision,
-    formats: String, byteCount: Int, gpu: String
+    formats: String, isExpanded: Bool, byteCount: Int, gpu: String
   ) throws(WeightError) {
     var contents = ""
     for operation in program.operations {
@@ -27,7 +29,8 @@ struct WeightKey: Hashable, Sendable {
     text = [
       "layout \(Self.layoutVersion)", "GPU \(gpu)", "model \(model)",
       "program \(program.name) \(Self.digest(contents))",
-      "precision \(precision.rawValue) \(formats)", "\(byteCount) bytes",
+      "precision \(precision.rawValue) \(formats)",
+      "latents \(isExpanded ? "expanded" : "absorbed")", "\(byteCount) bytes",
     ].joined(separator: "\n")
   }
 

@@ -99,6 +99,18 @@ package final class Checkpoint: WeightSource, Sendable {
     return true
   }
 
+  /// What tells the checkpoint from others and from itself before a change: the folder's name, and
+  /// a digest of the names, sizes and times of the files that hold its tensors.
+  package var identity: String {
+    let files = Dictionary(
+      locations.values.map { ($0.file.path, $0.file) }, uniquingKeysWith: { file, _ in file })
+    let text = files.sorted { $0.key < $1.key }.map { path, file in
+      "\(path.dropFirst(directory.count)) \(file.bytes.count) \(file.modifiedNanoseconds)"
+    }.joined(separator: "\n")
+    let digest = Array(text.utf8).withUnsafeBytes { ContentDigest.of($0) }
+    return "\(directory.split(separator: "/").last ?? "/") \(ContentDigest.text(digest))"
+  }
+
   /// Ids that end a generation: of `generation_config.json`, or else of `config.json`.
   package var endTokenIDs: [Int] {
     generationDefaults.endTokenIDs.isEmpty

@@ -10,6 +10,8 @@ internal import Support
 final class MappedFile: @unchecked Sendable {  // the mapping never changes until deinit
   let path: String
   let bytes: UnsafeRawBufferPointer
+  /// When it was last written, in nanoseconds since 1970.
+  let modifiedNanoseconds: Int
 
   init(path: String) throws(CheckpointError) {
     self.path = path
@@ -21,6 +23,8 @@ final class MappedFile: @unchecked Sendable {  // the mapping never changes unti
     guard status.st_mode & S_IFMT == S_IFREG else {
       throw CheckpointError("\(path) is not a file")
     }
+    let modified = status.st_mtim
+    modifiedNanoseconds = Int(modified.tv_sec) * 1_000_000_000 + Int(modified.tv_nsec)
     let count = Int(status.st_size)
     guard count > 0 else {  // an empty file cannot be mapped
       bytes = UnsafeRawBufferPointer(start: nil, count: 0)

@@ -40,6 +40,20 @@ import Testing
     }
   }
 
+  @Test func `a checkpoint has another identity once one of its files was written`() throws {
+    let folder = try sharded()
+    func identity() throws -> String { try Checkpoint(directory: folder.path).identity }
+    let first = try identity()
+    #expect(try identity() == first)
+    let time = [FileAttributeKey.modificationDate: Date(timeIntervalSince1970: 1e9)]
+    try FileManager.default.setAttributes(time, ofItemAtPath: "\(folder.path)/one.safetensors")
+    let later = try identity()
+    #expect(later != first)
+    #expect(later.split(separator: " ").first == first.split(separator: " ").first)
+    try FileManager.default.setAttributes(time, ofItemAtPath: "\(folder.path)/two.safetensors")
+    #expect(try identity() != later)
+  }
+
   @Test func `the bundled model opens, with every tensor and what its files say`() throws {
     let checkpoint = try Checkpoint(directory: Repository.path("Models/tiny-deepseek-v3"))
     let configuration = checkpoint.configuration

@@ -90,6 +90,7 @@ extension EndToEnd {
       (["--precision", "w8"], "cuda", ["precision auto", "precision w8"]),
       ([], "cuda:1", ["e000,", "e001,"]),
       (["--stages", "2"], "cuda", ["program", "bytes"]),
+      (["--mla-prefill", "expanded"], "cuda", ["latents absorbed", "latents expanded"]),
     ]
 
     @Test(arguments: others)

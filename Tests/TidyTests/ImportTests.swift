@@ -11,8 +11,6 @@ import Testing
   private static let pure: Set = [
     "Cache", "Messages", "Program", "Scheduler", "Slicing", "Step", "Wire",
   ]
-  /// Targets at the process's edge, where Foundation's weight does no harm.
-  private static let mayUseFoundation: Set = ["silica", "protoc-gen-silica"]
   /// Who alone may see a C library.
   private static let owners = [
     "CAccept": "RPC", "CGRPC": "RPC", "CReceive": "RPC", "CSend": "RPC", "CZlib": "RPC",
@@ -27,7 +25,7 @@ import Testing
     for source in try SourceFile.all(under: "Sources", extensions: ["swift"]) {
       let dependencies = try #require(targets[source.target], "\(source.target) is not a target")
       for module in source.imports where !Self.common.contains(module) {
-        if module == "Glibc" || module == "Foundation" { continue }
+        if module == "Glibc" { continue }
         #expect(dependencies.contains(module), "\(source.path) imports \(module)")
       }
     }
@@ -45,14 +43,13 @@ import Testing
     }
   }
 
-  @Test func `pure targets see no system, and only the edge sees Foundation`() throws {
+  @Test func `pure targets see no system, and none sees Foundation or Dispatch`() throws {
     for source in try SourceFile.all(under: "Sources", extensions: ["swift"]) {
       if Self.pure.contains(source.target) {
         #expect(!source.imports.contains("Glibc"), "\(source.path) imports Glibc")
       }
-      if !Self.mayUseFoundation.contains(source.target) {
-        #expect(!source.imports.contains("Foundation"), "\(source.path) imports Foundation")
-      }
+      // Four megabytes of the binary.
+      #expect(!source.imports.contains("Foundation"), "\(source.path) imports Foundation")
       #expect(!source.imports.contains("Dispatch"), "\(source.path) imports Dispatch")
     }
   }

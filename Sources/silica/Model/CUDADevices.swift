@@ -6,7 +6,6 @@ import Conformance
 import Device
 import Engine
 import Executor
-import Foundation
 import Program
 import Slicing
 import Support
@@ -26,13 +25,13 @@ struct CUDADevices {
 
   /// Throws if there is no driver, no such GPU, less of the host's memory free than GPUs may take,
   /// or something else at the path to share weights at.
-  init(_ gpu: Int?, _ options: ModelOptions) throws {
+  init(_ gpu: Int?, _ options: ModelOptions, model: String) throws {
     let driver = try CUDADriver()
     precision = options.cudaPrecision
     cachePrecision = options.cudaCachePrecision
     expansion = options.expansion
     hostMemory = try Self.hostMemory(options)
-    sharing = try Self.sharing(options)
+    sharing = try Self.sharing(options, model: model)
     let deviceCount = options.stages * options.contextSlices
     gpus = gpu.map { [$0] } ?? Array(0..<min(driver.gpuCount, deviceCount))
     var bytes = 0
@@ -67,7 +66,7 @@ struct CUDADevices {
   }
 
   private static func sharing(
-    _ options: ModelOptions
+    _ options: ModelOptions, model: String
   ) throws -> (share: WeightShare, model: String)? {
     guard let path = options.shareWeightsPath else { return nil }
     let share: WeightShare
@@ -75,21 +74,7 @@ struct CUDADevices {
       throw CommandError("--share-weights: \(error.message)")
     }
     if !share.loads { Console.error("silica: taking the weights that are shared at \(path)\n") }
-    return (share, try Self.files(options.directory))
-  }
-
-  /// Names, sizes and times of a checkpoint's files; what they hold is looked at beside.
-  private static func files(_ directory: String) throws -> String {
-    guard !directory.hasPrefix(ModelShape.prefix) else { return directory }
-    let names = try FileManager.default.contentsOfDirectory(atPath: directory)
-    let files = try names.filter { $0.hasSuffix(".safetensors") }.sorted().map { name in
-      let values = try FileManager.default.attributesOfItem(atPath: "\(directory)/\(name)")
-      let seconds = (values[.modificationDate] as? Date)?.timeIntervalSince1970 ?? 0
-      return "\(name) \(values[.size] as? Int ?? 0) \(seconds)"
-    }
-    let text = files.joined(separator: "\n")
-    let digest = Array(text.utf8).withUnsafeBytes { ContentDigest.of($0) }
-    return "\(directory.split(separator: "/").last ?? "/") \(ContentDigest.text(digest))"
+    return (share, model)
   }
 
   /// Answers other processes from now on, if weights are shared and loaded here.
