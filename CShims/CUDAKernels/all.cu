@@ -68,3 +68,6 @@ namespace sample_ {
 namespace store_ {
 #include "store.cu"
 }
+namespace latent_ {
+#include "latent.cu"
+}

@@ -170,7 +170,8 @@ typedef struct cu_prefill {
 } cu_prefill;
 
 /// What attention reads of the step's rows: queries, as bfloat16, to rows of their own, keys and
-/// values into the cache. Each in two parts behind each other, of which the second may be empty.
+/// values into the cache. Each in two parts behind each other, of which the second may be empty; a
+/// part of queries without data is written by what makes it.
 typedef struct cu_store {
   const cu_step *step;
   cu_columns queries[2], keys[2];
@@ -183,7 +184,20 @@ typedef struct cu_store {
   int32_t spread, plain_spread;
   /// Whether four neighbouring columns can be read and written at once.
   int32_t is_aligned;
+  /// Of the norm that compressed keys are still to have, which the last block of a row does; null
+  /// for none.
+  const float *norm_weight;
+  float norm_epsilon;
+  int32_t unused;
 } cu_store;
+
+/// Compressed queries of few rows, a product of heads, and in blocks behind it all else that
+/// attention reads of them.
+typedef struct cu_latent {
+  cu_product product;
+  cu_store store;
+  int32_t heads, unused;
+} cu_latent;
 
 /// Of which keys a block of attention gives one sum.
 typedef enum cu_key_parts {

@@ -2,9 +2,11 @@
 // What attention reads of the step's rows: queries [rows, heads, key width] as bfloat16, rows
 // padded to 16 bytes; keys and values in the token's row of the cache, as bfloat16 or in FP8.
 //
-// Where rotary embeddings stand directly before an attention, they are made here on the way. A
-// thread takes four neighbouring columns; in FP8, a warp all that share a scale, 128 at a time.
+// Where rotary embeddings stand directly before an attention, they are made here on the way, and so
+// is the norm of compressed keys (`norm.h`). A thread takes four neighbouring columns; in FP8, a
+// warp all that share a scale, 128 at a time.
 #include "cache_codes.h"
+#include "norm.h"
 #include "rope.h"
 
 namespace {
@@ -12,7 +14,18 @@ namespace {
 /// Four columns to a thread.
 DEVICE int chunks_of_group(const cu_columns &columns) { return (columns.width + 3) / 4; }
 DEVICE int chunks_of(const cu_columns &columns) {
-  return chunks_of_group(columns) * columns.count;
+  return columns.data ? chunks_of_group(columns) * columns.count : 0;
+}
+
+/// Four columns as bfloat16, of which so many are there.
+DEVICE void put_narrow(bool is_aligned, const float (&x)[4], uint16_t *place, int count) {
+  if (is_aligned) {
+    *(Words2 *)place = {bf16_pair(x[0], x[1]), bf16_pair(x[2], x[3])};
+    return;
+  }
+  UNROLL for (int i = 0; i < 4; i++) {
+    if (i < count) place[i] = bf16_bits(x[i]);
+  }
 }
 
 DEVICE void narrow(bool is_aligned, const cu_columns &columns, const cu_turn &turn, int row,
@@ -20,18 +33,11 @@ DEVICE void narrow(bool is_aligned, const cu_columns &columns, const cu_turn &tu
   const int index = chunk / chunks_of_group(columns);
   const int first = chunk % chunks_of_group(columns) * 4, width = columns.width;
   const float *group = columns.data + row * columns.stride + (int64_t)index * columns.group;
-  uint16_t *place = to + index * group_stride + first;
   float x[4];
   UNROLL for (int i = 0; i < 4; i++) {
     x[i] = first + i < width ? turned_column(turn, row, group, first + i, width) : 0;
   }
-  if (is_aligned) {
-    *(Words2 *)place = {bf16_pair(x[0], x[1]), bf16_pair(x[2], x[3])};
-    return;
-  }
-  UNROLL for (int i = 0; i < 4; i++) {
-    if (first + i < width) place[i] = bf16_bits(x[i]);
-  }
+  put_narrow(is_aligned, x, to + index * group_stride + first, width - first);
 }
 
 /// Where the cache has what a row adds to it, or null if it is not held here.
@@ -57,36 +63,56 @@ DEVICE void store_queries(const cu_store &op, int row, int &chunk) {
   }
 }
 
+/// The bits of the largest magnitude.
+DEVICE uint32_t largest_magnitude(const float (&x)[4]) {
+  uint32_t largest = 0;
+  UNROLL for (int i = 0; i < 4; i++) {
+    const uint32_t magnitude = bits_of(x[i]) & 0x7fffffffu;
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  return largest;
+}
+
+/// Four codes; the inverse of a scale is a power of two, as that is.
+DEVICE void put_codes_of_four(const float (&x)[4], float inverse, uint8_t *place) {
+  uint8_t four[4];
+  UNROLL for (int i = 0; i < 4; i++) four[i] = e4m3(x[i] * inverse);
+  *(uint32_t *)place = Codes<cu_format_fp8>::word(four);
+}
+
+/// Where codes of columns end: in whole pieces.
+DEVICE int end_of_codes(int end) {
+  return (end + cu_cache_piece - 1) / cu_cache_piece * cu_cache_piece;
+}
+
 /// Columns of a row that share a scale, and where they go. A warp calls it together.
 struct ScaledColumns {
   const cu_columns &columns;
   const cu_turn &turn;
   int row, group, first, end;
 
-  DEVICE_MEMBER float value(int column) const {
-    if (column >= end) return 0;
+  DEVICE_MEMBER void load(int column, float (&x)[4]) const {
     const float *data = columns.data + row * columns.stride + (int64_t)group * columns.group;
-    return turned_column(turn, row, data, column, columns.width);
+    UNROLL for (int i = 0; i < 4; i++) {
+      x[i] = column + i < end ? turned_column(turn, row, data, column + i, columns.width) : 0;
+    }
   }
 
   DEVICE_MEMBER void store(uint8_t *codes, float *scale) const {
     const int lane = thread_index() % 32;
+    float x[4];
     uint32_t largest = 0;
     for (int column = first + 4 * lane; column < end; column += cu_scale_columns) {
-      UNROLL for (int i = 0; i < 4; i++) {
-        const uint32_t magnitude = bits_of(value(column + i)) & 0x7fffffffu;
-        largest = magnitude > largest ? magnitude : largest;
-      }
+      load(column, x);
+      const uint32_t magnitude = largest_magnitude(x);
+      largest = magnitude > largest ? magnitude : largest;
     }
     const float factor = cache_scale(largest_of_warp(largest));
     if (lane == 0) *scale = factor;
-    // A power of two, and so is this.
-    const float inverse = 1 / factor;
-    const int padded_end = (end + cu_cache_piece - 1) / cu_cache_piece * cu_cache_piece;
+    const int padded_end = end_of_codes(end);
     for (int column = first + 4 * lane; column < padded_end; column += cu_scale_columns) {
-      uint8_t four[4];
-      UNROLL for (int i = 0; i < 4; i++) four[i] = e4m3(value(column + i) * inverse);
-      *(uint32_t *)(codes + column) = Codes<cu_format_fp8>::word(four);
+      load(column, x);
+      put_codes_of_four(x, 1 / factor, codes + column);
     }
   }
 };
@@ -109,19 +135,79 @@ DEVICE void store_codes(const cu_store &op, int row, int index, uint8_t *cached)
   }
 }
 
-}  // namespace
+// MARK: The norm of compressed keys
 
-// Grid: blocks of `spread` for each row.
-EARLY_KERNEL(store, cu_store, cu_threads) {
-  const int row = block_x() / op.spread;
+static_assert(cu_value_width_max <= norm_pass, "a thread has four columns of a row");
+static_assert(4 * 32 == cu_scale_columns, "a warp has those that share a scale");
+
+/// The thread's four columns of a row, with the bits of `rms_norm`. A block calls it together.
+struct NormedKey {
+  const cu_norm norm;
+  const int column = 4 * thread_index();
+  Float4 weights[1];
+
+  /// Asks for the norm's weights.
+  DEVICE_MEMBER explicit NormedKey(const cu_store &op) : norm(norm_of(op)) {
+    load_norm_weights(norm, column, weights);
+  }
+
+  DEVICE_MEMBER static cu_norm norm_of(const cu_store &op) {
+    cu_norm norm = {};
+    norm.input = op.keys[0], norm.weight = op.norm_weight, norm.epsilon = op.norm_epsilon;
+    return norm;
+  }
+
+  DEVICE_MEMBER void load(int row, float (&four)[4]) const {
+    SHARED float scratch[cu_threads / 32];
+    Float4 x[1];
+    const NormRow input(norm, row);
+    const float factor = norm_factor(norm, sum_of_block(input.sum(x), scratch));
+    const Float4 y = normed(x[0], weights[0], factor);
+    const float all[4] = {y.x, y.y, y.z, y.w};
+    UNROLL for (int i = 0; i < 4; i++) four[i] = column + i < norm.input.width ? all[i] : 0;
+  }
+};
+
+/// - Parameter cached: where the row's key goes; null if it is not held here.
+DEVICE void store_normed(const cu_store &op, int row, uint16_t *cached) {
+  const NormedKey key(op);
+  wait_for_previous();
+  if (!cached) return;
+  float x[4];
+  key.load(row, x);
+  const int left = key.norm.input.width - key.column;
+  if (left > 0) put_narrow(op.is_aligned, x, cached + key.column, left);
+}
+
+DEVICE void store_normed_codes(const cu_store &op, int row, uint8_t *cached) {
+  const NormedKey key(op);
+  wait_for_previous();
+  if (!cached) return;
+  float x[4];
+  key.load(row, x);
+  const int warp = thread_index() / 32;
+  if (warp * cu_scale_columns >= key.norm.input.width) return;
+  const float factor = cache_scale(largest_of_warp(largest_magnitude(x)));
+  if (thread_index() % 32 == 0) ((float *)(cached + op.cache.scale_place))[warp] = factor;
+  if (key.column >= end_of_codes(key.norm.input.width)) return;
+  put_codes_of_four(x, 1 / factor, cached + key.column);
+}
+
+// MARK: A block
+
+/// Of the `spread` of each row, that of a number.
+DEVICE void store_block(const cu_store &op, int number) {
+  const int row = number / op.spread, block = number % op.spread;
   if (row >= op.step->counts[0]) return wait_for_previous();
-  int chunk = block_x() % op.spread * cu_threads + thread_index();
   uint16_t *cached = (uint16_t *)cached_place(op, row);
+  if (op.norm_weight && block == op.spread - 1) return store_normed(op, row, cached);
+  int chunk = block * cu_threads + thread_index();
   wait_for_previous();
   store_queries(op, row, chunk);
   if (!cached) return;
   UNROLL for (int i = 0; i < 2; i++) {
-    const int count = chunks_of(op.keys[i]), width = op.keys[i].width;
+    const int width = op.keys[i].width;
+    const int count = i == 0 && op.norm_weight ? 0 : chunks_of(op.keys[i]);
     if (chunk >= 0 && chunk < count) {
       narrow(op.is_aligned, op.keys[i], op.key_turns[i], row, chunk, cached, width);
     }
@@ -130,12 +216,13 @@ EARLY_KERNEL(store, cu_store, cu_threads) {
   }
 }
 
-// Likewise; the first `plain_spread` of a row's blocks take chunks, a warp of the others what
-// shares a scale.
-EARLY_KERNEL(store_fp8, cu_store, cu_threads) {
-  const int row = block_x() / op.spread, block = block_x() % op.spread;
+/// Likewise in FP8; the first `plain_spread` of a row's blocks take chunks, a warp of the others
+/// what shares a scale.
+DEVICE void store_block_fp8(const cu_store &op, int number) {
+  const int row = number / op.spread, block = number % op.spread;
   if (row >= op.step->counts[0]) return wait_for_previous();
   uint8_t *cached = cached_place(op, row);
+  if (op.norm_weight && block == op.spread - 1) return store_normed_codes(op, row, cached);
   wait_for_previous();
   if (block >= op.plain_spread) {
     const int warp = (block - op.plain_spread) * (cu_threads / 32) + thread_index() / 32;
@@ -150,3 +237,9 @@ EARLY_KERNEL(store_fp8, cu_store, cu_threads) {
     narrow(op.is_aligned, op.keys[1], op.key_turns[1], row, chunk, plain, op.keys[1].width);
   }
 }
+
+}  // namespace
+
+// Grid: blocks of `spread` for each row.
+EARLY_KERNEL(store, cu_store, cu_threads) { store_block(op, block_x()); }
+EARLY_KERNEL(store_fp8, cu_store, cu_threads) { store_block_fp8(op, block_x()); }

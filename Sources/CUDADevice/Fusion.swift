@@ -18,6 +18,9 @@ struct Fusion {
     case added
     /// Rotary embeddings, and the attention that they are for.
     case turned
+    /// The norm of compressed keys, what makes compressed queries, rotary embeddings, and the
+    /// latent attention that they are for.
+    case latent
     /// A latent attention and what stands around it, for prompts in the expanded form.
     case expanded
   }
@@ -45,7 +48,8 @@ struct Fusion {
       let found =
         program.gatedUnit(at: index, readerCounts: readers).map {
           Fusion(kind: .gated, operations: $0)
-        } ?? (expands ? expanded(program, index, readers) : nil) ?? added(program, index, readers)
+        } ?? (expands ? expanded : latent)(program, index, readers)
+        ?? added(program, index, readers)
         ?? joined(program, index) ?? turned(program, index) ?? alone(program, index)
       if var found {
         found.hasNorm = isOnlyReaderOfNorm(program, found.operations, readers)
@@ -99,6 +103,22 @@ struct Fusion {
     }
   }
 
+  /// Nobody else may read the keys without their norm's output, or the compressed queries.
+  private static func latent(
+    _ program: Program, _ index: Int, _ readers: [ValueID: Int]
+  ) -> Fusion? {
+    guard case .rmsNorm(let norm)? = operation(program, index),
+      case .headwiseLinear(let heads)? = operation(program, index + 1),
+      let turned = turned(program, index + 2),
+      case .latentAttention(let op) = program.operations[turned.operations.upperBound - 1],
+      op.latent.value == norm.output, op.latent.offset == 0,
+      op.latent.width == norm.input.width, op.latentQueries.value == heads.output,
+      op.latentQueries.offset == 0, op.latentQueries.stride == op.latentQueries.width,
+      readers[norm.output] == 1, readers[heads.output] == 1
+    else { return nil }
+    return Fusion(kind: .latent, operations: index..<turned.operations.upperBound)
+  }
+
   private static func joined(_ program: Program, _ index: Int) -> Fusion? {
     guard let first = linear(program, index) else { return nil }
     var end = index + 1
@@ -139,8 +159,12 @@ extension Lowering {
   /// Makes one launch of a fusion's operations, which are lowered already; none where their
   /// matrices are kept in different formats.
   func fuse(_ fusion: Fusion) {
-    if case .turned = fusion.kind { return fuseTurns(fusion.operations) }
-    if case .expanded = fusion.kind { return fuseExpanded(fusion.operations) }
+    switch fusion.kind {
+    case .turned: return fuseTurns(fusion.operations)
+    case .latent: return fuseLatent(fusion.operations)
+    case .expanded: return fuseExpanded(fusion.operations)
+    case .alone, .joined, .gated, .added: break
+    }
     let members = fusion.operations.compactMap { products[$0] }
     guard let layout = members.first?.layout, var argument = members.first?.argument,
       members.allSatisfy({ $0.layout.format == layout.format }),
@@ -158,7 +182,7 @@ extension Lowering {
         argument.parts.0.output = rows(op.output)
       }
     case .added: append(fusion.operations.dropFirst(), behind: first.output, to: &argument)
-    case .alone, .turned, .expanded: break
+    case .alone, .turned, .latent, .expanded: break
     }
     let launch = productLaunch(argument, layout, space(of: first.output), takesMany: true)
     if fusion.kind != .alone {

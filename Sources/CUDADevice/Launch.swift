@@ -11,6 +11,7 @@ enum Launch {
   case route(RouteLaunch)
   case product(ProductLaunch)
   case normed(NormedLaunch)
+  indirect case latent(LatentLaunch)
   case attention(AttentionLaunch)
   indirect case expanded(ExpandedLaunch)
 
@@ -45,6 +46,8 @@ enum Launch {
       try product.queue(on: gpu, counts)
     case .normed(let normed):
       try normed.queue(on: gpu, counts)
+    case .latent(let latent):
+      try latent.queue(on: gpu, counts)
     case .attention(let attention):
       try attention.queue(on: gpu, rows: 0..<counts.tokens, counts)
     case .expanded(let expanded):

@@ -73,11 +73,39 @@ extension Lowering {
     return store
   }
 
+  /// A latent attention with all that it alone reads. Compressed queries go where attention reads
+  /// them; who stores the rest need not wait for them.
+  func fuseLatent(_ operations: Range<Int>) {
+    let (first, last) = (operations.lowerBound, operations.upperBound - 1)
+    guard let norm = norms[first], let (product, matrix) = headProducts[first + 1],
+      let (_, attend) = attentions[last], var store = turned(first + 2..<last + 1)
+    else { return }
+    var argument = product
+    argument.parts.0.output = cu_rows(
+      floats: nil, narrow: store.query_rows,
+      stride: Int64(store.query_stride * store.queries.0.count))
+    argument.output_matrix = Int64(store.query_stride)
+    store.queries.0.data = nil
+    store.keys.0 = norm.input
+    store.norm_weight = norm.weight
+    store.norm_epsilon = norm.epsilon
+    spread(&store)
+    let latent = LatentLaunch(
+      product: heads(argument, matrix, .tokens), store: launch(store),
+      together: (
+        kernels.attention.latentFew,
+        list.keep(
+          cu_latent(product: argument, store: store, heads: Int32(matrix.count), unused: 0))
+      ),
+      storeBlocks: Int(store.spread))
+    let written = program.operations[last].writes
+    list.fuse(operations, [.latent(latent), .attention(attend)] + codes(of: written))
+  }
+
   private mutating func store(
     _ queries: [Columns], _ keys: [Columns], _ op: cu_attention
   ) -> cu_store {
     let parts = (queries + keys).map { columns($0) }
-    let places = kernels.attention.packsKeys ? Self.spreadInFP8(parts, op) : Self.spread(parts)
     var argument = cu_store()
     argument.step = stepPointer
     argument.queries.0 = parts[0]
@@ -86,34 +114,45 @@ extension Lowering {
     argument.query_rows = pointer(scratch.attention(program, capacity, &arena).queries)
     argument.query_stride = Int32(LayerScratch.queryStride(Int(op.key_width)))
     argument.cache = op.cache
-    argument.spread = Int32(places.all)
-    argument.plain_spread = Int32(places.plain)
-    argument.is_aligned = parts.allSatisfy(Self.areByFours) && op.cache.stride % 8 == 0 ? 1 : 0
+    spread(&argument)
     return argument
   }
 
-  /// Blocks of a row, all of which store bfloat16, four columns to a thread.
-  static func spread(_ parts: [cu_columns]) -> (all: Int, plain: Int) {
-    let chunks = parts.reduce(0) { $0 + Int(($1.width + 3) / 4 * $1.count) }
-    let blocks = (chunks + cu_threads - 1) / cu_threads
-    return (blocks, blocks)
+  /// Finds how many blocks share a row, and whether four columns can be taken at once.
+  func spread(_ op: inout cu_store) {
+    let packs = kernels.attention.packsKeys && op.keys.0.data != nil
+    let hasNorm = op.norm_weight != nil
+    // In bfloat16, four columns to a thread; a block for keys that have their norm done.
+    var plain = [op.queries.0, op.queries.1]
+    if !packs && !hasNorm { plain.append(op.keys.0) }
+    if !packs || op.cache.value_bytes == 0 { plain.append(op.keys.1) }
+    let blocks = Self.blocks(of: plain)
+    op.plain_spread = Int32(blocks)
+    op.spread = Int32(blocks + (packs ? Self.packingBlocks(op) : hasNorm ? 1 : 0))
+    let parts = [op.queries.0, op.queries.1, op.keys.0, op.keys.1]
+    op.is_aligned = parts.allSatisfy(Self.areByFours) && op.cache.stride % 8 == 0 ? 1 : 0
   }
 
-  /// Those for queries and rotary columns, and a warp for all that shares a scale.
-  private static func spreadInFP8(
-    _ parts: [cu_columns], _ op: cu_attention
-  ) -> (all: Int, plain: Int) {
+  private static func blocks(of parts: [cu_columns]) -> Int {
+    let chunks = parts.reduce(0) {
+      $1.data == nil ? $0 : $0 + Int(($1.width + 3) / 4 * $1.count)
+    }
+    return (chunks + cu_threads - 1) / cu_threads
+  }
+
+  /// Blocks of a row whose warps have what shares a scale in FP8.
+  private static func packingBlocks(_ op: cu_store) -> Int {
     let isLatent = op.cache.value_bytes == 0
-    let plain = spread(isLatent ? [parts[0], parts[1], parts[3]] : [parts[0]]).plain
     let scales =
       isLatent
-      ? (Int(op.value_width) + cu_scale_columns - 1) / cu_scale_columns : 2 * Int(op.key_heads)
+      ? (Int(op.keys.0.width) + cu_scale_columns - 1) / cu_scale_columns
+      : 2 * Int(op.keys.0.count)
     let warps = cu_threads / 32
-    return (plain + (scales + warps - 1) / warps, plain)
+    return (scales + warps - 1) / warps
   }
 
   /// Whether four neighbours of any group can be read at once.
-  static func areByFours(_ columns: cu_columns) -> Bool {
+  private static func areByFours(_ columns: cu_columns) -> Bool {
     columns.width % 4 == 0 && columns.group % 4 == 0 && columns.stride % 4 == 0
       && UInt(bitPattern: columns.data) % 16 == 0
   }

@@ -81,10 +81,7 @@ extension Lowering {
     argument.queries = (parts[0], parts[1])
     argument.keys = (cu_columns(), cu_columns())
     argument.query_stride = Int32(LayerScratch.queryStride(group.plainWidth + group.ropeWidth))
-    let places = Self.spread(parts)
-    argument.spread = Int32(places.all)
-    argument.plain_spread = Int32(places.plain)
-    argument.is_aligned = parts.allSatisfy(Self.areByFours) ? 1 : 0
+    spread(&argument)
     return launch(argument)
   }
 
