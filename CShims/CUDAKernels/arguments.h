@@ -134,6 +134,9 @@ typedef struct cu_product {
   /// What is added to the output of a single part, one after the other; null for nothing.
   const float *addends[cu_product_addends_max];
   int64_t addend_strides[cu_product_addends_max];
+  /// Of few tokens, the first of those may be rows of what experts give, `top_k` for each row, of
+  /// which the weighted sum is added, as `cu_combine` has it; null where it is not.
+  const struct cu_choice *choices;
   /// From one matrix to the next: elements of input and output, bytes of codes and of scales.
   int64_t input_matrix, output_matrix, codes_matrix, scales_matrix;
   /// With experts, `z` is a piece of work: some slots of one matrix, by `order`; slot `s` reads
@@ -148,7 +151,7 @@ typedef struct cu_product {
   int32_t input_is_aligned;
   /// Blocks that share the parts of the columns, and where they leave the parts' sums if more than
   /// one: `[matrix][part][token][row]`.
-  int32_t splits, unused;
+  int32_t splits, top_k;
   float *workspace;
 } cu_product;
 

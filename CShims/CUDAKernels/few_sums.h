@@ -30,7 +30,7 @@ DEVICE void write_sums(const cu_product &op, const float (&sum)[tiles][4], const
       total[i] += sums[w][token][i * cu_tile_rows + row];
     }
   }
-  finish(op, tile, tokens, first + token, column, total[0], total[tiles - 1]);
+  finish<true>(op, tile, tokens, first + token, column, total[0], total[tiles - 1]);
 }
 
 /// The same with memory of its own.

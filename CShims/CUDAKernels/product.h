@@ -262,14 +262,29 @@ DEVICE void load_biases(const cu_product &op, const Tile &tile, int column, floa
   biases[1] = op.is_gated && op.parts[1].bias ? op.parts[1].bias[column] : 0.f;
 }
 
+/// The weighted sum of what a row's experts give, of one column: the bits of `combine_experts`.
+DEVICE float combined(const cu_product &op, int row, int column) {
+  const cu_choice *choices = op.choices + (int64_t)row * op.top_k;
+  const float *parts = op.addends[0] + (int64_t)row * op.top_k * op.addend_strides[0] + column;
+  float sum = 0;
+  UNROLL_BY(8) for (int k = 0; k < op.top_k; k++) {
+    sum = fmaf(choices[k].weight, parts[k * op.addend_strides[0]], sum);
+  }
+  return sum;
+}
+
 /// Writes one output.
+///
+/// - Parameter combines: whether an addend may be what experts give.
+template <bool combines = false>
 DEVICE void finish(const cu_product &op, const Tile &tile, const Tokens &tokens, int token,
                    int column, float value, float other) {
   const int slot = tokens.slot(token);
   float biases[2], addends[cu_product_addends_max];
   load_biases(op, tile, column, biases);
   UNROLL for (int i = 0; i < cu_product_addends_max; i++) {
-    addends[i] = op.addends[i] ? op.addends[i][slot * op.addend_strides[i] + column] : 0.f;
+    addends[i] = combines && i == 0 && op.choices ? combined(op, slot, column)
+      : op.addends[i] ? op.addends[i][slot * op.addend_strides[i] + column] : 0.f;
   }
   put(tile.part->output, slot, tokens.matrix * op.output_matrix + column,
       outcome(op, value, other, biases, addends));

@@ -23,6 +23,8 @@ struct Fusion {
     case latent
     /// A latent attention and what stands around it, for prompts in the expanded form.
     case expanded
+    /// Routed experts, the shared ones, and the sums of both and of what else is added.
+    case combined
   }
 
   var kind: Kind
@@ -40,6 +42,7 @@ struct Fusion {
   private static let linearsMax = 3
   private static let addsMax = 2
 
+  /// Those that are made of others stand behind all of these.
   static func all(of program: Program, expands: Bool) -> [Fusion] {
     let readers = program.readerCounts
     var fusions: [Fusion] = []
@@ -57,7 +60,25 @@ struct Fusion {
       }
       index = found?.operations.upperBound ?? index + 1
     }
-    return fusions
+    return fusions + combined(program, fusions, readers)
+  }
+
+  /// At few rows the sum takes what experts give as they leave it, so nobody else may read their
+  /// weighted sum.
+  private static func combined(
+    _ program: Program, _ fusions: [Fusion], _ readers: [ValueID: Int]
+  ) -> [Fusion] {
+    let found = Dictionary(
+      fusions.map { ($0.operations.lowerBound, $0) }, uniquingKeysWith: { first, _ in first })
+    return program.operations.indices.compactMap { index in
+      guard case .experts(let op) = program.operations[index], readers[op.output] == 1,
+        let unit = found[index + 1], unit.kind == .gated,
+        let sum = found[unit.operations.upperBound], sum.kind == .added,
+        case .add(let add) = program.operations[sum.operations.lowerBound + 1],
+        [add.left, add.right].contains(op.output)
+      else { return nil }
+      return Fusion(kind: .combined, operations: index..<sum.operations.upperBound)
+    }
   }
 
   private static func alone(_ program: Program, _ index: Int) -> Fusion? {
@@ -163,6 +184,7 @@ extension Lowering {
     case .turned: return fuseTurns(fusion.operations)
     case .latent: return fuseLatent(fusion.operations)
     case .expanded: return fuseExpanded(fusion.operations)
+    case .combined: return fuseCombined(fusion.operations)
     case .alone, .joined, .gated, .added: break
     }
     let members = fusion.operations.compactMap { products[$0] }
@@ -182,7 +204,7 @@ extension Lowering {
         argument.parts.0.output = rows(op.output)
       }
     case .added: append(fusion.operations.dropFirst(), behind: first.output, to: &argument)
-    case .alone, .turned, .latent, .expanded: break
+    case .alone, .turned, .latent, .expanded, .combined: break
     }
     let launch = productLaunch(argument, layout, space(of: first.output), takesMany: true)
     if fusion.kind != .alone {

@@ -12,6 +12,7 @@ enum Launch {
   case product(ProductLaunch)
   case normed(NormedLaunch)
   indirect case latent(LatentLaunch)
+  indirect case combined(CombinedLaunch)
   case attention(AttentionLaunch)
   indirect case expanded(ExpandedLaunch)
 
@@ -48,6 +49,8 @@ enum Launch {
       try normed.queue(on: gpu, counts)
     case .latent(let latent):
       try latent.queue(on: gpu, counts)
+    case .combined(let combined):
+      try combined.queue(on: gpu, counts)
     case .attention(let attention):
       try attention.queue(on: gpu, rows: 0..<counts.tokens, counts)
     case .expanded(let expanded):
@@ -91,15 +94,27 @@ final class LaunchList {
   ) throws(CUDAError) {
     var index = operations.lowerBound
     while index < operations.upperBound {
-      if let (end, launches) = fused[index], end <= operations.upperBound {
-        for launch in launches { try launch.queue(on: gpu, counts) }
-        index = end
-      } else {
-        for launch in launches[starts[index]..<starts[index + 1]] {
-          try launch.queue(on: gpu, counts)
-        }
-        index += 1
-      }
+      let (end, launches) = next(index, of: operations)
+      for launch in launches { try launch.queue(on: gpu, counts) }
+      index = end
     }
+  }
+
+  /// What is queued for some operations, with the fusions so far.
+  func launches(of operations: Range<Int>) -> [Launch] {
+    var (index, found) = (operations.lowerBound, [Launch]())
+    while index < operations.upperBound {
+      let (end, launches) = next(index, of: operations)
+      found += launches
+      index = end
+    }
+    return found
+  }
+
+  private func next(_ index: Int, of operations: Range<Int>) -> (end: Int, ArraySlice<Launch>) {
+    if let (end, launches) = fused[index], end <= operations.upperBound {
+      return (end, launches[...])
+    }
+    return (index + 1, launches[starts[index]..<starts[index + 1]])
   }
 }

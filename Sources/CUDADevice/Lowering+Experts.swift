@@ -53,7 +53,7 @@ extension Lowering {
     sortedRouting = op.output
   }
 
-  mutating func experts(_ op: Experts) throws(CUDAError) {
+  mutating func experts(_ op: Experts, at index: Int) throws(CUDAError) {
     // There is memory for one sorted routing.
     check(op.routing == sortedRouting, "experts follow their router before the next one")
     let topK = program[op.routing].width
@@ -77,6 +77,7 @@ extension Lowering {
       step: stepPointer, choices: choices, parts: UnsafePointer(pointer(memory.parts)),
       parts_stride: stride(op.output), output: rows(op.output), top_k: Int32(topK),
       width: Int32(program[op.output].width))
+    combinations[index] = combine
     let blocks = (Int(combine.width) + cu_combine_columns - 1) / cu_combine_columns
     list.append(
       .rows(kernels.combineExperts, list.keep(combine), .tokens, repeated: blocks))

@@ -28,6 +28,8 @@ struct Lowering {
   var norms: [Int: cu_norm] = [:]
   /// What each attention is, by its operation.
   var attentions: [Int: (store: cu_store, attend: AttentionLaunch)] = [:]
+  /// Weighted sums of what experts give, by their operation.
+  var combinations: [Int: cu_combine] = [:]
   /// Likewise products of single heads, and what makes keys of latents, by a group's first.
   var headProducts: [Int: (argument: cu_product, matrix: GPUMatrix)] = [:]
   var keyMatrices: [Int: GPUMatrix] = [:]
@@ -121,7 +123,7 @@ struct Lowering {
     case .attention(let op): try attention(op, at: index)
     case .latentAttention(let op): try latentAttention(op, at: index)
     case .route(let op): try route(op)
-    case .experts(let op): try experts(op)
+    case .experts(let op): try experts(op, at: index)
     case .swiglu(let op): swiglu(op)
     case .add(let op): add(op)
     case .join(let op): join(op)

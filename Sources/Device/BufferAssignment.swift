@@ -22,8 +22,8 @@ package struct BufferAssignment: Hashable, Sendable {
   /// For each value of the program, the index of its buffer; nil for a value nothing uses.
   private var bufferOfValue: [Int?]
 
-  /// - Parameter groups: operations that a device does at once, in rising order: what one of them
-  ///   reads is still needed while another writes.
+  /// - Parameter groups: operations that a device does at once: what one of them reads is still
+  ///   needed while another writes. In rising order; those that hold others behind all of these.
   package init(_ program: Program, fused groups: [Range<Int>] = []) {
     bufferOfValue = Array(repeating: nil, count: program.values.count)
     let lives = Self.lives(of: program, fused: groups)

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import CUDADevice
+import Device
+import Program
+import Step
+import TestSupport
+import Testing
+
+/// Sums of what experts give that the last product of the shared ones does itself, at few rows. It
+/// changes no bit.
+@Suite struct CUDACombinedTests {
+  /// Eleven rows at most, some of each sequence.
+  private static let lengths = [6, 5]
+
+  /// Experts, those that all rows share, and what else is added behind them.
+  private static func operation(
+    topK: Int, hasResidual: Bool, readsTwice: Bool = false
+  ) -> OperationCase {
+    let name = "experts, \(topK) of 9\(hasResidual ? ", and a residual" : "")"
+    return OperationCase(name, width: 40, lengths: lengths) { b, x in
+      let routing = b.route(
+        x, Weight("router", [9, 40]), correctionBias: nil, scoring: .softmax, groups: nil,
+        topK: topK, normalize: true, scale: 1.5)
+      let routed = b.experts(
+        x, routing: routing,
+        (0..<9).map { index in
+          Experts.Expert(
+            gate: Weight("gate.\(index)", [24, 40]), up: Weight("up.\(index)", [24, 40]),
+            down: Weight("down.\(index)", [40, 24]))
+        })
+      let unit = b.swiglu(
+        gate: b.linear(x, Weight("gate", [70, 40])), up: b.linear(x, Weight("up", [70, 40])))
+      let sum = b.add(routed, b.linear(unit, Weight("down", [40, 70])))
+      return readsTwice ? b.add(sum, routed) : hasResidual ? b.add(x, sum) : sum
+    }
+  }
+
+  private static func plan(_ operation: OperationCase, rows: Int) -> StepPlan {
+    let (first, second) = (operation.sequences[0], operation.sequences[1])
+    let begin = Array(first.prefix(rows))
+    let rest = Array(second.prefix(rows - begin.count))
+    return CPUModelRun.plan([(0, begin, 0), (1, rest, 0)].filter { !$0.1.isEmpty })
+  }
+
+  @Test(arguments: [(1, true), (4, true), (9, false)], [CUDAPrecision.bf16, .fp8, .w8a8, .fp8a8])
+  func `the sum within a product changes no bit`(
+    shape: (topK: Int, hasResidual: Bool), precision: CUDAPrecision
+  ) throws {
+    let operation = Self.operation(topK: shape.topK, hasResidual: shape.hasResidual)
+    let indices = operation.program.operations.indices
+    let weights = RandomWeights(type: .bfloat16)
+    var runs = try CUDASteps.allCases.filter { precision != .fp8a8 || $0 != .oneLaunch }.map {
+      try CPUModelRun(operation.program, weights, on: EmulatedGPU.device(precision, steps: $0))
+    }
+    guard case .logits(let value) = operation.program.output else { return }
+    for rows in [1, 3, 8, 9, 11] {
+      let plan = Self.plan(operation, rows: rows)
+      try runs[0].begin(plan)
+      for index in indices { try runs[0].device.run(index..<index + 1) }
+      let expected = try runs[0].values(value)
+      let isNumber = expected.allSatisfy { $0.isFinite } && expected.contains { $0 != 0 }
+      #expect(isNumber)
+      for index in runs.indices {
+        let isSame = bitsEqual(try runs[index].logits(plan), expected)
+        #expect(isSame, "\(rows) rows, steps as \(CUDASteps.allCases[index])")
+      }
+    }
+  }
+
+  /// The kernels of a step.
+  private static func names(_ operation: OperationCase, rows: Int) throws -> [String] {
+    let device = try EmulatedGPU.device(.fp8)
+    let run = try CPUModelRun(operation.program, RandomWeights(type: .bfloat16), on: device)
+    return try device.kernelNames(
+      run.program.operations.indices, tokens: rows, outputs: rows)
+  }
+
+  @Test func `few rows have no kernel for it`() throws {
+    for hasResidual in [false, true] {
+      let operation = Self.operation(topK: 3, hasResidual: hasResidual)
+      for rows in [1, 8, 9, 100] {
+        let names = try Self.names(operation, rows: rows)
+        #expect(names.contains("combine_experts") == (rows > 8), "\(rows): \(names)")
+      }
+    }
+  }
+
+  @Test func `a sum that is read twice has its own kernel`() throws {
+    let operation = Self.operation(topK: 2, hasResidual: false, readsTwice: true)
+    let names = try Self.names(operation, rows: 1)
+    #expect(names.contains("combine_experts"), "\(names)")
+    let difference = try operation.largestDifference(
+      of: EmulatedGPU.device(.bf16), weights: RandomWeights(type: .bfloat16))
+    #expect(difference <= 8e-3, "\(difference)")
+  }
+}
