@@ -57,6 +57,9 @@ namespace rope_ {
 namespace route_ {
 #include "route.cu"
 }
+namespace route_choose_ {
+#include "route_choose.cu"
+}
 namespace rows_ {
 #include "rows.cu"
 }

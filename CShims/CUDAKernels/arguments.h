@@ -320,7 +320,10 @@ typedef struct cu_route {
   int32_t sigmoid, normalize;
   float scale;
   int32_t work_count, work_slots;
-  int32_t unused;
+  /// Blocks that score, of which the last to come chooses, where it does; and how many have come, 0
+  /// at the begin of a step and behind each router.
+  uint32_t blocks;
+  uint32_t *arrivals;
 } cu_route;
 
 typedef struct cu_combine {

@@ -168,13 +168,14 @@ struct Choice {
   }
 };
 
+/// For the 32 rows of a block, of so many.
 template <int threads, int per_lane>
-DEVICE void choose(const cu_route &op) {
+DEVICE void choose(const cu_route &op, int block, int blocks) {
   constexpr int warps = threads / 32, most = 32 * per_lane;
   SHARED float shared[warps][most];
   SHARED uint32_t masks[most];
   SHARED int32_t starts[most], work_starts[most];
-  const int first_row = block_x() * cu_mask_rows, warp = thread_index() / 32;
+  const int first_row = block * cu_mask_rows, warp = thread_index() / 32;
   for (int expert = thread_index(); expert < op.experts; expert += threads) masks[expert] = 0;
   sync_block();
   for (int r = warp; r < cu_mask_rows; r += warps) {
@@ -190,16 +191,16 @@ DEVICE void choose(const cu_route &op) {
   wait_for_previous();
   if (first_row >= op.step->counts[0]) return;
   sync_block();
-  if (grid_x() > 1) {
+  if (blocks > 1) {
     for (int expert = thread_index(); expert < op.experts; expert += threads) {
-      op.masks[(int64_t)block_x() * op.experts + expert] = masks[expert];
+      op.masks[(int64_t)block * op.experts + expert] = masks[expert];
     }
     return;
   }
   const auto count_of = [&](int expert) { return count_bits(masks[expert]); };
   const int work = start_each<threads>(op, count_of, starts, work_starts);
   list_work<threads>(op, count_of, starts, work_starts, work);
-  place<threads>(op, starts, masks, [&](int r, int k) {
+  place<threads>(op, first_row, starts, masks, [&](int r, int k) {
     // A warp that had several rows has kept the last one's only.
     return warps == cu_mask_rows ? (int)bits_of(shared[r][k])
                                  : op.choices[(first_row + r) * op.top_k + k].expert;
@@ -209,8 +210,10 @@ DEVICE void choose(const cu_route &op) {
 }  // namespace
 
 // Grid: 32 rows each. A single block sorts the slots as well.
-EARLY_KERNEL(choose_64, cu_route, cu_choose_threads) { choose<cu_choose_threads, 2>(op); }
-EARLY_KERNEL(choose_256, cu_route, cu_choose_threads) { choose<cu_choose_threads, 8>(op); }
-EARLY_KERNEL(choose_1024, cu_route, cu_choose_many_threads) {
-  choose<cu_choose_many_threads, 32>(op);
-}
+#define CHOOSE(experts, threads)                                \
+  EARLY_KERNEL(choose_##experts, cu_route, threads) {           \
+    choose<threads, experts / 32>(op, block_x(), grid_x());     \
+  }
+CHOOSE(64, cu_choose_threads)
+CHOOSE(256, cu_choose_threads)
+CHOOSE(1024, cu_choose_many_threads)

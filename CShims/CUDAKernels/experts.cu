@@ -26,7 +26,7 @@ KERNEL(group_experts, cu_route, cu_choose_threads) {
   for (int i = thread_index(); i < experts; i += cu_choose_threads) before[i] += starts[i];
   sync_block();
   const uint32_t *masks = op.masks + (int64_t)block_x() * experts;
-  place<cu_choose_threads>(op, before, masks, [&](int r, int k) {
+  place<cu_choose_threads>(op, first_row, before, masks, [&](int r, int k) {
     return op.choices[(first_row + r) * op.top_k + k].expert;
   });
 }

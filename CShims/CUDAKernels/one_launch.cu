@@ -67,7 +67,7 @@ template <int format, int tiles> DEVICE_CALLED void run_product(const cu_task &t
 
 /// With as many threads as the other tasks.
 template <int per_lane> DEVICE_CALLED void choose_task(const cu_route &op) {
-  choose<cu_threads, per_lane>(op);
+  choose<cu_threads, per_lane>(op, block_x(), grid_x());
 }
 
 /// A block of a task that is no product. Calls, so that each task has the registers that it needs,

@@ -3,7 +3,7 @@
 // lies ("mapped"), and what was drawn goes there. A read of it takes a microsecond or two, so each
 // word is read once, by one block, many at a time; then it is the GPU's own.
 #pragma once
-#include "device.h"
+#include "last_block.h"
 
 /// Words of 16 bytes that a thread has on their way at once: 16 KiB a block, for each microsecond
 /// or two.
@@ -49,10 +49,5 @@ DEVICE void tell(const cu_drawn &drawn) {
 /// Ends a launch that draws, and others before it: of all blocks that do, the last to come tells
 /// the host. Of a whole block of `cu_threads`.
 DEVICE void hand_over(const cu_drawn &drawn) {
-  SHARED bool is_last;
-  if (!drawn.columns) return;
-  sync_block();
-  if (thread_index() == 0) is_last = add_in_order(drawn.arrivals, 1) + 1 == drawn.blocks;
-  sync_block();
-  if (is_last) tell(drawn);
+  if (drawn.columns && is_last_block(drawn.arrivals, drawn.blocks)) tell(drawn);
 }

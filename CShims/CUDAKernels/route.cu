@@ -132,6 +132,7 @@ DEVICE void score(const cu_route &op) {
 }  // namespace
 
 // Grid: tiles of experts, tiles of rows.
+// With the choice of few rows behind them, `route_choose.cu`.
 EARLY_KERNEL(route_1, cu_route, cu_threads) { score<1, 1, 8>(op); }
 EARLY_KERNEL(route_4, cu_route, cu_threads) { score<4, 4, 2>(op); }
 EARLY_KERNEL(route_8, cu_route, cu_threads) { score<8, 8, 1>(op); }

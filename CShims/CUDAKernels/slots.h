@@ -61,12 +61,12 @@ DEVICE void list_work(const cu_route &op, CountOf count_of, const int32_t *start
   for (int i = work + thread_index(); i < op.work_count; i += threads) op.work[i] = {0, 0, 0, 0};
 }
 
-/// Puts the slots of a block's rows to their places, a row for each warp in turn; `expert_of` gives
-/// the choice of a row of the block and a rank.
+/// Puts the slots of 32 rows to their places, a row for each warp in turn; `expert_of` gives the
+/// choice of one of the rows and a rank.
 template <int threads, class ExpertOf>
-DEVICE void place(const cu_route &op, const int32_t *starts, const uint32_t *masks,
+DEVICE void place(const cu_route &op, int first_row, const int32_t *starts, const uint32_t *masks,
                   ExpertOf expert_of) {
-  const int first_row = block_x() * cu_mask_rows, left = op.step->counts[0] - first_row;
+  const int left = op.step->counts[0] - first_row;
   for (int r = thread_index() / 32; r < cu_mask_rows && r < left; r += threads / 32) {
     for (int k = thread_index() % 32; k < op.top_k; k += 32) {
       const int expert = expert_of(r, k);

@@ -12,8 +12,8 @@ struct KernelSet {
   /// nil where prompts are attended to as all else.
   let expanded: ExpandedKernels?
   let route1, route4, route8: RouteTile
-  /// The choice, by how many experts there are at most.
-  let choices: [(experts: Int, kernel: GPU.Kernel)]
+  /// By how many experts there are at most.
+  let choices: [Choice]
   let groupExperts, combineExperts: GPU.Kernel
   let swiglu, add, join, selectOutputs, largestOfRows: GPU.Kernel
   let sampleWeigh, sampleGather, sampleCut, sampleSum, samplePick: GPU.Kernel
@@ -30,6 +30,14 @@ struct KernelSet {
   let hasPrefill: Bool
   /// For each format that the GPU has products for, by its raw value.
   private let products: [UInt32: ProductKernels]
+
+  /// What chooses experts by their scores.
+  struct Choice {
+    var experts: Int
+    var kernel: GPU.Kernel
+    /// Of few rows, behind the scores: by the side of the tiles that are scored.
+    var behind: [Int: GPU.Kernel] = [:]
+  }
 
   private static let formats = [
     (cu_format_bf16, "bf16"), (cu_format_fp8, "fp8"), (cu_format_w8, "w8"), (cu_format_w4, "w4"),
@@ -108,12 +116,18 @@ struct KernelSet {
 
   private static func choices(
     _ gpu: GPU, _ module: GPU.Module
-  ) throws(CUDAError) -> [(experts: Int, kernel: GPU.Kernel)] {
+  ) throws(CUDAError) -> [Choice] {
     let (some, many) = (cu_choose_threads, cu_choose_many_threads)
-    var choices: [(experts: Int, kernel: GPU.Kernel)] = []
+    var choices: [Choice] = []
     for (experts, threads) in [(64, some), (256, some), (cu_experts_max, many)] {
-      choices.append(
-        (experts, try gpu.kernel("choose_\(experts)", of: module, threads: threads)))
+      let kernel = try gpu.kernel("choose_\(experts)", of: module, threads: threads)
+      choices.append(Choice(experts: experts, kernel: kernel))
+    }
+    for index in 0..<2 {
+      for side in [1, 4] {
+        choices[index].behind[side] = try gpu.kernel(
+          "route_\(side)_choose_\(choices[index].experts)", of: module, threads: cu_threads)
+      }
     }
     return choices
   }

@@ -42,7 +42,7 @@ enum Launch {
     case .rows(let kernel, let argument, let space, let repeated):
       try gpu.launch(kernel, x: counts.rows(space) * repeated, argument: argument)
     case .route(let route):
-      try route.queue(on: gpu, rows: counts.tokens)
+      try route.queue(on: gpu, counts)
     case .product(let product):
       try product.queue(on: gpu, counts)
     case .normed(let normed):

@@ -13,29 +13,34 @@ struct RouteLaunch {
   private let topK: Int
   private let argument: Launch.Argument
   private let kernels: KernelSet
-  private let choose: GPU.Kernel?
+  private let choice: KernelSet.Choice?
 
   init(kernels: KernelSet, argument: Launch.Argument, experts: Int, topK: Int) {
     self.kernels = kernels
     self.argument = argument
     self.experts = experts
     self.topK = topK
-    choose = kernels.choices.first { experts <= $0.experts }?.kernel
+    choice = kernels.choices.first { experts <= $0.experts }
   }
 
-  /// Which kernel scores changes no bit.
-  func queue(on gpu: GPU, rows: Int) throws(CUDAError) {
-    guard let choose else { return }
+  /// Which kernels they are changes no bit.
+  func queue(on gpu: GPU, _ counts: Launch.Counts) throws(CUDAError) {
+    guard let choice else { return }
+    let rows = counts.tokens
     let work = ExpertWork(
       rows: rows, topK: topK, experts: experts, hasPrefill: kernels.hasPrefill)
     let op = argument.assumingMemoryBound(to: cu_route.self)
     op.pointee.work_slots = Int32(work.slots)
     op.pointee.work_count = Int32(work.count)
     let scoring = rows <= 2 ? kernels.route1 : isMany(rows) ? kernels.route8 : kernels.route4
-    try gpu.launch(
-      scoring.kernel, x: scoring.tiles(experts), y: scoring.tiles(rows), argument: argument)
+    let (x, y) = (scoring.tiles(experts), scoring.tiles(rows))
+    if rows <= cu_few_tokens, !counts.areOfOneLaunch, let both = choice.behind[scoring.side] {
+      op.pointee.blocks = UInt32(x * y)
+      return try gpu.launch(both, x: x, y: y, argument: argument)
+    }
+    try gpu.launch(scoring.kernel, x: x, y: y, argument: argument)
     let blocks = (rows + cu_mask_rows - 1) / cu_mask_rows
-    try gpu.launch(choose, x: blocks, argument: argument)
+    try gpu.launch(choice.kernel, x: blocks, argument: argument)
     // A single block has sorted them.
     if blocks > 1 { try gpu.launch(kernels.groupExperts, x: blocks, argument: argument) }
   }
