@@ -73,4 +73,5 @@ namespace store_ {
 }
 namespace latent_ {
 #include "latent.cu"
+#include "latent_values.cu"
 }

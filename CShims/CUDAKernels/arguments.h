@@ -244,6 +244,12 @@ typedef struct cu_attention {
   int32_t unused;
 } cu_attention;
 
+/// What heads make of the latents that few rows attended to, of the sums of their parts.
+typedef struct cu_latent_values {
+  cu_product product;
+  cu_attention attention;
+} cu_latent_values;
+
 /// Cached tokens of a sequence whose latents are brought together, eight columns to a thread.
 typedef struct cu_gather {
   const cu_step *step;

@@ -27,6 +27,13 @@ template <int pairs> struct Merge {
   int row, head, column;
   PairSum sum[pairs], total[pairs];
 
+  /// Folds all parts of a row that sees so many keys.
+  DEVICE_MEMBER void run(int keys) {
+    const int part = tiles_of_part(op.parts, keys);
+    run(part_index(op, row, head, 0), (tiles_of(keys) + part - 1) / part,
+        tiles_of_group(keys) / part);
+  }
+
   DEVICE_MEMBER void run(int64_t first, int count, int group) {
     const int width = part_width(op);
     for (int start = 0; start < count; start += parts_at_once) {
@@ -78,10 +85,9 @@ template <int pairs> DEVICE void merge_parts(const cu_attention &op) {
     return wait_for_previous();
   }
   const int keys = held_keys(&step, load_now(step.positions + row));
-  const int part = tiles_of_part(op.parts, keys), group = tiles_of_group(keys) / part;
   Merge<pairs> merge = {op, row, head, column, {}, {}};
   wait_for_previous();
-  merge.run(part_index(op, row, head, 0), (tiles_of(keys) + part - 1) / part, group);
+  merge.run(keys);
   merge.store();
   if constexpr (pairs > 1) merge.store_codes();
 }

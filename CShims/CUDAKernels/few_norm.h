@@ -6,6 +6,12 @@
 #pragma once
 #include "norm.h"
 
+/// Of rows that a block has made, one; the last for those behind it.
+DEVICE const char *made_row(const char *rows, int stride, int index, int count) {
+  const int last = count > 0 ? count - 1 : 0;
+  return rows + (index < last ? index : last) * stride;
+}
+
 template <int format> struct NormedRows {
   static constexpr bool are_codes = cu_takes_codes((cu_format)format);
   /// Of a thread's weights, fours in registers: more would leave room for fewer blocks.
@@ -55,10 +61,8 @@ template <int format> struct NormedRows {
     }
   }
 
-  /// A row, the last one for those behind it.
   DEVICE_MEMBER const char *row(int index, int count) const {
-    const int last = count > 0 ? count - 1 : 0;
-    return rows + (index < last ? index : last) * stride;
+    return made_row(rows, stride, index, count);
   }
 };
 

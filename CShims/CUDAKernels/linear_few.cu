@@ -73,10 +73,10 @@ template <int format> struct Inputs<format, true> {
   }
 };
 
-/// Rows that the block has normed; beyond the last, that one again.
+/// Rows that the block has normed, or made otherwise; beyond the last, that one again.
 template <int format, bool are_codes = cu_takes_codes((cu_format)format)>
 struct NormedInputs : Inputs<format> {
-  DEVICE_MEMBER void find(const NormedRows<format> &rows, int count) {
+  template <class Rows> DEVICE_MEMBER void find(const Rows &rows, int count) {
     this->row = (const uint16_t *)rows.row(thread_index() % 32 / 4, count);
   }
 

@@ -54,6 +54,26 @@ struct AttentionLaunch {
     for launch in codes { try launch.queue(on: gpu, counts) }
   }
 
+  /// Whether the parts of so many rows' keys have room at once, and nothing but their merge is left
+  /// to be done.
+  func mergesAtOnce(rows: Int) -> Bool {
+    var op = argument.assumingMemoryBound(to: cu_attention.self).pointee
+    guard rows <= Self.cutRowsMax, codes.isEmpty, op.log_sum_exp == nil else { return false }
+    cut(&op, rows: rows)
+    return rows <= partRoom / Int(op.part_room)
+  }
+
+  /// Queues all but the merge of parts, for the first rows; returns what that is told.
+  func queueParts(on gpu: GPU, rows: Int) throws(CUDAError) -> cu_attention {
+    let op = argument.assumingMemoryBound(to: cu_attention.self)
+    cut(&op.pointee, rows: rows)
+    op.pointee.first_row = 0
+    try gpu.launch(
+      attend, x: Int(op.pointee.spread) * tiles(of: cu_tile_heads), y: Int(op.pointee.key_heads),
+      z: rows, argument: argument)
+    return op.pointee
+  }
+
   /// - Parameter coding: what merges and makes codes, where that is to be done.
   private func queue(
     _ op: cu_attention, rows: Int, coding: GPU.Kernel?, on gpu: GPU

@@ -18,8 +18,8 @@ struct Fusion {
     case added
     /// Rotary embeddings, and the attention that they are for.
     case turned
-    /// The norm of compressed keys, what makes compressed queries, rotary embeddings, and the
-    /// latent attention that they are for.
+    /// The norm of compressed keys, what makes compressed queries, rotary embeddings, the latent
+    /// attention that they are for, and what each head makes of what it attended to.
     case latent
     /// A latent attention and what stands around it, for prompts in the expanded form.
     case expanded
@@ -124,7 +124,7 @@ struct Fusion {
     }
   }
 
-  /// Nobody else may read the keys without their norm's output, or the compressed queries.
+  /// Nobody else may read the normed keys, the compressed queries, or what is attended to.
   private static func latent(
     _ program: Program, _ index: Int, _ readers: [ValueID: Int]
   ) -> Fusion? {
@@ -132,12 +132,15 @@ struct Fusion {
       case .headwiseLinear(let heads)? = operation(program, index + 1),
       let turned = turned(program, index + 2),
       case .latentAttention(let op) = program.operations[turned.operations.upperBound - 1],
-      op.latent.value == norm.output, op.latent.offset == 0,
-      op.latent.width == norm.input.width, op.latentQueries.value == heads.output,
-      op.latentQueries.offset == 0, op.latentQueries.stride == op.latentQueries.width,
-      readers[norm.output] == 1, readers[heads.output] == 1
+      case .headwiseLinear(let values)? = operation(program, turned.operations.upperBound),
+      op.latent == Columns(norm.output, width: norm.input.width),
+      op.latentQueries.value == heads.output, values.input.value == op.output,
+      [op.latentQueries, values.input].allSatisfy({
+        $0.offset == 0 && $0.width == op.latent.width && $0.stride == $0.width
+      }), op.logSumExp == nil,
+      [norm.output, heads.output, op.output].allSatisfy({ readers[$0] == 1 })
     else { return nil }
-    return Fusion(kind: .latent, operations: index..<turned.operations.upperBound)
+    return Fusion(kind: .latent, operations: index..<turned.operations.upperBound + 1)
   }
 
   private static func joined(_ program: Program, _ index: Int) -> Fusion? {

@@ -151,7 +151,7 @@ struct KernelSet {
 
 /// Those of attention, which take more shared memory than they declare.
 struct AttentionKernels {
-  let store, latentFew, merge, mergeCodes: GPU.Kernel
+  let store, latentFew, latentValuesFew, merge, mergeCodes: GPU.Kernel
   /// For values of up to `cu_value_width_few` columns and for wider ones; nil without room.
   private let few, many: Attend?
   /// Tiles of keys in shared memory; 0: there is no room for one.
@@ -193,6 +193,9 @@ struct AttentionKernels {
     latentFew = try gpu.kernel(
       "latent_few" + suffix, of: module, threads: threads,
       sharedBytes: Int(cu_few_bytes(cu_format_bf16, 1)))
+    latentValuesFew = try gpu.kernel(
+      "latent_values_few", of: module, threads: threads,
+      sharedBytes: Int(cu_few_bytes(cu_format_bf16, 1)) + cu_normed_rows_bytes)
     merge = try gpu.kernel("merge", of: module, threads: threads)
     mergeCodes = try gpu.kernel("merge_codes", of: module, threads: threads)
     few = try attend(cu_value_width_few, windowHeads: cu_window_heads_few)

@@ -12,6 +12,7 @@ enum Launch {
   case product(ProductLaunch)
   case normed(NormedLaunch)
   indirect case latent(LatentLaunch)
+  case latentValues(LatentValuesLaunch)
   indirect case combined(CombinedLaunch)
   case attention(AttentionLaunch)
   indirect case expanded(ExpandedLaunch)
@@ -49,6 +50,8 @@ enum Launch {
       try normed.queue(on: gpu, counts)
     case .latent(let latent):
       try latent.queue(on: gpu, counts)
+    case .latentValues(let values):
+      try values.queue(on: gpu, counts)
     case .combined(let combined):
       try combined.queue(on: gpu, counts)
     case .attention(let attention):

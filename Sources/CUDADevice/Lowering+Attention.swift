@@ -73,14 +73,15 @@ extension Lowering {
     return store
   }
 
-  /// A latent attention with all that it alone reads. Compressed queries go where attention reads
-  /// them; who stores the rest need not wait for them.
+  /// A latent attention with all that it alone reads, and what reads it. Compressed queries go
+  /// where attention reads them; who stores the rest need not wait for them.
   func fuseLatent(_ operations: Range<Int>) {
     let (first, last) = (operations.lowerBound, operations.upperBound - 1)
-    guard let norm = norms[first], let (product, matrix) = headProducts[first + 1],
-      let (_, attend) = attentions[last], var store = turned(first + 2..<last + 1)
+    guard let norm = norms[first], let queries = headProducts[first + 1],
+      let attend = attentions[last - 1]?.attend, var store = turned(first + 2..<last),
+      let values = headProducts[last]
     else { return }
-    var argument = product
+    var argument = queries.argument
     argument.parts.0.output = cu_rows(
       floats: nil, narrow: store.query_rows,
       stride: Int64(store.query_stride * store.queries.0.count))
@@ -90,16 +91,19 @@ extension Lowering {
     store.norm_weight = norm.weight
     store.norm_epsilon = norm.epsilon
     spread(&store)
+    let stored = cu_latent(
+      product: argument, store: store, heads: Int32(queries.matrix.count), unused: 0)
     let latent = LatentLaunch(
-      product: heads(argument, matrix, .tokens), store: launch(store),
-      together: (
-        kernels.attention.latentFew,
-        list.keep(
-          cu_latent(product: argument, store: store, heads: Int32(matrix.count), unused: 0))
-      ),
-      storeBlocks: Int(store.spread))
+      product: heads(argument, queries.matrix, .tokens), store: launch(store),
+      together: (kernels.attention.latentFew, list.keep(stored)), storeBlocks: Int(store.spread))
+    let merged = cu_latent_values(
+      product: values.argument,
+      attention: attend.argument.assumingMemoryBound(to: cu_attention.self).pointee)
+    let attended = LatentValuesLaunch(
+      attention: attend, product: heads(values.argument, values.matrix, .tokens),
+      together: (kernels.attention.latentValuesFew, kept(merged)))
     let written = program.operations[last].writes
-    list.fuse(operations, [.latent(latent), .attention(attend)] + codes(of: written))
+    list.fuse(operations, [.latent(latent), .latentValues(attended)] + codes(of: written))
   }
 
   private mutating func store(

@@ -57,10 +57,6 @@ extension Lowering {
       ] + codes(of: program.operations[last].writes))
   }
 
-  private func kept<T: BitwiseCopyable>(_ argument: T) -> UnsafeMutablePointer<T> {
-    list.keep(argument).assumingMemoryBound(to: T.self)
-  }
-
   /// A product of all heads with the same latents.
   private func expanding(
     _ matrix: GPUMatrix, _ latents: cu_gather, to rows: cu_rows

@@ -131,6 +131,10 @@ struct Lowering {
     }
   }
 
+  func kept<T: BitwiseCopyable>(_ argument: T) -> UnsafeMutablePointer<T> {
+    list.keep(argument).assumingMemoryBound(to: T.self)
+  }
+
   // MARK: Places
 
   var stepPointer: UnsafePointer<cu_step>? { UnsafePointer(pointer(step)) }

@@ -8,10 +8,11 @@ import TestSupport
 import Testing
 
 /// What is done at once around absorbed latent attention: compressed queries, the norm of compressed
-/// keys, rotary embeddings, and their storing. It changes no bit.
+/// keys, rotary embeddings, and their storing; the merge of parts and values. It changes no bit.
 @Suite struct CUDALatentTests {
-  /// Eleven rows at most, some of each sequence.
-  private static let lengths = [6, 5]
+  /// Eleven rows at most, some of each sequence; before them keys for some parts.
+  private static let lengths = [126, 5]
+  private static let before = 120
 
   struct Shape: Sendable, CustomTestStringConvertible {
     var heads, latent, rope: Int
@@ -42,17 +43,31 @@ import Testing
       let table = RopeTable(inverseFrequencies: (0..<rope / 2).map { 1 / Float($0 + 1) })
       b.rope(ropeQueries, table, layout: .interleaved)
       b.rope(ropeKey, table, layout: .halves)
-      return b.latentAttention(
+      let attended = b.latentAttention(
         latentQueries: Columns(queries, width: latent, count: heads, stride: latent),
         ropeQueries: ropeQueries, latent: b.all(of: normed), ropeKey: ropeKey, scale: 0.4)
+      return b.headwiseLinear(
+        Columns(attended, width: latent, count: heads, stride: latent),
+        Weight("expansion", [heads * 20, latent]), rowsPerHead: 20, rows: plain..<20,
+        direction: .columnsToRows)
     }
+  }
+
+  /// As `CPUModelRun.plan`, for longer sequences.
+  private static func plan(_ parts: [(sequence: Int, tokens: [Int32], position: Int)]) -> StepPlan {
+    var plan = CPUModelRun.plan(parts)
+    for index in plan.sequences.indices {
+      let blocks = plan.sequences[index].blocks.indices
+      plan.sequences[index].blocks = blocks.map { Int32(20 * parts[index].sequence + $0 ^ 1) }
+    }
+    return plan
   }
 
   private static func plan(_ operation: OperationCase, rows: Int) -> StepPlan {
     let (first, second) = (operation.sequences[0], operation.sequences[1])
-    let begin = Array(first.prefix(rows))
+    let begin = Array(first[before...].prefix(rows))
     let rest = Array(second.prefix(rows - begin.count))
-    return CPUModelRun.plan([(0, begin, 0), (1, rest, 0)].filter { !$0.1.isEmpty })
+    return plan([(0, begin, before), (1, rest, 0)].filter { !$0.1.isEmpty })
   }
 
   @Test(arguments: shapes, [CUDACachePrecision.bf16, .fp8])
@@ -67,6 +82,8 @@ import Testing
         operation.program, weights, on: EmulatedGPU.device(keys: keys, steps: $0))
     }
     guard case .logits(let value) = operation.program.output else { return }
+    let prompt = Self.plan([(0, Array(operation.sequences[0][..<Self.before]), 0)])
+    for index in runs.indices { _ = try runs[index].logits(prompt) }
     for rows in [1, 2, 8, 9, 11] {
       let plan = Self.plan(operation, rows: rows)
       try runs[0].begin(plan)
@@ -94,10 +111,21 @@ import Testing
       #expect(!names.contains("rms_norm"), "\(rows): \(names)")
       #expect(names.contains("latent_few\(suffix)") == isFew, "\(rows): \(names)")
       #expect(names.contains("store\(suffix)") != isFew, "\(rows): \(names)")
+      #expect(names.contains("latent_values_few") == isFew, "\(rows): \(names)")
+      #expect(names.contains("merge") == (rows == 9), "\(rows): \(names)")
     }
-    // A range that ends before the attention has each by itself.
+    // A range that ends before the values has each by itself.
     let names = try device.kernelNames(0..<indices.upperBound - 2, tokens: 1, outputs: 1)
-    #expect(names.contains("rms_norm") && !names.contains("latent_few\(suffix)"), "\(names)")
+    #expect(names.contains("rms_norm") && names.contains("merge"), "\(names)")
+    #expect(!names.contains("latent_few\(suffix)"), "\(names)")
+  }
+
+  /// V2-Lite's and V3's heads: as much is read again as blocks that norm their rows read.
+  @Test func `parts that too many blocks would read are merged once`() {
+    let most = [16, 128].map { heads in
+      NormedRows.most(columns: 512 * 64, tiles: 8 * heads, rowBytes: 1_056)
+    }
+    #expect(most == [1, 0])
   }
 
   @Test func `who else reads the keys or the compressed queries gets them whole`() throws {
@@ -114,7 +142,10 @@ import Testing
       let attended = b.latentAttention(
         latentQueries: b.all(of: queries), ropeQueries: Columns(x, offset: 8, width: 4),
         latent: b.all(of: normed), ropeKey: ropeKey, scale: 1)
-      return b.add(attended, normed)
+      let values = b.headwiseLinear(
+        b.all(of: attended), Weight("expansion", [8, 16]), rowsPerHead: 8, rows: 0..<8,
+        direction: .columnsToRows)
+      return b.join(values, normed)
     }
     let device = try EmulatedGPU.device(.bf16)
     let run = try CPUModelRun(operation.program, RandomWeights(type: .bfloat16), on: device)
