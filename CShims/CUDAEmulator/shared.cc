@@ -84,7 +84,7 @@ int cuMemCreate(uint64_t *handle, size_t bytes, const Properties *properties,
 }
 
 int cuMemRelease(uint64_t handle) {
-  std::lock_guard<std::recursive_mutex> guard(lock);
+  ALONE;
   if (memories.count(handle) == 0) return invalid_value;
   let_go(handle);
   return success;
@@ -119,7 +119,7 @@ int cuMemAddressReserve(uint64_t *start, size_t bytes, size_t, uint64_t, unsigne
 }
 
 int cuMemAddressFree(uint64_t start, size_t bytes) {
-  std::lock_guard<std::recursive_mutex> guard(lock);
+  ALONE;
   auto found = reservations.find(start);
   if (found == reservations.end() || found->second != bytes || mapped.count(start)) {
     return invalid_value;
@@ -157,7 +157,7 @@ int cuMemSetAccess(uint64_t start, size_t bytes, const Access *access, size_t co
 }
 
 int cuMemUnmap(uint64_t start, size_t bytes) {
-  std::lock_guard<std::recursive_mutex> guard(lock);
+  ALONE;
   auto found = mapped.find(start);
   if (found == mapped.end() || found->second.bytes != bytes) return invalid_value;
   for (Device &device : devices) device.mappings.erase(start);

@@ -337,6 +337,7 @@ extension EndToEnd {
       (["SILICA_CUDA_KERNELS=/nowhere"], "cuda", ["/nowhere", "No such file"]),
       (["SILICA_CUDA_KERNELS=/etc/passwd"], "cuda", ["to load /etc/passwd", "INVALID_IMAGE"]),
       (["SILICA_EMULATED_CAPABILITY=75"], "cuda", ["capability 75", "80 or more"]),
+      (["SILICA_EMULATED_CAPABILITY=89"], "cuda", ["101376 bytes of shared memory", "166912"]),
     ]
 
     @Test(arguments: failures)
