@@ -4,8 +4,9 @@
 //
 // By the environment: SILICA_EMULATED_GPUS (2), SILICA_EMULATED_MEMORY (bytes of each, 1 GiB),
 // SILICA_EMULATED_DRIVER (13000), SILICA_EMULATED_CAPABILITY (90, but 80 of every other GPU),
-// SILICA_EMULATED_PEERS (1; 0: no GPU reaches another's memory),
+// SILICA_EMULATED_PEERS (8: other GPUs whose memory one can reach, at most; 0: none can),
 // SILICA_EMULATED_MANAGED (1; 0: the host's memory is not for GPUs to read as they please),
+// SILICA_EMULATED_READ_ONLY (1; 0: memory of processes is mapped to be written or not at all),
 // SILICA_EMULATED_FAULT (the launch of that number fails, and every call after it).
 #include "driver_state.h"
 
@@ -78,9 +79,10 @@ thread_local std::vector<Context *> context_stack;
 
 bool is_device(int device) { return device >= 0 && device < (int)devices.size(); }
 
-bool can_access(int device, int peer) {
-  return device != peer && setting("SILICA_EMULATED_PEERS", 1) != 0;
-}
+/// NVIDIA's limit where no switch is between them.
+size_t peers_max() { return (size_t)setting("SILICA_EMULATED_PEERS", 8); }
+
+bool can_access(int device, int peer) { return device != peer && peers_max() > 0; }
 
 void free_all(Device &device) {
   for (auto &allocation : device.allocations) give_back(allocation.first, allocation.second);
@@ -119,7 +121,8 @@ int cuGetErrorName(int code, const char **name) {
     {out_of_resources, "LAUNCH_OUT_OF_RESOURCES"},
     {peer_already_enabled, "PEER_ACCESS_ALREADY_ENABLED"},
     {peer_not_enabled, "PEER_ACCESS_NOT_ENABLED"},
-    {context_is_destroyed, "CONTEXT_IS_DESTROYED"}, {launch_failed, "LAUNCH_FAILED"},
+    {context_is_destroyed, "CONTEXT_IS_DESTROYED"}, {too_many_peers, "TOO_MANY_PEERS"},
+    {launch_failed, "LAUNCH_FAILED"},
     {too_large_together, "COOPERATIVE_LAUNCH_TOO_LARGE"}, {not_supported, "NOT_SUPPORTED"},
     {capture_unsupported, "STREAM_CAPTURE_UNSUPPORTED"},
     {capture_invalidated, "STREAM_CAPTURE_INVALIDATED"},
@@ -259,6 +262,7 @@ int cuCtxEnablePeerAccess(void *context, unsigned flags) {
   if (!can_access(current->device, peer->device)) return peer_unsupported;
   auto &peers = current->peers;
   if (std::find(peers.begin(), peers.end(), peer) != peers.end()) return peer_already_enabled;
+  if (peers.size() >= peers_max()) return too_many_peers;
   peers.push_back(peer);
   return success;
 }

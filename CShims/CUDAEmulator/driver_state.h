@@ -23,8 +23,8 @@ enum Code {
   invalid_device = 101, invalid_image = 200, invalid_context = 201, peer_unsupported = 217,
   invalid_handle = 400, illegal_state = 401, not_found = 500, not_ready = 600,
   illegal_address = 700, out_of_resources = 701, peer_already_enabled = 704,
-  peer_not_enabled = 705, context_is_destroyed = 709, launch_failed = 719,
-  too_large_together = 720, not_supported = 801, capture_unsupported = 900,
+  peer_not_enabled = 705, context_is_destroyed = 709, too_many_peers = 711,
+  launch_failed = 719, too_large_together = 720, not_supported = 801, capture_unsupported = 900,
   capture_invalidated = 901, capture_merge = 902, capture_isolation = 905, captured_event = 907,
   capture_wrong_thread = 908,
 };

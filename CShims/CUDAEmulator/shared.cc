@@ -151,6 +151,7 @@ int cuMemSetAccess(uint64_t start, size_t bytes, const Access *access, size_t co
   const bool is_gpu = access->location_type == 1 && access->location >= 0 &&
                       access->location < (int)devices.size();
   if (!is_gpu || (access->flags != 1 && access->flags != 3)) return invalid_value;
+  if (access->flags == 1 && setting("SILICA_EMULATED_READ_ONLY", 1) == 0) return not_supported;
   mprotect((void *)start, bytes, access->flags == 3 ? PROT_READ | PROT_WRITE : PROT_READ);
   devices[(size_t)access->location].mappings[start] = bytes;
   return success;
