@@ -8,10 +8,14 @@ namespace {
 
 std::map<uint64_t, size_t> managed;
 
-/// `CUmemLocation` by value: a type, and above it the number of a device.
-bool is_place(uint64_t location) {
+/// `CUmemLocation` by value: a type, and above it the number of a device, which must be able to
+/// read what the host uses.
+int check_place(uint64_t location) {
   const uint32_t type = (uint32_t)location, id = (uint32_t)(location >> 32);
-  return type == 2 || (type == 1 && id < devices.size());
+  if (type == 2) return success;
+  if (type != 1) return invalid_value;
+  const bool reads = setting("SILICA_EMULATED_MANAGED", 1) != 0;
+  return id < devices.size() && reads ? success : invalid_device;
 }
 
 }  // namespace
@@ -34,8 +38,8 @@ bool emulation::free_managed(uint64_t address) {
 extern "C" {
 
 int cuMemAllocManaged(uint64_t *address, size_t bytes, unsigned flags) {
-  LOCKED;
-  if (!current) return invalid_context;
+  IN_CONTEXT;
+  NOT_IN_CAPTURE("cuMemAllocManaged");
   // 1: any stream on any GPU may use it.
   if (bytes == 0 || flags != 1) return invalid_value;
   char *memory = take_memory(bytes);
@@ -46,16 +50,19 @@ int cuMemAllocManaged(uint64_t *address, size_t bytes, unsigned flags) {
 }
 
 int cuMemAdvise_v2(uint64_t start, size_t bytes, int advice, uint64_t location) {
-  LOCKED;
-  const bool is_known = advice >= 1 && advice <= 6;
-  return is_known && is_place(location) && is_managed(start, bytes) ? success : invalid_value;
+  IN_CONTEXT;
+  if (advice < 1 || advice > 6 || !is_managed(start, bytes)) return invalid_value;
+  return check_place(location);
 }
 
 int cuMemPrefetchAsync_v2(uint64_t start, size_t bytes, uint64_t location, unsigned flags,
-                          void *stream) {
-  LOCKED;
-  if (!stream) return invalid_handle;
-  return flags == 0 && is_place(location) && is_managed(start, bytes) ? success : invalid_value;
+                          void *handle) {
+  IN_CONTEXT;
+  Stream *stream = stream_of(handle);
+  if (!stream) return refuse(invalid_handle, "no such stream");
+  if (stream->capture) return void_capture(stream, capture_unsupported, "cuMemPrefetchAsync");
+  if (flags != 0 || !is_managed(start, bytes)) return invalid_value;
+  return check_place(location);
 }
 
 }  // extern "C"

@@ -54,18 +54,34 @@ int map_twice(size_t bytes, void **host, uint64_t *address) {
   return success;
 }
 
+/// The piece that a kernel's address lies in, or null.
+const std::pair<const uint64_t, size_t> *mapped_piece(uint64_t address) {
+  auto next = mapped.upper_bound(address);
+  if (next == mapped.begin()) return nullptr;
+  --next;
+  return address - next->first < next->second ? &*next : nullptr;
+}
+
 void protect(const std::vector<char> &argument, int protection) {
   each_word(argument, [&](uint64_t word) {
-    auto next = mapped.upper_bound(word);
-    if (next == mapped.begin()) return;
-    --next;
-    if (word - next->first < next->second) mprotect((void *)next->first, next->second, protection);
+    const auto *piece = mapped_piece(word);
+    if (piece) mprotect((void *)piece->first, piece->second, protection);
   });
 }
 
 }  // namespace
 
 bool emulation::is_pinned(const void *start, size_t bytes) { return piece_of(start, bytes); }
+
+bool emulation::is_mapped(uint64_t address) { return mapped_piece(address); }
+
+std::vector<uint64_t> emulation::usable_addresses(const std::vector<char> &argument) {
+  std::vector<uint64_t> usable;
+  each_word(argument, [&](uint64_t word) {
+    if (is_on_device(word, 1) || is_mapped(word)) usable.push_back(word);
+  });
+  return usable;
+}
 
 bool emulation::has_host_address(const std::vector<char> &argument) {
   bool has = false;
@@ -82,8 +98,8 @@ void emulation::close_mapped(const std::vector<char> &argument) { protect(argume
 extern "C" {
 
 int cuMemHostAlloc(void **memory, size_t bytes, unsigned flags) {
-  LOCKED;
-  if (!current) return invalid_context;
+  IN_CONTEXT;
+  NOT_IN_CAPTURE("cuMemHostAlloc");
   // 1: for all contexts; 2: mapped.
   if (bytes == 0 || flags > 3) return invalid_value;
   const size_t whole = (bytes + 4095) / 4096 * 4096;
@@ -100,7 +116,7 @@ int cuMemHostAlloc(void **memory, size_t bytes, unsigned flags) {
 }
 
 int cuMemHostGetDevicePointer_v2(uint64_t *address, void *memory, unsigned flags) {
-  LOCKED;
+  IN_CONTEXT;
   const auto *piece = piece_of(memory, 1);
   if (!piece || !piece->second.address || flags != 0) return invalid_value;
   *address = piece->second.address + (uint64_t)((char *)memory - piece->first);
@@ -108,7 +124,9 @@ int cuMemHostGetDevicePointer_v2(uint64_t *address, void *memory, unsigned flags
 }
 
 int cuMemFreeHost(void *memory) {
-  std::lock_guard<std::recursive_mutex> guard(lock);
+  ALONE;
+  if (Code no = lacks_context()) return no;
+  NOT_IN_CAPTURE("cuMemFreeHost");
   auto found = pinned.find((char *)memory);
   if (found == pinned.end()) return invalid_value;
   if (found->second.address) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Streams, events, copies, launches and graphs of the emulated driver: what is put on a stream is
-// done when somebody waits for it, and not before, so that a missing wait shows.
+// Streams, events and copies of the emulated driver: what is put on a stream is done when somebody
+// waits for it, and not before, so that a missing wait shows.
 #include "driver_state.h"
 
 #include <stdio.h>
@@ -28,16 +28,19 @@ int come_to(const std::shared_ptr<Event> &event, long mark);
 int launch(const Operation &operation) {
   static const long fault_at = setting("SILICA_EMULATED_FAULT", 0);
   if (++launches == fault_at) return sticky = illegal_address;
+  if (!operation.module->is_loaded) {
+    return sticky = refuse(launch_failed, "kernel %s was unloaded before its time had come",
+                           operation.kernel->name);
+  }
   open_mapped(operation.argument);
   const char *error = run_grid(*operation.kernel, operation.argument.data(), operation.grid,
                                operation.threads, operation.shared);
   close_mapped(operation.argument);
   if (!error) return success;
-  fprintf(stderr, "emulated GPU: kernel %s: %s\n", operation.kernel->name, error);
-  return sticky = launch_failed;
+  return sticky = refuse(launch_failed, "kernel %s: %s", operation.kernel->name, error);
 }
 
-/// Whether what is copied or filled is still there, now that its time has come.
+/// Whether what is copied, filled or a kernel's is still there, now that its time has come.
 bool has_memory(const Operation &operation) {
   const void *to = (void *)operation.to, *from = (void *)operation.from;
   switch (operation.kind) {
@@ -49,14 +52,18 @@ bool has_memory(const Operation &operation) {
     return is_on_device(operation.to, operation.bytes) &&
            is_on_device(operation.from, operation.bytes);
   case Operation::fill: return is_on_device(operation.to, operation.bytes);
+  case Operation::launch:
+    return std::all_of(
+        operation.addresses.begin(), operation.addresses.end(),
+        [](uint64_t address) { return is_on_device(address, 1) || is_mapped(address); });
   default: return true;
   }
 }
 
 int perform(const Operation &operation) {
   if (!has_memory(operation)) {
-    fprintf(stderr, "emulated GPU: memory was freed before a copy that was queued\n");
-    return sticky = illegal_address;
+    return sticky = refuse(illegal_address, "memory was freed before what was queued for it: %s",
+                           operation.kernel ? operation.kernel->name : "a copy");
   }
   switch (operation.kind) {
   case Operation::launch: return launch(operation);
@@ -75,30 +82,10 @@ int perform(const Operation &operation) {
   return success;
 }
 
-int put(void *stream, Operation operation) {
-  Stream *target = (Stream *)stream;
-  if (!target) return invalid_handle;
-  if (target->is_capturing) {
-    if (operation.kind == Operation::wait) return capture_unsupported;
-    target->captured.push_back(operation);
-    return success;
-  }
-  if (operation.kind == Operation::launch) {
-    target->ends_with_first = operation.kernel->is_first;
-  } else if (operation.kind != Operation::record && operation.kind != Operation::wait) {
-    target->ends_with_first = false;
-  }
-  if (operation.kind == Operation::record) operation.mark = ++operation.event->recorded;
-  if (operation.kind == Operation::wait) operation.mark = operation.event->recorded;
-  target->waiting.push_back(operation);
-  return success;
-}
-
 /// Does what waits, all of it or until an event has come so often.
 int drain(Stream *stream, const Event *until = nullptr, long mark = 0) {
   if (stream->is_draining) {
-    fprintf(stderr, "emulated GPU: streams wait for each other\n");
-    return sticky = launch_failed;
+    return sticky = refuse(launch_failed, "streams wait for each other");
   }
   stream->is_draining = true;
   int code = success;
@@ -122,98 +109,166 @@ int come_to(const std::shared_ptr<Event> &event, long mark) {
     if (int code = drain(stream, event.get(), mark)) return code;
   }
   if (event->done >= mark) return success;
-  fprintf(stderr, "emulated GPU: an event is waited for that no stream holds any more\n");
-  return sticky = launch_failed;
+  return sticky = refuse(launch_failed, "an event is waited for that no stream holds any more");
 }
 
 /// Whether it is memory of the stream's own GPU, or managed.
-bool is_own(void *stream, uint64_t start, size_t bytes) {
-  const Device &device = device_of(((Stream *)stream)->context);
-  return device.holds(start, bytes) || is_managed(start, bytes);
+bool is_own(const Stream &stream, uint64_t start, size_t bytes) {
+  return device_of(stream.context).holds(start, bytes) || is_managed(start, bytes);
 }
 
-std::shared_ptr<Event> event_of(void *handle) {
-  auto found = events.find(handle);
-  return found == events.end() ? nullptr : found->second;
+Code no_stream() { return refuse(invalid_handle, "no such stream"); }
+Code no_event() { return refuse(invalid_handle, "no such event"); }
+
+/// Lets go of those that are destroyed and done.
+void sweep() {
+  const auto is_over = [](Stream *stream) {
+    if (!stream->is_ending || !stream->waiting.empty()) return false;
+    delete stream;
+    return true;
+  };
+  streams.erase(std::remove_if(streams.begin(), streams.end(), is_over), streams.end());
 }
 
-int put_event(void *stream, void *handle, Operation::Kind kind) {
+/// Of a stream that is being captured: events there order what is captured, and nothing else.
+int put_captured(Stream *stream, Operation operation) {
+  Capture &capture = *stream->capture;
+  if (!capture.is_valid) return refuse(capture_invalidated, "what was captured is void");
+  switch (operation.kind) {
+  case Operation::record: operation.event->captured_in = stream; return success;
+  case Operation::wait:
+    if (operation.event->captured_in == stream) return success;
+    return void_capture(stream, operation.event->captured_in ? capture_merge : capture_isolation,
+                        "an event of elsewhere");
+  default: capture.operations.push_back(std::move(operation)); return success;
+  }
+}
+
+int put_event(void *stream_handle, void *handle, Operation::Kind kind) {
   Operation operation = {};
   operation.kind = kind;
   operation.event = event_of(handle);
-  if (!stream || !operation.event) return invalid_handle;
-  const bool is_own = operation.event->context == ((Stream *)stream)->context;
-  if (kind == Operation::record && !is_own) return invalid_handle;
-  return put(stream, operation);
+  Stream *stream = stream_of(stream_handle);
+  if (!stream) return no_stream();
+  if (!operation.event) return no_event();
+  if (kind == Operation::record && operation.event->context != stream->context) {
+    return refuse(invalid_handle, "the event is of another context than the stream");
+  }
+  return put(stream, std::move(operation));
 }
 
-/// A copy between memory of GPUs, from that of the stream's own.
-int put_peer(void *stream, uint64_t to, uint64_t from, size_t bytes) {
+/// A copy, or a fill, of `bytes`.
+Operation moving(Operation::Kind kind, uint64_t to, uint64_t from, size_t bytes) {
   Operation operation = {};
-  operation.kind = Operation::copy_peer;
+  operation.kind = kind;
   operation.to = to, operation.from = from, operation.bytes = bytes;
-  return put(stream, operation);
+  return operation;
 }
 
 }  // namespace
 
+Stream *emulation::stream_of(const void *handle) {
+  const auto found = std::find(streams.begin(), streams.end(), handle);
+  return found == streams.end() || (*found)->is_ending ? nullptr : *found;
+}
+
+std::shared_ptr<Event> emulation::event_of(void *handle) {
+  auto found = events.find(handle);
+  return found == events.end() ? nullptr : found->second;
+}
+
+const std::vector<Stream *> &emulation::all_streams() { return streams; }
+
+int emulation::put(Stream *stream, Operation operation) {
+  if (stream->capture) return put_captured(stream, std::move(operation));
+  switch (operation.kind) {
+  case Operation::launch: stream->ends_with_first = operation.kernel->is_first; break;
+  case Operation::record:
+    operation.mark = ++operation.event->recorded;
+    operation.event->captured_in = nullptr;
+    break;
+  case Operation::wait:
+    if (operation.event->captured_in) {
+      return refuse(capture_unsupported, "a stream that joins another's capture: not emulated");
+    }
+    operation.mark = operation.event->recorded;
+    break;
+  default: stream->ends_with_first = false;
+  }
+  stream->waiting.push_back(std::move(operation));
+  return success;
+}
+
+void emulation::end_streams(const Context *context) {
+  for (Stream *stream : streams) {
+    if (stream->context != context) continue;
+    stream->waiting.clear();
+    stream->is_ending = true;
+  }
+  sweep();
+  for (auto event = events.begin(); event != events.end();) {
+    event = event->second->context == context ? events.erase(event) : ++event;
+  }
+}
+
 extern "C" {
 
-int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *stream) {
-  LOCKED;
-  if (!stream) return invalid_handle;
-  if (!is_own(stream, to, bytes) || !is_pinned(from, bytes)) return invalid_value;
-  Operation operation = {};
-  operation.kind = Operation::copy_in;
-  operation.to = to, operation.from = (uint64_t)from, operation.bytes = bytes;
-  return put(stream, operation);
+int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *handle) {
+  IN_CONTEXT;
+  Stream *stream = stream_of(handle);
+  if (!stream) return no_stream();
+  if (!is_own(*stream, to, bytes) || !is_pinned(from, bytes)) return invalid_value;
+  return put(stream, moving(Operation::copy_in, to, (uint64_t)from, bytes));
 }
 
-int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *stream) {
-  LOCKED;
-  if (!stream) return invalid_handle;
-  if (!is_own(stream, from, bytes) || !is_pinned(to, bytes)) return invalid_value;
-  Operation operation = {};
-  operation.kind = Operation::copy_out;
-  operation.to = (uint64_t)to, operation.from = from, operation.bytes = bytes;
-  return put(stream, operation);
+int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *handle) {
+  IN_CONTEXT;
+  Stream *stream = stream_of(handle);
+  if (!stream) return no_stream();
+  if (!is_own(*stream, from, bytes) || !is_pinned(to, bytes)) return invalid_value;
+  return put(stream, moving(Operation::copy_out, (uint64_t)to, from, bytes));
 }
 
-int cuMemsetD8Async(uint64_t to, unsigned char byte, size_t bytes, void *stream) {
-  LOCKED;
-  if (!stream) return invalid_handle;
-  if (!is_own(stream, to, bytes)) return invalid_value;
-  Operation operation = {};
-  operation.kind = Operation::fill;
-  operation.to = to, operation.byte = byte, operation.bytes = bytes;
-  return put(stream, operation);
+int cuMemsetD8Async(uint64_t to, unsigned char byte, size_t bytes, void *handle) {
+  IN_CONTEXT;
+  Stream *stream = stream_of(handle);
+  if (!stream) return no_stream();
+  if (!is_own(*stream, to, bytes)) return invalid_value;
+  Operation operation = moving(Operation::fill, to, 0, bytes);
+  operation.byte = byte;
+  return put(stream, std::move(operation));
 }
 
-int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void *stream) {
-  LOCKED;
-  if (!stream) return invalid_handle;
-  if (!is_own(stream, to, bytes) || !is_own(stream, from, bytes)) return invalid_value;
-  return put_peer(stream, to, from, bytes);
+int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void *handle) {
+  IN_CONTEXT;
+  Stream *stream = stream_of(handle);
+  if (!stream) return no_stream();
+  if (!is_own(*stream, to, bytes) || !is_own(*stream, from, bytes)) return invalid_value;
+  return put(stream, moving(Operation::copy_peer, to, from, bytes));
 }
 
 /// A GPU's driver would take the host where access is not enabled; nobody here means that.
 int cuMemcpyPeerAsync(uint64_t to, void *to_context, uint64_t from, void *from_context,
-                      size_t bytes, void *stream) {
-  LOCKED;
+                      size_t bytes, void *handle) {
+  IN_CONTEXT;
   const Context *receiver = (Context *)to_context, *sender = (Context *)from_context;
-  if (!stream) return invalid_handle;
-  if (!receiver || sender != ((Stream *)stream)->context) return invalid_context;
+  Stream *stream = stream_of(handle);
+  if (!stream) return no_stream();
+  if (!is_held(receiver) || !is_held(sender) || sender != stream->context) {
+    return refuse(invalid_context, "a copy from or to a context that is not the right one");
+  }
   const auto &peers = sender->peers;
   if (std::find(peers.begin(), peers.end(), receiver) == peers.end()) return peer_not_enabled;
   if (!device_of(receiver).holds(to, bytes) || !device_of(sender).holds(from, bytes)) {
     return invalid_value;
   }
-  return put_peer(stream, to, from, bytes);
+  return put(stream, moving(Operation::copy_peer, to, from, bytes));
 }
 
-int cuStreamCreate(void **stream, unsigned) {
-  LOCKED;
-  if (!current) return invalid_context;
+int cuStreamCreate(void **stream, unsigned flags) {
+  IN_CONTEXT;
+  if (flags > 1) return invalid_value;
+  sweep();
   Stream *made = new Stream();
   made->context = current;
   streams.push_back(made);
@@ -221,166 +276,78 @@ int cuStreamCreate(void **stream, unsigned) {
   return success;
 }
 
-int cuStreamDestroy_v2(void *stream) {
-  std::lock_guard<std::recursive_mutex> guard(lock);
-  for (size_t i = 0; i < streams.size(); i++) {
-    if (streams[i] != stream) continue;
-    streams.erase(streams.begin() + (long)i);
-    delete (Stream *)stream;
-    return success;
-  }
-  return invalid_handle;
+/// What waits in it is done still, when somebody waits for that.
+int cuStreamDestroy_v2(void *handle) {
+  ALONE;
+  if (Code no = lacks_context()) return no;
+  Stream *stream = stream_of(handle);
+  if (!stream) return no_stream();
+  if (stream->capture) return void_capture(stream, capture_unsupported, "cuStreamDestroy");
+  // Nothing is done any more after a fault.
+  if (sticky != success) stream->waiting.clear();
+  stream->is_ending = true;
+  sweep();
+  return success;
 }
 
-int cuStreamSynchronize(void *stream) {
-  LOCKED;
-  return stream ? drain((Stream *)stream) : (int)invalid_handle;
+int cuStreamSynchronize(void *handle) {
+  IN_CONTEXT;
+  Stream *stream = stream_of(handle);
+  if (!stream) return no_stream();
+  if (stream->capture) return void_capture(stream, capture_unsupported, "cuStreamSynchronize");
+  NOT_IN_CAPTURE("cuStreamSynchronize");
+  return drain(stream);
 }
 
 int cuStreamWaitEvent(void *stream, void *event, unsigned flags) {
-  LOCKED;
+  IN_CONTEXT;
   return flags == 0 ? put_event(stream, event, Operation::wait) : (int)invalid_value;
 }
 
-int cuEventCreate(void **event, unsigned) {
-  LOCKED;
-  if (!current) return invalid_context;
+/// Flags: 1, whoever waits sleeps; 2, it tells no time; 4, of several processes.
+int cuEventCreate(void **event, unsigned flags) {
+  IN_CONTEXT;
+  if (flags > 3) return invalid_value;
   auto made = std::make_shared<Event>();
   made->context = current;
+  made->is_timed = !(flags & 2);
   *event = made.get();
   events[*event] = made;
   return success;
 }
 
+/// What waits for it does so still.
 int cuEventDestroy_v2(void *event) {
-  std::lock_guard<std::recursive_mutex> guard(lock);
-  return events.erase(event) == 1 ? success : invalid_handle;
+  ALONE;
+  if (Code no = lacks_context()) return no;
+  return events.erase(event) == 1 ? success : no_event();
 }
 
 int cuEventRecord(void *event, void *stream) {
-  LOCKED;
+  IN_CONTEXT;
   return put_event(stream, event, Operation::record);
 }
 
 int cuEventSynchronize(void *handle) {
-  LOCKED;
+  IN_CONTEXT;
   const auto event = event_of(handle);
-  return event ? come_to(event, event->recorded) : (int)invalid_handle;
+  if (!event) return no_event();
+  if (event->captured_in) return refuse(captured_event, "an event that was captured never comes");
+  NOT_IN_CAPTURE("cuEventSynchronize");
+  return come_to(event, event->recorded);
 }
 
 int cuEventElapsedTime_v2(float *milliseconds, void *start, void *end) {
-  LOCKED;
+  IN_CONTEXT;
   const auto first = event_of(start), last = event_of(end);
-  if (!first || !last) return invalid_handle;
+  if (!first || !last) return no_event();
+  for (const Event *event : {first.get(), last.get()}) {
+    if (event->captured_in) return captured_event;
+    if (!event->is_timed) return refuse(invalid_handle, "the event tells no time");
+    if (event->recorded == 0) return refuse(invalid_handle, "the event was not recorded");
+    if (event->done < event->recorded) return not_ready;
+  }
   *milliseconds = (float)(last->time - first->time);
-  return success;
-}
-
-int cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned threads,
-                   unsigned threads_y, unsigned threads_z, unsigned shared, void *stream,
-                   void **parameters, void **) {
-  LOCKED;
-  const Function *called = (Function *)function;
-  if (!stream || called->context != ((Stream *)stream)->context) return invalid_handle;
-  const bool is_one_row = threads_y == 1 && threads_z == 1;
-  const bool is_whole = threads % 32 == 0 && threads <= (unsigned)called->kernel->threads;
-  if (!is_one_row || !is_whole || threads == 0) return invalid_value;
-  if (x == 0 || y == 0 || z == 0 || y > 65535 || z > 65535) return invalid_value;
-  if (shared > called->shared_max) return invalid_value;
-  Operation operation = {};
-  operation.kind = Operation::launch;
-  operation.kernel = called->kernel;
-  operation.argument.assign((char *)parameters[0],
-                            (char *)parameters[0] + called->kernel->argument_bytes);
-  operation.grid = {(int)x, (int)y, (int)z};
-  operation.threads = (int)threads;
-  operation.shared = shared;
-  if (has_host_address(operation.argument)) {
-    fprintf(stderr, "emulated GPU: kernel %s: an address of the host's in its argument\n",
-            called->kernel->name);
-    return invalid_value;
-  }
-  return put(stream, operation);
-}
-
-int cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, void *, int, size_t shared) {
-  // A multiprocessor has shared memory for one block with an option, and registers for two.
-  *blocks = shared > 232448 / 2 ? 1 : 2;
-  return success;
-}
-
-/// A launch's shape and stream as the driver lays them out, and attributes: of those 2 counts here,
-/// "together", and 6, "may begin before the kernel in front is done".
-struct LaunchAttribute { int id, unused; int32_t value, rest[15]; };
-struct LaunchConfiguration {
-  unsigned x, y, z, threads, threads_y, threads_z, shared;
-  void *stream;
-  const LaunchAttribute *attributes;
-  unsigned attribute_count;
-};
-
-int cuLaunchKernelEx(const LaunchConfiguration *launch, void *function, void **parameters,
-                     void **extra) {
-  bool is_together = false, is_early = false;
-  for (unsigned i = 0; i < launch->attribute_count; i++) {
-    is_together |= launch->attributes[i].id == 2 && launch->attributes[i].value;
-    is_early |= launch->attributes[i].id == 6 && launch->attributes[i].value;
-  }
-  const Stream *stream = (Stream *)launch->stream;
-  const emulation::Kernel *kernel = ((Function *)function)->kernel;
-  const bool must_wait = kernel->is_first || (stream && stream->ends_with_first);
-  if (is_early && must_wait && stream && !stream->is_capturing) {
-    fprintf(stderr, "emulated GPU: kernel %s may begin before what all read without waiting is "
-            "there\n", kernel->name);
-    return invalid_value;
-  }
-  int most = 0;
-  cuOccupancyMaxActiveBlocksPerMultiprocessor(&most, function, (int)launch->threads,
-                                              launch->shared);
-  if (is_together != kernel->is_together) return invalid_value;
-  if (is_together && launch->x > (unsigned)(most * multiprocessors)) return too_large_together;
-  return cuLaunchKernel(function, launch->x, launch->y, launch->z, launch->threads,
-                        launch->threads_y, launch->threads_z, launch->shared, launch->stream,
-                        parameters, extra);
-}
-
-int cuStreamBeginCapture_v2(void *stream, int) {
-  LOCKED;
-  Stream *target = (Stream *)stream;
-  target->is_capturing = true;
-  target->captured.clear();
-  return success;
-}
-
-int cuStreamEndCapture(void *stream, void **graph) {
-  LOCKED;
-  Stream *target = (Stream *)stream;
-  target->is_capturing = false;
-  *graph = new Graph{target->captured};
-  return success;
-}
-
-int cuGraphInstantiateWithFlags(void **executable, void *graph, unsigned long long) {
-  LOCKED;
-  *executable = new Graph(*(Graph *)graph);
-  return success;
-}
-
-int cuGraphLaunch(void *executable, void *stream) {
-  LOCKED;
-  for (const Operation &operation : ((Graph *)executable)->operations) {
-    if (int code = put(stream, operation)) return code;
-  }
-  return success;
-}
-
-int cuGraphDestroy(void *graph) {
-  delete (Graph *)graph;
-  return success;
-}
-
-int cuGraphExecDestroy(void *executable) {
-  delete (Graph *)executable;
   return success;
 }
 

@@ -84,7 +84,7 @@ int cuMemCreate(uint64_t *handle, size_t bytes, const Properties *properties,
 }
 
 int cuMemRelease(uint64_t handle) {
-  std::lock_guard<std::recursive_mutex> guard(lock);
+  ALONE;
   if (memories.count(handle) == 0) return invalid_value;
   let_go(handle);
   return success;
@@ -119,7 +119,7 @@ int cuMemAddressReserve(uint64_t *start, size_t bytes, size_t, uint64_t, unsigne
 }
 
 int cuMemAddressFree(uint64_t start, size_t bytes) {
-  std::lock_guard<std::recursive_mutex> guard(lock);
+  ALONE;
   auto found = reservations.find(start);
   if (found == reservations.end() || found->second != bytes || mapped.count(start)) {
     return invalid_value;
@@ -151,13 +151,14 @@ int cuMemSetAccess(uint64_t start, size_t bytes, const Access *access, size_t co
   const bool is_gpu = access->location_type == 1 && access->location >= 0 &&
                       access->location < (int)devices.size();
   if (!is_gpu || (access->flags != 1 && access->flags != 3)) return invalid_value;
+  if (access->flags == 1 && setting("SILICA_EMULATED_READ_ONLY", 1) == 0) return not_supported;
   mprotect((void *)start, bytes, access->flags == 3 ? PROT_READ | PROT_WRITE : PROT_READ);
   devices[(size_t)access->location].mappings[start] = bytes;
   return success;
 }
 
 int cuMemUnmap(uint64_t start, size_t bytes) {
-  std::lock_guard<std::recursive_mutex> guard(lock);
+  ALONE;
   auto found = mapped.find(start);
   if (found == mapped.end() || found->second.bytes != bytes) return invalid_value;
   for (Device &device : devices) device.mappings.erase(start);

@@ -34,7 +34,11 @@ package final class CUDADevice: Device {
     var most: Launch.Counts
   }
 
-  /// Opens the driver and the GPU. Throws if there is no such GPU.
+  /// Shared memory of a block: an A100's. GPUs of 8.6, 8.9 and 12.0 have 99 KiB, where a product
+  /// of a gated unit in bfloat16 takes 136.
+  private static let sharedBytesMin = 163 << 10
+
+  /// Opens the driver and the GPU. Throws if there is no such GPU, or if it has too little.
   package init(_ configuration: CUDADeviceConfiguration = .init()) throws(DeviceError) {
     self.configuration = configuration
     gpu = try CUDAError.forDevice { () throws(CUDAError) in
@@ -44,6 +48,13 @@ package final class CUDADevice: Device {
           .failedPrecondition,
           "cuda:\(configuration.gpu) (\(gpu.properties.name)) has compute "
             + "capability \(gpu.properties.capability); expected 80 or more (Ampere or later)")
+      }
+      guard gpu.properties.sharedBytesMax >= Self.sharedBytesMin else {
+        throw CUDAError(
+          .failedPrecondition,
+          "cuda:\(configuration.gpu) (\(gpu.properties.name)) has "
+            + "\(gpu.properties.sharedBytesMax) bytes of shared memory for a block; expected "
+            + "\(Self.sharedBytesMin) (compute capability 8.0, 9.0, 10.0), which the kernels take")
       }
       return gpu
     }

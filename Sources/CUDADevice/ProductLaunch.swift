@@ -21,8 +21,8 @@ struct ProductKernels {
   /// For more tokens than a block of those has; nil where a GPU has no `wgmma`, and of sparse
   /// weights.
   let prefill: GPU.Kernel?
-  /// Warps of a block of those, at most.
-  let manyWarpsMax: Int
+  /// Warps of a block of each of those, at most.
+  let manyWarpsMax: [Int]
 
   init(
     _ gpu: GPU, _ module: GPU.Module, _ format: cu_format, _ name: String
@@ -35,7 +35,9 @@ struct ProductKernels {
         sharedBytes: Int(sharedBytes))
     }
     self.format = format
-    manyWarpsMax = Int(cu_many_warps(format))
+    manyWarpsMax = Self.manyTokens.map {
+      Self.manyWarps(format, tokens: $0, sharedBytesMax: gpu.properties.sharedBytesMax)
+    }
     few = try kernel("few", cu_few_bytes(format, 1))
     gatedFew = try kernel("gated_few", cu_few_bytes(format, 2))
     func normed(_ suffix: String, _ tiles: Int32) throws(CUDAError) -> GPU.Kernel? {
@@ -49,19 +51,27 @@ struct ProductKernels {
     normedFew = try normed("few", 1)
     normedGatedFew = try normed("gated_few", 2)
     var (many, gatedMany): ([GPU.Kernel], [GPU.Kernel]) = ([], [])
-    for tokens in Self.manyTokens {
+    for (tokens, warps) in zip(Self.manyTokens, manyWarpsMax) {
       if format == cu_format_fp8a8 {
         many.append(try kernel("\(tokens)", cu_coded_bytes(Int32(tokens), 1)))
         gatedMany.append(try kernel("gated_\(tokens)", cu_coded_bytes(Int32(tokens), 2)))
       } else {
         many.append(
           try gpu.kernel(
-            "product_\(name)_\(tokens)", of: module, threads: 32 * manyWarpsMax,
-            sharedBytes: Int(cu_many_bytes(format, Int32(tokens), Int32(manyWarpsMax)))))
+            "product_\(name)_\(tokens)", of: module, threads: 32 * warps,
+            sharedBytes: Int(cu_many_bytes(format, Int32(tokens), Int32(warps)))))
       }
     }
     (self.many, self.gatedMany) = (many, gatedMany)
     prefill = format == cu_format_sparse ? nil : try Self.prefill(gpu, module, name)
+  }
+
+  /// As many warps as a block of many tokens has registers and shared memory for.
+  private static func manyWarps(_ format: cu_format, tokens: Int, sharedBytesMax: Int) -> Int {
+    let most = Int(cu_many_warps(format))
+    return (ProductShape.warpsMin...most).last {
+      Int(cu_many_bytes(format, Int32(tokens), Int32($0))) <= sharedBytesMax
+    } ?? ProductShape.warpsMin
   }
 
   /// One of `prefill.cu`; nil where a GPU has no `wgmma`, which is of compute capability 9.0 and of
@@ -135,7 +145,7 @@ struct ProductLaunch {
         tiles: tiles, isGated: isGated, spans: spans, copies: copies * tokenBlocks,
         tokens: sizes[choice],
         maySplit: work == nil && matrices == 1 && rows <= ProductShape.splitTokensMax),
-      slots: slots(of: choice, on: gpu), warpsMax: kernels.manyWarpsMax)
+      slots: slots(of: choice, on: gpu), warpsMax: kernels.manyWarpsMax[choice])
     argument.assumingMemoryBound(to: cu_product.self).pointee.splits = Int32(shape.splits)
     try gpu.launch(
       kernel(choice, shape), x: shape.blocks, y: tokenBlocks, z: copies * shape.splits,

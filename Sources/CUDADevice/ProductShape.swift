@@ -11,6 +11,7 @@ struct ProductShape: Hashable {
   /// Blocks that share the parts of the columns.
   var splits: Int
 
+  static let warpsMin = 4
   /// Tiles for which blocks may share the parts: their sums need memory.
   static let splitTilesMax = 1_024
   /// Tokens likewise.
@@ -36,7 +37,7 @@ struct ProductShape: Hashable {
   ///   - slots: blocks that the GPU holds.
   ///   - warpsMax: warps of a block, at most.
   static func best(for work: Work, slots: Int, warpsMax: Int) -> ProductShape {
-    let candidates = (4...warpsMax).filter { !work.isGated || $0 % 2 == 0 }
+    let candidates = (warpsMin...warpsMax).filter { !work.isGated || $0 % 2 == 0 }
     let maySplit =
       work.maySplit && work.tiles <= splitTilesMax && work.spans >= cu_product_warps
     var best = ProductShape(warps: 8, blocks: 1, splits: 1)

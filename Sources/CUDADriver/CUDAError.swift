@@ -25,6 +25,7 @@ struct DriverStatus: Hashable {
   static let invalidImage = DriverStatus(rawValue: 200)
   static let noBinaryForGPU = DriverStatus(rawValue: 209)
   static let peerAccessAlreadyEnabled = DriverStatus(rawValue: 704)
+  static let tooManyPeers = DriverStatus(rawValue: 711)
   static let systemDriverMismatch = DriverStatus(rawValue: 803)
 
   /// What it is for whoever asked: memory may come back, a fault of the GPU does not.

@@ -55,15 +55,17 @@ package final class GPU {
   }
 
   deinit {
-    let functions = driver.functions
-    _ = functions.setContext(context.handle)
-    _ = functions.synchronizeStream(stream)
-    for graph in graphs { _ = functions.destroyExecutableGraph(graph) }
-    for fence in fences { _ = functions.destroyEvent(fence) }
-    for memory in pinned { _ = functions.freePinned(memory) }
-    unmapAll()
-    for module in modules { _ = functions.unloadModule(module) }
-    _ = functions.destroyStream(stream)
+    // The context may end here, and is not left to the thread, which may use another GPU.
+    _ = context.asCurrent {
+      let functions = driver.functions
+      _ = functions.synchronizeStream(stream)
+      for graph in graphs { _ = functions.destroyExecutableGraph(graph) }
+      for fence in fences { _ = functions.destroyEvent(fence) }
+      for memory in pinned { _ = functions.freePinned(memory) }
+      unmapAll()
+      for module in modules { _ = functions.unloadModule(module) }
+      return functions.destroyStream(stream)
+    }
   }
 
   /// Makes the calls of this thread ones of this GPU, after those of another. To be called before
@@ -221,7 +223,8 @@ package final class GPU {
       driver.functions.moduleFunction(&function, module.handle, name),
       "cuModuleGetFunction of \(name)")
     guard let function else { throw CUDAError(.internal, "\(place): no kernel \(name)") }
-    if sharedBytes > Self.sharedBytesByDefault {
+    // Without being asked, the driver gives 48 KiB less what the kernel declares.
+    if sharedBytes > 0 {
       try expect(
         driver.functions.setFunctionAttribute(function, 8, Int32(sharedBytes)),
         "cuFuncSetAttribute of \(name)")
@@ -229,15 +232,14 @@ package final class GPU {
     return Kernel(name: name, function: function, threads: threads, sharedBytes: sharedBytes)
   }
 
-  /// What a block gets without asking; a kernel's own declarations count.
-  private static let sharedBytesByDefault = 32 << 10
-
   /// Queues a kernel; `argument` is copied.
   package func launch(
     _ kernel: Kernel, x: Int, y: Int = 1, z: Int = 1, argument: UnsafeMutableRawPointer
   ) throws(CUDAError) {
     if x == 0 || y == 0 || z == 0 { return }
-    check(y <= 65_535 && z <= 65_535, "\(kernel.name) has too many blocks: \(x), \(y), \(z)")
+    check(
+      x <= Int32.max && y <= 65_535 && z <= 65_535,
+      "\(kernel.name) has too many blocks: \(x), \(y), \(z)")
     if let collector { return collector(kernel, (x, y, z), UnsafeRawPointer(argument)) }
     try launch(kernel, followsFirst ? plainConfiguration : configuration, (x, y, z), argument)
   }
@@ -330,10 +332,10 @@ package final class GPU {
     do throws(CUDAError) { try body() } catch { failure = error }
     var graph: UnsafeMutableRawPointer?
     let status = functions.endCapture(stream, &graph)
+    defer { if let graph { _ = functions.destroyGraph(graph) } }
     if let failure { throw failure }
     try expect(status, "cuStreamEndCapture")
     guard let graph else { throw CUDAError(.internal, "\(place): cuStreamEndCapture gave nothing") }
-    defer { _ = functions.destroyGraph(graph) }
     var executable: UnsafeMutableRawPointer?
     try expect(functions.instantiateGraph(&executable, graph, 0), "cuGraphInstantiate")
     guard let executable else {

@@ -113,6 +113,10 @@ extension EndToEnd {
         checkpoint.directory, options + ["--prefill-chunk", "4"], ["SILICA_EMULATED_PEERS=0"],
         errors: ["stage 0: through the host, since cuda:0 cannot reach the memory of cuda:1"])
       #expect(direct.map(\.bitPattern) == byHost.map(\.bitPattern))
+      let byHostFromMany = try logits(
+        checkpoint.directory, options, ["SILICA_EMULATED_GPUS=3", "SILICA_EMULATED_PEERS=1"],
+        errors: ["through the host, since cuda:0 reaches as many GPUs as it can, and cuda:2 is"])
+      #expect(direct.map(\.bitPattern) == byHostFromMany.map(\.bitPattern))
     }
 
     /// Whether GPUs reach each other, which are taken, and what is said of the ways.
@@ -337,6 +341,7 @@ extension EndToEnd {
       (["SILICA_CUDA_KERNELS=/nowhere"], "cuda", ["/nowhere", "No such file"]),
       (["SILICA_CUDA_KERNELS=/etc/passwd"], "cuda", ["to load /etc/passwd", "INVALID_IMAGE"]),
       (["SILICA_EMULATED_CAPABILITY=75"], "cuda", ["capability 75", "80 or more"]),
+      (["SILICA_EMULATED_CAPABILITY=89"], "cuda", ["101376 bytes of shared memory", "166912"]),
     ]
 
     @Test(arguments: failures)

@@ -17,11 +17,13 @@ extension EndToEnd {
       checkpoint = try TestModel.withTokenizer("v3-deep")
     }
 
-    private func start(_ options: [String] = []) throws -> RunningServer {
+    private func start(
+      _ options: [String] = [], variables: [String: String] = [:]
+    ) throws -> RunningServer {
       try RunningServer.start(
         model: checkpoint.directory,
         ["--device", "cuda", "--kv-memory", "4M", "--share-weights", path] + options,
-        environment: try EmulatedGPUTests.environment())
+        environment: try EmulatedGPUTests.environment().merging(variables) { $1 })
     }
 
     private func ids(_ server: RunningServer) throws -> [Int32] {
@@ -53,6 +55,15 @@ extension EndToEnd {
       #expect(try ids(first) == expected)
       let mode = try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int
       #expect(mode == 0o600)
+    }
+
+    @Test func `weights are taken where a GPU knows no memory that is only read`() throws {
+      let first = try start()
+      defer { first.stop() }
+      let second = try start(variables: ["SILICA_EMULATED_READ_ONLY": "0"])
+      defer { second.stop() }
+      #expect(second.errors.contains("taking the weights that are shared at \(path)"))
+      #expect(try ids(second) == ids(first))
     }
 
     @Test func `weights outlive the process that loaded them, however it ends`() throws {
