@@ -43,11 +43,16 @@ class Bench:
         return list(dict.fromkeys(values))
 
     def of(self, kind, model):
-        """Of each (engine, precision): its lines."""
+        """Of each (engine, precision): its lines. Other keys, and other steps, are others."""
         found = {}
         for line in self.lines:
             if line["kind"] == kind and line["model"] == model:
-                found.setdefault((line["engine"], line["precision"]), []).append(line)
+                precision = line["precision"]
+                if line.get("kv_precision") == "fp8":
+                    precision += ", keys fp8"
+                if line.get("steps") == "one-launch":
+                    precision += ", one launch"
+                found.setdefault((line["engine"], precision), []).append(line)
         # Silica first, its precisions from wide to narrow.
         order = ["bf16", "fp8", "fp8a8", "w8", "w8a8", "w4", "int4-128"]
         return dict(sorted(found.items(), key=lambda item: (

@@ -56,7 +56,11 @@ package struct DeviceComparison {
   }
 
   /// Runs tokens in chunks, and says how far the device is off, for each kind of operation.
-  package func results(of tokens: [Int32], chunk: Int) throws(DeviceError) -> [Result] {
+  ///
+  /// - Parameter begins: is told the kind and number of each operation in front of it.
+  package func results(
+    of tokens: [Int32], chunk: Int, begins: (String, Int) -> Void = { _, _ in }
+  ) throws(DeviceError) -> [Result] {
     var results: [Result] = []
     let capacity = Self.capacity(rowCount: rowCount)
     for start in stride(from: 0, to: tokens.count, by: chunk) {
@@ -65,6 +69,7 @@ package struct DeviceComparison {
       reference.begin(plan)
       try device.begin(plan)
       for (index, operation) in program.operations.enumerated() {
+        begins(operation.kind, index)
         let error = try error(of: operation, at: index, plan)
         if let known = results.firstIndex(where: { $0.operation == operation.kind }) {
           results[known].error = max(results[known].error, error)

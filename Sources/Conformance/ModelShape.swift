@@ -61,6 +61,8 @@ package struct ModelShape: Hashable, Sendable {
     Published(name: "v3", layers: 61, vocabulary: 129280, configuration: v3),
     Published(name: "tiny-qwen", layers: 4, vocabulary: 256, configuration: tinyQwen),
     Published(name: "tiny-v3", layers: 4, vocabulary: 256, configuration: tinyV3),
+    Published(name: "tiny-wide", layers: 2, vocabulary: 256, configuration: tinyWide),
+    Published(name: "tiny-heads", layers: 2, vocabulary: 256, configuration: tinyHeads),
   ]
 
   private static let qwen7B = """
@@ -100,6 +102,25 @@ package struct ModelShape: Hashable, Sendable {
     "architectures": ["Qwen2ForCausalLM"], "hidden_size": 128, "intermediate_size": 192,
     "num_attention_heads": 8, "num_key_value_heads": 2, "rms_norm_eps": 1e-6,
     "rope_theta": 10000, "max_position_embeddings": 512
+    """
+
+  /// Heads as wide as published ones.
+  private static let tinyWide = """
+    "architectures": ["Qwen2ForCausalLM"], "hidden_size": 512, "intermediate_size": 320,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-6,
+    "rope_theta": 10000, "max_position_embeddings": 512
+    """
+
+  /// As many heads as DeepSeek-V3 has.
+  private static let tinyHeads = """
+    "architectures": ["DeepseekV3ForCausalLM"], "hidden_size": 128, "intermediate_size": 192,
+    "num_attention_heads": 128, "num_key_value_heads": 128, "q_lora_rank": 64,
+    "kv_lora_rank": 160, "qk_nope_head_dim": 16, "qk_rope_head_dim": 8, "v_head_dim": 24,
+    "first_k_dense_replace": 2, "moe_intermediate_size": 64, "n_routed_experts": 16,
+    "n_shared_experts": 1, "num_experts_per_tok": 4, "n_group": 4, "topk_group": 2,
+    "norm_topk_prob": true, "scoring_func": "sigmoid", "topk_method": "noaux_tc",
+    "routed_scaling_factor": 2.5, "rms_norm_eps": 1e-6, "rope_theta": 10000,
+    "max_position_embeddings": 512
     """
 
   private static let tinyV3 = """

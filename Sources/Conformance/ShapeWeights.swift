@@ -77,8 +77,9 @@ package struct ShapeWeights: WeightSource {
     case .bf16, .twoOfFour: (codes, scales) = (nil, nil)
     case .fp8:
       codes = Buffer(byteCount: codeBytes) {
-        // Both signs, magnitudes from 1 to 2.
-        Self.fill($0, seed ^ 2) { $0 & 0x8F8F_8F8F_8F8F_8F8F | 0x3838_3838_3838_3838 }
+        // Both signs, magnitudes below 2: half of the exponents, that of subnormal codes and zero
+        // among them.
+        Self.fill($0, seed ^ 2) { $0 & 0xBFBF_BFBF_BFBF_BFBF }
       }
       scales = nil
     case .codes(let bits, _):
@@ -119,7 +120,7 @@ package struct ShapeWeights: WeightSource {
       weight, .float8e4m3, in: codes,
       scales: BlockScales(
         blockRows: Self.blockSide, blockColumns: Self.blockSide, blocksPerRow: perRow,
-        values: (0..<count).map { 0x1p-7 * (1 + Float($0 % 7) / 8) }))
+        values: (0..<count).map { 0x1p-6 * (1 + Float($0 % 7) / 8) }))
   }
 
   private func stored(

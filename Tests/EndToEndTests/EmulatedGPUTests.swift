@@ -226,7 +226,9 @@ extension EndToEnd {
 
     @Test func `verify finds each operation right, in each precision`() throws {
       let result = try run(
-        [], ["verify", "--device", "cuda:0", "--shapes", "tiny-v3", "--rows", "9"])
+        [],
+        ["verify", "--device", "cuda:0", "--shapes", "tiny-v3", "--rows", "9"]
+          + ["--checks", "operations,chunks,slices,expanded,draws"])
       #expect(result.status == 0, "\(result.errors)")
       let codes = ["int8", "int4"].flatMap { name in [128, 64, 32].map { "\(name)-\($0)" } }
       let precisions =
@@ -325,6 +327,43 @@ extension EndToEnd {
           + ["--precision", precision, "--prefill", "80", "--repeats", "2"])
       #expect(result.status == 0, "\(result.errors)")
       #expect(result.output.contains(precision), "\(result.output)")
+    }
+
+    @Test(arguments: [
+      (["bf16", "fp8", "w8", "w4", "w8a8", "sparse"], "bf16", "kernels, graphs, one-launch"),
+      (["fp8a8", "int4-64"], "bf16", "kernels, graphs"), (["w8"], "fp8", "kernels, graphs"),
+    ])
+    func `verify queues steps in every way`(
+      precisions: [String], keys: String, ways: String
+    ) throws {
+      let result = try run(
+        [],
+        ["verify", "--device", "cuda:0", "--shapes", "tiny-v3/2", "--rows", "5"]
+          + ["--precision", precisions.joined(separator: ","), "--kv-precision", keys]
+          + ["--checks", "steps"])
+      #expect(result.status == 0, "\(result.errors)")
+      for precision in precisions {
+        let name = keys == "fp8" ? "\(precision) with fp8 keys" : precision
+        #expect(
+          result.output.contains("ok    tiny-v3/2 \(name) same bits as \(ways): bit for bit\n"),
+          "\(result.output)")
+      }
+    }
+
+    @Test func `verify says of each check why it failed`() throws {
+      let result = try run(
+        ["SILICA_EMULATED_FAULT=40"],
+        ["verify", "--device", "cuda:0", "--shapes", "tiny-qwen", "--rows", "4"]
+          + ["--precision", "bf16", "--checks", "operations,chunks,draws"])
+      #expect(result.status == 1)
+      let lines = result.output.split(separator: "\n")
+      for subject in ["operations: ", "same bits in chunks of 1 and "] {
+        let start = "WRONG tiny-qwen bf16 \(subject)"
+        #expect(lines.contains { $0.hasPrefix(start) }, "\(result.output)")
+      }
+      #expect(lines.contains { $0.hasPrefix("WRONG logits f32 200 tokens") }, "\(result.output)")
+      // What was under way when it failed, which a check that does not end does not say.
+      #expect(result.errors.contains("verify: tiny-qwen bf16: rmsNorm, operation 1\n"))
     }
 
     /// What the environment says, the device that is asked for, and what the message says.

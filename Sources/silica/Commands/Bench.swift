@@ -19,6 +19,8 @@ enum Bench: Subcommand {
       Option("--batch", "LIST", "batch sizes divided by commas", default: "1,4,16,32"),
       Option("--prompt", "N", "tokens of each prompt", default: "128"),
       Option("--generate", "N", "tokens generated for each prompt", default: "32"),
+      Option("--temperature", "T", "of the tokens drawn; 0 is greedy", default: "0"),
+      Option("--top-p", "P", "the tokens drawn from make up so much", default: "1"),
       Option("--format", "NAME", "json (a line for each batch size) or table", default: "json"),
     ] + SyntheticOptions.options
 
@@ -42,6 +44,9 @@ enum Bench: Subcommand {
     let prompt = try arguments.integer("--prompt", in: 1...1_000_000) ?? 128
     let generate = try arguments.integer("--generate", in: 2...1_000_000) ?? 32
     let format = try arguments.choice("--format", of: ["json", "table"]) ?? "json"
+    var sampling = SamplingParameters()
+    sampling.temperature = try arguments.float("--temperature") ?? 0
+    sampling.topP = try arguments.float("--top-p") ?? 1
     var options = try ModelOptions(arguments)
     options.batchMax = max(batches.max() ?? 1, arguments.has("--max-batch") ? options.batchMax : 1)
     let model = try LoadedModel(options)
@@ -52,7 +57,8 @@ enum Bench: Subcommand {
       header: ["batch", "prefill t/s", "decode t/s", "step ms p50", "share of bandwidth"])
     for batch in batches {
       let run = try BenchRun(
-        engine: model.engine, batch: batch, promptCount: prompt, generateCount: generate)
+        engine: model.engine, batch: batch, promptCount: prompt, generateCount: generate,
+        sampling: sampling)
       let bytes = memory.bytesPerStep(rows: batch, context: prompt + generate / 2)
       let share = Double(bytes) / (run.stepMilliseconds / 1_000) / bandwidth
       if format == "table" {
@@ -63,7 +69,8 @@ enum Bench: Subcommand {
       }
       let line: JSON = [
         "batch": .integer(batch), "prompt_tokens": .integer(prompt),
-        "generate_tokens": .integer(generate), "prefill_tokens_per_s": .number(run.prefillRate),
+        "generate_tokens": .integer(generate), "temperature": .number(Double(sampling.temperature)),
+        "prefill_tokens_per_s": .number(run.prefillRate),
         "decode_tokens_per_s": .number(run.decodeRate),
         "step_ms_p50": .number(run.stepMilliseconds), "weight_bytes_per_step": .integer(bytes),
         "memory_bandwidth_bytes_per_s": .number(bandwidth),

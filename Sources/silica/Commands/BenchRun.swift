@@ -14,7 +14,9 @@ struct BenchRun {
   /// Median time from one step's tokens to the next step's, of the same steps.
   private(set) var stepMilliseconds = 0.0
 
-  init(engine: Engine, batch: Int, promptCount: Int, generateCount: Int) throws {
+  init(
+    engine: Engine, batch: Int, promptCount: Int, generateCount: Int, sampling: SamplingParameters
+  ) throws {
     let recorder = Recorder(sequenceCount: batch)
     var generator = SystemRandomNumberGenerator()
     let start = Clock.nowNanoseconds
@@ -23,8 +25,6 @@ struct BenchRun {
       let prompt = (0..<promptCount).map { _ in
         Int32.random(in: 0..<Int32(engine.vocabularySize), using: &generator)
       }
-      var sampling = SamplingParameters()
-      sampling.temperature = 0
       return (
         id: engine.makeID(),
         submission: SequenceSubmission(

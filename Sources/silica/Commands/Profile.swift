@@ -2,6 +2,7 @@
 
 import CUDADevice
 import Conformance
+import Device
 import Glibc
 import Program
 import Support
@@ -92,15 +93,33 @@ enum Profile: Subcommand {
       batch: request.batches.max() ?? 1, context: request.context,
       prompt: request.prompts.max() ?? 1, limits)
     progress("\(subject.title): loaded in \(rounded(run.loadSeconds)) s")
+    var failures = 0
+    /// What fails stops nothing else, but a GPU that has failed fails all that comes after.
+    func attempt(
+      _ figure: String, _ body: () throws(DeviceError) -> any ProfileReport
+    ) throws(CommandError) {
+      let report: any ProfileReport
+      do throws(DeviceError) {
+        report = try body()
+      } catch {
+        failures += 1
+        return progress("\(subject.title): \(figure) FAILED: \(error)")
+      }
+      try request.show(report)
+      progress("\(subject.title): \(figure)")
+    }
     for batch in request.batches {
       let hasTable = request.tables.contains(batch)
-      try request.show(run.decode(batch: batch, hasTable: hasTable, request.effort))
-      progress("\(subject.title): batch \(batch)")
+      try attempt("batch \(batch)") { () throws(DeviceError) in
+        try run.decode(batch: batch, hasTable: hasTable, request.effort)
+      }
     }
     for prompt in request.prompts {
-      try request.show(run.prefill(tokens: prompt, request.effort))
-      progress("\(subject.title): prefill of \(prompt)")
+      try attempt("prefill of \(prompt)") { () throws(DeviceError) in
+        try run.prefill(tokens: prompt, request.effort)
+      }
     }
+    guard failures == 0 else { throw CommandError("\(failures) figures failed") }
   }
 
   private static func progress(_ text: String) { Console.error("profile: \(text)\n") }

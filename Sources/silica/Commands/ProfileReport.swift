@@ -89,6 +89,7 @@ struct DecodeReport: ProfileReport {
       "kind": "decode", "engine": "silica", "model": .string(run.name),
       "precision": .string(run.precision),
       "kv_precision": .string(run.cachePrecision.resolved.rawValue),
+      "steps": run.steps.map { .string($0.rawValue) } ?? .null,
       "device": .string(run.device.summary),
       "batch": .integer(batch), "context": .integer(run.context),
       "load_s": .number(run.loadSeconds), "step_ms": .number(seconds * 1_000),

@@ -88,7 +88,7 @@ struct ProfiledModel {
     let seconds = Double(Clock.nowNanoseconds - start) / 1e9
     return ProfileRun(
       name: name, precision: precisionName, cachePrecision: cachePrecision,
-      isExpanded: expansion != nil, context: context,
+      isExpanded: expansion != nil, steps: steps, context: context,
       program: program, traffic: traffic, device: device, loadSeconds: seconds,
       limits: limits.limits)
   }
@@ -103,6 +103,8 @@ struct ProfileRun {
   let cachePrecision: CUDACachePrecision
   /// Whether latent attention of prompts takes its expanded form.
   let isExpanded: Bool
+  /// How steps of few rows are queued; nil: as the environment says.
+  let steps: CUDASteps?
   let context: Int
   let program: Program
   let traffic: CUDATraffic
