@@ -4,6 +4,16 @@
 // their way while the sums of one are added and written, so that memory is read without a break;
 // the first of a task are asked for before the tasks in front are done.
 
+/// Where the codes begin that a lane copies of a block's tile. A call, once a block: written out
+/// where `ask` is, it needs registers that are not there.
+template <int format, int tiles> DEVICE_CALLED const uint8_t *find_codes(int block, int index) {
+  const cu_product &op = task_argument<cu_product>();
+  const int width = task_place().task.x, z = block / width;
+  const Tile tile = tile_of(op, block % width, index, tiles);
+  return tile.codes(op, op.order ? op.work[z].expert : z, Span<format>::bytes)
+    + thread_index() % 32 * 16;
+}
+
 template <int format, int tiles> struct FewStream {
   using S = Span<format>;
   static constexpr int stages = stages_of<format, tiles>;
@@ -28,17 +38,11 @@ template <int format, int tiles> struct FewStream {
   }
   DEVICE_MEMBER int next(int block) const { return existing(block + launched_blocks()); }
 
-  DEVICE_MEMBER void find(int block) {
-    const int z = block / width;
-    few.find(block % width, op.order ? op.work[z].expert : z);
-  }
-
   /// Turns to a block whose codes are asked for.
   DEVICE_MEMBER void aim(int block) {
     ahead = block, ahead_span = part.first;
     if (block >= blocks) return;
-    find(block);
-    UNROLL for (int i = 0; i < tiles; i++) ahead_codes[i] = few.codes[i];
+    UNROLL for (int i = 0; i < tiles; i++) ahead_codes[i] = find_codes<format, tiles>(block, i);
   }
 
   /// Begins to copy the next span's codes, if there is one.
@@ -50,22 +54,14 @@ template <int format, int tiles> struct FewStream {
         UNROLL for (int u = 0; u < S::units; u++) begin_copy(place + u * 32, codes + u * 512, true);
       }
       asked++;
-      if (++ahead_span == part.end) aim_next();
+      if (++ahead_span == part.end) aim(next(ahead));
     }
     end_copies();
   }
 
-  /// What is multiplied meanwhile keeps its place.
-  DEVICE_MEMBER void aim_next() {
-    const uint8_t *factors[tiles];
-    UNROLL for (int i = 0; i < tiles; i++) factors[i] = few.factors[i];
-    aim(next(ahead));
-    UNROLL for (int i = 0; i < tiles; i++) few.factors[i] = factors[i];
-  }
-
   DEVICE_MEMBER void multiply(int block, int used) {
     const Tokens tokens = tokens_of_block(op, block / width, cu_few_tokens);
-    find(block);
+    few.find(block % width, tokens.matrix);
     few.turn = used - part.first;
     few.load_scales(part.first, part.end);
     few.inputs.find(op, tokens);
@@ -88,7 +84,7 @@ template <int format, int tiles> struct FewStream {
     if (op.order) wait_for_previous();
     int block = existing(launched_block());
     aim(block);
-    UNROLL for (int i = 0; i < stages - 1; i++) ask();
+    UNROLL_BY(1) for (int i = 0; i < stages - 1; i++) ask();
     wait_for_previous();
     for (int used = 0; block < blocks; block = next(block)) {
       multiply(block, used);

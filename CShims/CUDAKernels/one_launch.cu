@@ -11,8 +11,13 @@
 // first weights before it. Numbers and their order are those of the kernels, which are the same
 // source: no bit changes.
 //
+// The kernel keeps nothing in registers, since ptxas gives what it calls those that are left, and
+// attention over wide values needs nearly all: where a block is lies in shared memory
+// (`TaskPlace`). The next task is copied there meanwhile, and nobody waits for it.
+//
 // For one format of weights beside bfloat16 and for values of up to `width` columns; a list that
-// needs another kernel is not launched so. Those of fp8a8 are others: the compiler lets no `wgmma`
+// needs another kernel is not launched so. In one kernel with the products of all formats ptxas
+// (13.0) spills in each of them. Those of fp8a8 are others: the compiler lets no `wgmma`
 // be under way in a kernel that calls. The file is a second set of machine code, since words of
 // `device.h` mean something else in it.
 // Products of few tokens go from block to block without a break (`few_stream.h`). Not yet run on a
@@ -46,101 +51,114 @@ namespace store_ {
 #include "store.cu"
 }
 
-static_assert(sizeof(cu_task) % 4 == 0 && sizeof(cu_task) / 4 <= cu_threads, "a word a thread");
+static_assert(sizeof(cu_task) % 16 == 0 && sizeof(cu_task) / 16 <= 32, "16 bytes a lane");
 
-/// A thread copies a word of a task to shared memory.
-DEVICE void copy_task(const cu_task *task, cu_task &to) {
-  const int index = thread_index();
-  if (index < (int)sizeof(cu_task) / 4) ((uint32_t *)&to)[index] = ((const uint32_t *)task)[index];
+/// Begins to copy a task, by the last warp, to where the next one comes. Called, as what is done at
+/// a task's end: an address that is the same for every task would be kept in a register.
+DEVICE_CALLED void fetch_task(const cu_task *task) {
+  const int index = thread_index() - (cu_threads - 32);
+  if (index < 0 || index >= (int)sizeof(cu_task) / 16) return;
+  begin_copy((Words4 *)&task_place().next_task + index, (const Words4 *)task + index, true);
+  end_copies();
 }
 
-template <class Argument> DEVICE const Argument &argument_of(const cu_task &task) {
-  static_assert(sizeof(Argument) <= cu_task_bytes, "a task has room for its argument");
-  return *(const Argument *)task.argument;
+/// Turns to the task that was fetched, by who has fetched it.
+DEVICE void turn_to_task() {
+  TaskPlace &place = task_place();
+  const int index = thread_index() - (cu_threads - 32);
+  if (index < 0 || index >= (int)sizeof(cu_task) / 16) return;
+  wait_for_copies<0>();
+  ((Words4 *)&place.task)[index] = ((const Words4 *)&place.next_task)[index];
+}
+
+DEVICE_CALLED void begin_tasks(const cu_task *tasks, const uint32_t *arrivals) {
+  fetch_task(tasks);
+  turn_to_task();
+  if (thread_index() == 0) task_place().begin(arrivals);
+}
+
+/// Behind a barrier: what the block has done of its task has arrived.
+DEVICE_CALLED void end_task(uint32_t *arrivals) {
+  turn_to_task();
+  if (thread_index() > 0) return;
+  add_released(arrivals, 1);
+  task_place().next();
 }
 
 /// All blocks of it that are the launch's block's.
-template <int format, int tiles> DEVICE_CALLED void run_product(const cu_task &task) {
+template <int format, int tiles> DEVICE_CALLED void run_product() {
   DYNAMIC_SHARED(char, shared);
-  linear_few_::FewStream<format, tiles>(argument_of<cu_product>(task), task, shared).run();
+  const cu_task &task = task_place().task;
+  linear_few_::FewStream<format, tiles>(task_argument<cu_product>(), task, shared).run();
 }
 
 /// With as many threads as the other tasks.
-template <int per_lane> DEVICE_CALLED void choose_task(const cu_route &op) {
-  choose<cu_threads, per_lane>(op, block_x(), grid_x());
+template <int per_lane> DEVICE_CALLED void choose_task() {
+  choose<cu_threads, per_lane>(task_argument<cu_route>(), block_x(), grid_x());
 }
 
 /// A block of a task that is no product. Calls, so that each task has the registers that it needs,
 /// and none are kept for another's.
-template <int width> DEVICE void run_task(const cu_task &task) {
-  switch (task.kernel) {
-  case cu_task_norm: return norm_::rms_norm_task(argument_of<cu_norm>(task));
-  case cu_task_store: return store_::store_task(argument_of<cu_store>(task));
+template <int width> DEVICE void run_task() {
+  switch (task_place().task.kernel) {
+  case cu_task_norm: return norm_::rms_norm_task();
+  case cu_task_store: return store_::store_task();
   case cu_task_attend:
-    if constexpr (width <= cu_value_width_few) {
-      return attend_128_task(argument_of<cu_attention>(task));
-    } else {
-      return attend_512_task(argument_of<cu_attention>(task));
-    }
-  case cu_task_merge: return merge_task(argument_of<cu_attention>(task));
-  case cu_task_route_1: return route_::route_1_task(argument_of<cu_route>(task));
-  case cu_task_route_4: return route_::route_4_task(argument_of<cu_route>(task));
-  case cu_task_choose_64: return choose_task<2>(argument_of<cu_route>(task));
-  case cu_task_choose_256: return choose_task<8>(argument_of<cu_route>(task));
-  case cu_task_combine: return combine_experts_task(argument_of<cu_combine>(task));
-  case cu_task_embed: return embed_task(argument_of<cu_embed>(task));
-  case cu_task_swiglu: return swiglu_task(argument_of<cu_binary>(task));
-  case cu_task_add: return add_task(argument_of<cu_binary>(task));
-  case cu_task_join: return join_task(argument_of<cu_binary>(task));
-  case cu_task_select: return select_outputs_task(argument_of<cu_select>(task));
-  case cu_task_narrow_rows: return narrow_rows_task(argument_of<cu_narrow_rows>(task));
-  case cu_task_quantize_rows: return quantize_rows_task(argument_of<cu_quantize>(task));
+    if constexpr (width <= cu_value_width_few) return attend_128_task();
+    else return attend_512_task();
+  case cu_task_merge: return merge_task();
+  case cu_task_route_1: return route_::route_1_task();
+  case cu_task_route_4: return route_::route_4_task();
+  case cu_task_choose_64: return choose_task<2>();
+  case cu_task_choose_256: return choose_task<8>();
+  case cu_task_combine: return combine_experts_task();
+  case cu_task_embed: return embed_task();
+  case cu_task_swiglu: return swiglu_task();
+  case cu_task_add: return add_task();
+  case cu_task_join: return join_task();
+  case cu_task_select: return select_outputs_task();
+  case cu_task_narrow_rows: return narrow_rows_task();
+  case cu_task_quantize_rows: return quantize_rows_task();
   }
 }
 
 /// The block's share of a task. Shared memory is another's between two blocks of its grid.
-template <int width> DEVICE void run_blocks(const cu_task &task) {
+template <int width> DEVICE void run_blocks() {
   TaskPlace &place = task_place();
-  const int blocks = task.x * task.y * task.z;
-  for (int block = launched_block(); block < blocks; block += launched_blocks()) {
-    if (thread_index() == 0) {
-      const int line = block / task.x;
-      place.x = block % task.x, place.y = line % task.y, place.z = line / task.y;
-    }
+  if (launched_block() >= place.blocks()) return;
+  if (thread_index() == 0) place.find(launched_block());
+  while (true) {
     sync_block();
-    run_task<width>(task);
+    run_task<width>();
+    const int next = place.block() + launched_blocks();
     sync_block();
+    if (next >= place.blocks()) return;
+    if (thread_index() == 0) place.find(next);
   }
 }
 
-template <int format, int width> DEVICE void run_share(const cu_task &task) {
-  switch (task.kernel) {
-  case cu_task_product: return run_product<format, 1>(task);
-  case cu_task_gated: return run_product<format, 2>(task);
-  case cu_task_product_bf16: return run_product<cu_format_bf16, 1>(task);
-  case cu_task_gated_bf16: return run_product<cu_format_bf16, 2>(task);
-  default: return run_blocks<width>(task);
+template <int format, int width> DEVICE void run_share() {
+  switch (task_place().task.kernel) {
+  case cu_task_product: return run_product<format, 1>();
+  case cu_task_gated: return run_product<format, 2>();
+  case cu_task_product_bf16: return run_product<cu_format_bf16, 1>();
+  case cu_task_gated_bf16: return run_product<cu_format_bf16, 2>();
+  default: return run_blocks<width>();
   }
 }
 
 template <int format, int width> DEVICE void run_all(const cu_one_launch &op) {
-  SHARED cu_task tasks[2];
-  TaskPlace &place = task_place();
-  copy_task(op.tasks, tasks[0]);
-  for (int i = 0; i < op.count; i++) {
-    if (thread_index() == 0) {
-      place.arrivals = op.arrivals;
-      place.awaited = (uint32_t)(i * launched_blocks());
-      place.x = place.y = place.z = 0;
-    }
+  begin_tasks(op.tasks, op.arrivals);
+  while (true) {
     sync_block();
-    if (thread_index() == 0) place.grid_x = tasks[i % 2].x;
-    if (i + 1 < op.count) copy_task(op.tasks + i + 1, tasks[(i + 1) % 2]);
-    run_share<format, width>(tasks[i % 2]);
+    const int next = task_place().index + 1;
+    if (next > op.count) return;
+    if (next < op.count) fetch_task(op.tasks + next);
+    run_share<format, width>();
     // Who arrives has waited: arrivals are counted, and not by whom.
     wait_for_previous();
     sync_block();
-    if (thread_index() == 0) add_released(op.arrivals, 1);
+    end_task(op.arrivals);
   }
 }
 
