@@ -25,16 +25,43 @@ double now() {
 
 int come_to(const std::shared_ptr<Event> &event, long mark);
 
+int failed(const Operation &launched, const char *error) {
+  fprintf(stderr, "emulated GPU: kernel %s: %s\n", launched.kernel->name, error);
+  return sticky = launch_failed;
+}
+
 int launch(const Operation &operation) {
   static const long fault_at = setting("SILICA_EMULATED_FAULT", 0);
   if (++launches == fault_at) return sticky = illegal_address;
   open_mapped(operation.argument);
   const char *error = run_grid(*operation.kernel, operation.argument.data(), operation.grid,
-                               operation.threads, operation.shared);
+                               operation.threads, operation.shared, operation.begun.get());
   close_mapped(operation.argument);
-  if (!error) return success;
-  fprintf(stderr, "emulated GPU: kernel %s: %s\n", operation.kernel->name, error);
-  return sticky = launch_failed;
+  return error ? failed(operation, error) : (int)success;
+}
+
+/// Begins a block of each kernel behind the next one that a GPU may begin before that is done, the
+/// last of them first: as early as can be.
+int begin_behind(Stream &stream) {
+  // The next one may have begun, too.
+  constexpr size_t most = early_max - 1;
+  std::vector<Operation *> behind;
+  for (size_t i = 1; i < stream.waiting.size() && behind.size() < most; i++) {
+    Operation &operation = stream.waiting[i];
+    if (operation.kind == Operation::record) continue;
+    if (operation.kind != Operation::launch || !operation.is_early) break;
+    behind.insert(behind.begin(), &operation);
+  }
+  for (Operation *operation : behind) {
+    if (operation->begun) continue;
+    open_mapped(operation->argument);
+    const char *error =
+      begin_early(*operation->kernel, operation->argument, operation->grid, operation->threads,
+                  operation->shared, operation->begun);
+    close_mapped(operation->argument);
+    if (error) return failed(*operation, error);
+  }
+  return success;
 }
 
 /// Whether what is copied or filled is still there, now that its time has come.
@@ -103,6 +130,8 @@ int drain(Stream *stream, const Event *until = nullptr, long mark = 0) {
   stream->is_draining = true;
   int code = success;
   while (code == success && !stream->waiting.empty() && !(until && until->done >= mark)) {
+    if (stream->waiting.front().kind == Operation::launch) code = begin_behind(*stream);
+    if (code != success) break;
     Operation operation = stream->waiting.front();
     stream->waiting.pop_front();
     code = perform(operation);
@@ -321,12 +350,13 @@ struct LaunchConfiguration {
 
 int cuLaunchKernelEx(const LaunchConfiguration *launch, void *function, void **parameters,
                      void **extra) {
+  LOCKED;
   bool is_together = false, is_early = false;
   for (unsigned i = 0; i < launch->attribute_count; i++) {
     is_together |= launch->attributes[i].id == 2 && launch->attributes[i].value;
     is_early |= launch->attributes[i].id == 6 && launch->attributes[i].value;
   }
-  const Stream *stream = (Stream *)launch->stream;
+  Stream *stream = (Stream *)launch->stream;
   const emulation::Kernel *kernel = ((Function *)function)->kernel;
   const bool must_wait = kernel->is_first || (stream && stream->ends_with_first);
   if (is_early && must_wait && stream && !stream->is_capturing) {
@@ -339,9 +369,12 @@ int cuLaunchKernelEx(const LaunchConfiguration *launch, void *function, void **p
                                               launch->shared);
   if (is_together != kernel->is_together) return invalid_value;
   if (is_together && launch->x > (unsigned)(most * multiprocessors)) return too_large_together;
-  return cuLaunchKernel(function, launch->x, launch->y, launch->z, launch->threads,
-                        launch->threads_y, launch->threads_z, launch->shared, launch->stream,
-                        parameters, extra);
+  const int code = cuLaunchKernel(function, launch->x, launch->y, launch->z, launch->threads,
+                                  launch->threads_y, launch->threads_z, launch->shared,
+                                  launch->stream, parameters, extra);
+  if (code != success) return code;
+  (stream->is_capturing ? stream->captured.back() : stream->waiting.back()).is_early = is_early;
+  return success;
 }
 
 int cuStreamBeginCapture_v2(void *stream, int) {
@@ -368,7 +401,11 @@ int cuGraphInstantiateWithFlags(void **executable, void *graph, unsigned long lo
 
 int cuGraphLaunch(void *executable, void *stream) {
   LOCKED;
-  for (const Operation &operation : ((Graph *)executable)->operations) {
+  // Its first kernel begins when all in front is done.
+  bool is_first = true;
+  for (Operation operation : ((Graph *)executable)->operations) {
+    operation.is_early &= !is_first;
+    is_first = false;
     if (int code = put(stream, operation)) return code;
   }
   return success;
