@@ -124,7 +124,8 @@ template <int format, int width> DEVICE void run_share(const cu_task &task) {
 }
 
 template <int format, int width> DEVICE void run_all(const cu_one_launch &op) {
-  SHARED cu_task tasks[2];
+  // Arguments hold pointers, and are read where they lie; bytes would be laid anywhere.
+  alignas(16) SHARED cu_task tasks[2];
   TaskPlace &place = task_place();
   copy_task(op.tasks, tasks[0]);
   for (int i = 0; i < op.count; i++) {
