@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Barriers in shared memory, copies that they count, and products of a warpgroup.
-#include "fibers.h"
+#include "blocks.h"
 #include "wgmma_emulation.h"
 
 #include <stddef.h>
 
+#include <algorithm>
 #include <vector>
 
 namespace emulation {
+
+unsigned current_block;
 
 namespace {
 
@@ -39,13 +42,29 @@ struct Copied {
   int thread = 0;
 };
 
-/// Counts the blocks.
-unsigned current_block = 1;
-Copied copied[dynamic_shared_max / 16];
+unsigned blocks_begun;
+/// Of all blocks' shared memory.
+Copied copied[dynamic_shared_max * (together_max + early_max) / 16];
+/// Of all blocks: barriers tell them apart.
 std::vector<BulkCopy> bulk_copies;
-Products products[threads_max];
-/// Behind the last thread of the block that had products.
+Products products[fibers_max];
+/// Behind the last thread that ever had products.
 int products_end;
+
+Copied &copied_at(const void *place) {
+  return copied[((const char *)place - dynamic_memory) / 16];
+}
+
+bool is_own(const BulkCopy &copy) {
+  const ptrdiff_t offset = (char *)copy.to - dynamic_shared;
+  return offset >= 0 && offset < (ptrdiff_t)dynamic_shared_max;
+}
+
+/// Behind the last thread of the block that may have products.
+int end_of_products() {
+  const int end = first_thread + threads_of_block;
+  return end < products_end ? end : products_end;
+}
 
 Barrier &ready(uint64_t *barrier) {
   Barrier &found = *(Barrier *)barrier;
@@ -140,11 +159,12 @@ bool take_product(int count, GroupProduct *product) {
 void note_copied(const void *place) {
   const ptrdiff_t offset = (const char *)place - dynamic_shared;
   if (offset < 0 || offset >= (ptrdiff_t)dynamic_shared_max) return;
-  copied[offset / 16] = {current_block, copies[thread].publications, thread};
+  copied_at(place) = {current_block, copies[thread].publications, thread};
 }
 
 void read_by_product(const char *place) {
-  const Copied &last = copied[shared_offset(place) / 16];
+  shared_offset(place);
+  const Copied &last = copied_at(place);
   const int end = first_thread + threads_of_block;
   if (last.block != current_block || last.thread < first_thread || last.thread >= end) return;
   if (copies[last.thread].publications == last.publications) {
@@ -153,18 +173,20 @@ void read_by_product(const char *place) {
 }
 
 void begin_block() {
-  current_block++;
-  bulk_copies.clear();
-  for (int i = 0; i < products_end; i++) {
+  current_block = ++blocks_begun;
+  const auto others = std::remove_if(bulk_copies.begin(), bulk_copies.end(), is_own);
+  bulk_copies.erase(others, bulk_copies.end());
+  for (int i = first_thread; i < end_of_products(); i++) {
     products[i].waiting.clear(), products[i].groups.clear();
     products[i].open = 0;
   }
-  products_end = 0;
 }
 
 const char *end_block() {
-  if (!bulk_copies.empty()) return "a bulk copy that nobody waits for";
-  for (int i = 0; i < products_end; i++) {
+  if (std::any_of(bulk_copies.begin(), bulk_copies.end(), is_own)) {
+    return "a bulk copy that nobody waits for";
+  }
+  for (int i = first_thread; i < end_of_products(); i++) {
     if (!products[i].waiting.empty()) return "products that nobody waits for";
   }
   return nullptr;

@@ -21,7 +21,11 @@
 
 EMULATION {
 
+/// Of a block, or of blocks that run by turns.
 constexpr int threads_max = 1024;
+/// Blocks that run by turns, and that wait for the kernels in front of theirs, at most.
+constexpr int together_max = 4, early_max = 4;
+constexpr int fibers_max = threads_max * (1 + early_max);
 
 struct Position { int x, y, z; };
 
@@ -65,16 +69,22 @@ struct Copies {
   void publish() { publications++; }
 };
 
-/// The fiber that runs: of block `first_thread / threads_of_block` of those that run by turns.
+/// The fiber that runs, and the first of its block.
 extern int thread;
 extern int first_thread;
 extern Position block, grid;
 extern int threads_of_block;
 extern int waits_for_previous;
-extern unsigned turns[threads_max];
-extern Warp warps[threads_max / 32];
-extern char *dynamic_shared;
-extern Copies copies[threads_max];
+/// Whether the block has begun before the kernel in front of its own is done.
+extern bool is_front_busy;
+extern unsigned turns[fibers_max];
+extern Warp warps[fibers_max / 32];
+/// Of the block; and all there is, which blocks have parts of.
+extern char *dynamic_shared, *dynamic_memory;
+extern Copies copies[fibers_max];
+
+/// Ends the run of the block with a message.
+[[noreturn]] void fail(const char *what);
 
 /// Wait until all of the warp, or of the block, are there.
 void wait_for_warp();
@@ -86,6 +96,8 @@ void multiply_floats(Warp &warp);
 void multiply_codes(Warp &warp);
 /// Lets others run, other blocks of a launch together among them.
 void poll();
+/// Waits until the kernels in front are done.
+void wait_for_front();
 /// Something was done that others may wait for.
 void note_progress();
 
@@ -99,6 +111,8 @@ struct Kernel {
   bool is_together = false;
   /// Whether those behind it read without waiting what it writes.
   bool is_first = false;
+  /// Whether it does something before it waits for the kernels in front.
+  bool begins_early = false;
 };
 void add(const Kernel &kernel);
 
@@ -112,29 +126,27 @@ struct Registration {
 #define EARLY_KERNEL(name, Arguments, threads)                                               \
   static void name(const Arguments &op);                                                     \
   static const emulation::Registration name##_registration({#name, sizeof(Arguments), threads, \
-    [](const void *argument) { name(*(const Arguments *)argument); }});                      \
+    [](const void *argument) { name(*(const Arguments *)argument); }, false, false, true});  \
   static void name(const Arguments &op)
 #define EARLY_KERNEL_FOR(name, Arguments, threads, blocks) EARLY_KERNEL(name, Arguments, threads)
-#define FIRST_KERNEL(name, Arguments, threads)                                               \
+#define WAITING_KERNEL(name, Arguments, threads, is_first)                                   \
   static void name##_work(const Arguments &op);                                              \
   static const emulation::Registration name##_registration({#name, sizeof(Arguments), threads, \
     [](const void *argument) {                                                               \
       wait_for_previous();                                                                   \
       name##_work(*(const Arguments *)argument);                                             \
-    }, false, true});                                                                        \
+    }, false, is_first});                                                                    \
   static void name##_work(const Arguments &op)
-#define KERNEL(name, Arguments, threads)           \
-  static void name##_work(const Arguments &op);    \
-  EARLY_KERNEL(name, Arguments, threads) {         \
-    wait_for_previous();                           \
-    name##_work(op);                               \
-  }                                                \
-  static void name##_work(const Arguments &op)
+#define FIRST_KERNEL(name, Arguments, threads) WAITING_KERNEL(name, Arguments, threads, true)
+#define KERNEL(name, Arguments, threads) WAITING_KERNEL(name, Arguments, threads, false)
 
 DEVICE void let_next_begin() {}
-/// What is in front is done always. A block that does not wait is a fault: who waits for its kernel
-/// would take it that all before that is done too.
-DEVICE void wait_for_previous() { emulation::waits_for_previous++; }
+/// A block that does not wait is a fault: who waits for its kernel would take it that all before
+/// that is done too.
+DEVICE void wait_for_previous() {
+  emulation::waits_for_previous++;
+  if (emulation::is_front_busy) emulation::wait_for_front();
+}
 DEVICE int block_x() { return emulation::block.x; }
 DEVICE int block_y() { return emulation::block.y; }
 DEVICE int block_z() { return emulation::block.z; }
@@ -246,10 +258,18 @@ DEVICE void add_shared(int32_t *place, int32_t value) { *place += value; }
 
 DEVICE void raise(uint64_t *place, uint64_t key) { *place = *place < key ? key : *place; }
 
+/// A GPU faults where 16 bytes are not at a multiple of 16.
+DEVICE void expect_aligned(const void *p) {
+  if ((uintptr_t)p % 16 != 0) emulation::fail("16 bytes are not at a multiple of 16");
+}
+
 struct alignas(16) Words4 { uint32_t x, y, z, w; };
-DEVICE Words4 load_once(const void *p) { return *(const Words4 *)p; }
+DEVICE Words4 load_once(const void *p) {
+  expect_aligned(p);
+  return *(const Words4 *)p;
+}
 DEVICE int32_t load_now(const int32_t *p) { return *p; }
-DEVICE Words4 load_mapped(const void *p) { return *(const Words4 *)p; }
+DEVICE Words4 load_mapped(const void *p) { return load_once(p); }
 DEVICE void set_for_host(uint64_t *word, uint64_t value) {
   __atomic_store_n(word, value, __ATOMIC_RELEASE);
 }
@@ -311,6 +331,7 @@ DEVICE void load_matrices(uint32_t (&m)[4], const uint16_t *row, bool is_transpo
   const int self = emulation::thread, lane = self % 32, g = lane / 4, t = lane % 4 * 2;
   const int turn = emulation::turns[self]++ & 1;
   emulation::Warp &warp = emulation::warps[self / 32];
+  expect_aligned(row);
   warp.rows[turn][lane] = row;
   emulation::wait_for_warp();
   for (int i = 0; i < 4; i++) {
@@ -328,6 +349,10 @@ DEVICE void load_matrices_transposed(uint32_t (&m)[4], const uint16_t *row) {
 DEVICE void begin_copy(void *shared, const void *source, bool is_there) {
   emulation::Copies &mine = emulation::copies[emulation::thread];
   if (mine.count == mine.most) abort();
+  expect_aligned(shared);
+  expect_aligned(source);
+  // Who still reads what was there has it no more.
+  memset(shared, 0xff, 16);
   mine.list[mine.count++] = {shared, is_there ? source : nullptr};
 }
 DEVICE void end_copies() {

@@ -78,6 +78,9 @@ struct Operation {
   Position grid = {};
   int threads = 0;
   size_t shared = 0;
+  /// Whether it may begin before the kernels in front of it are done, and its block that has.
+  bool is_early = false;
+  std::shared_ptr<EarlyBlock> begun = nullptr;
   uint64_t to = 0, from = 0;
   size_t bytes = 0;
   int byte = 0;

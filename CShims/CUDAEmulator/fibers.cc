@@ -1,19 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The threads of a block as fibers: each has a stack of its own and runs until it waits. Blocks run
-// one after the other, or by turns where a kernel wants them together.
-#include "fibers.h"
-#include "wgmma_emulation.h"
+// The threads of a block as fibers: each has a stack of its own and runs until it waits.
+#include "blocks.h"
+#include "order.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include <vector>
 #if !defined(__x86_64__)
 #include <ucontext.h>
 #endif
-
-// What the kernels declare `SHARED`, by the linker.
-extern "C" char __start_emulated_shared[], __stop_emulated_shared[];
 
 namespace emulation {
 
@@ -22,37 +17,43 @@ int first_thread;
 Position block, grid;
 int threads_of_block;
 int waits_for_previous;
-unsigned turns[threads_max];
-Warp warps[threads_max / 32];
-char *dynamic_shared;
-Copies copies[threads_max];
+bool is_front_busy;
+unsigned turns[fibers_max];
+Warp warps[fibers_max / 32];
+Copies copies[fibers_max];
+
+const Kernel *running;
+const void *argument_of_run;
+int first_threads;
+unsigned long progress;
 
 namespace {
 
 /// No power of two: the same depth of all stacks would be the same few lines of the caches.
 constexpr size_t stack_bytes = (128 << 10) + 128;
 constexpr int kernels_max = 256;
-/// Blocks that run by turns, at most.
-constexpr size_t together_max = 4;
 
-/// What the lanes of a warp do: a bit of each lane in one of them.
+/// What the lanes of a warp do: of each a bit in one of them, at its place in their order.
 struct Lanes {
-  uint32_t ready, polling, at_warp, at_first, at_block, done;
+  uint32_t ready, polling, at_warp, at_first, at_block, at_front, done;
+  const LaneOrder *order;
 };
 constexpr uint32_t whole = ~0u;
 
+// Forward without a look into tables: lanes change some hundred million times in the tests.
+int place_of(const Lanes &warp, int lane) {
+  return is_searching ? warp.order->place_of[lane] : lane;
+}
+int lane_at(const Lanes &warp, int place) {
+  return is_searching ? warp.order->lane_at[place] : place;
+}
+
 Kernel kernels[kernels_max];
 int kernel_count;
-Lanes lanes[threads_max / 32];
-bool are_prepared;
-const Kernel *running;
-const void *argument_of_run;
+Lanes lanes[fibers_max / 32];
 char *stacks;
-/// Threads that a barrier of a block's first threads is for.
-int first_threads;
-/// What a kernel did wrong, and how often something went on.
+/// What a kernel did wrong.
 const char *failure;
-unsigned long progress;
 
 void pause_fiber(uint32_t Lanes::*state);
 
@@ -67,7 +68,7 @@ void fiber_main() {
 #if defined(__x86_64__)
 
 void *scheduler_stack;
-void *fiber_stacks[threads_max];
+void *fiber_stacks[fibers_max];
 
 // Saves what the caller expects to keep, and goes on where `to` was left.
 __attribute__((naked, noinline)) void switch_stack(void **, void *) {
@@ -91,7 +92,7 @@ void switch_fiber(int from, int to) { switch_stack(&fiber_stacks[from], fiber_st
 #else
 
 ucontext_t scheduler_context;
-ucontext_t fiber_contexts[threads_max];
+ucontext_t fiber_contexts[fibers_max];
 
 void prepare(int index) {
   getcontext(&fiber_contexts[index]);
@@ -106,25 +107,13 @@ void switch_fiber(int from, int to) { swapcontext(&fiber_contexts[from], &fiber_
 
 #endif
 
-void prepare_all() {
-  if (are_prepared) return;
-  if (!stacks) {
-    void *memory = mmap(nullptr, stack_bytes * threads_max, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) abort();
-    stacks = (char *)memory;
-    dynamic_shared = (char *)aligned_alloc(64, dynamic_shared_max * together_max);
-  }
-  for (int index = 0; index < threads_max; index++) prepare(index);
-  are_prepared = true;
-}
-
 Lanes &lanes_of(int thread_of_block) { return lanes[(first_thread + thread_of_block) / 32]; }
 
 /// Of a warp all lanes, that were somewhere else.
 void release(Lanes &warp, uint32_t Lanes::*state) {
   warp.*state = 0;
   warp.ready = whole;
+  if (is_shuffled) warp.order = next_lane_order();
   note_progress();
 }
 
@@ -139,26 +128,26 @@ void go_on_with(int next) {
 /// order and without the scheduler; when all have come to what they do together, from the first on.
 void pause_fiber(uint32_t Lanes::*state) {
   Lanes &warp = lanes[thread / 32];
-  const int lane = thread % 32, first = thread - lane;
-  const uint32_t own = 1u << lane;
+  const int lane = thread % 32, first = thread - lane, place = place_of(warp, lane);
+  const uint32_t own = 1u << place;
   warp.ready &= ~own, warp.polling &= ~own;
   warp.*state |= own;
-  const uint32_t later = (warp.ready | warp.polling) & ~1u << lane;
-  if (later) return go_on_with(first + __builtin_ctz(later));
+  const uint32_t later = (warp.ready | warp.polling) & ~1u << place;
+  if (later) return go_on_with(first + lane_at(warp, __builtin_ctz(later)));
   if (warp.at_warp != whole) return leave();
   release(warp, &Lanes::at_warp);
-  go_on_with(first);
+  go_on_with(first + lane_at(warp, 0));
 }
 
 /// Runs a warp until its threads wait for others or are done.
 const char *run_warp(int first) {
   Lanes &warp = lanes_of(first);
   if (const uint32_t some = warp.ready | warp.polling) {
-    thread = first_thread + first + __builtin_ctz(some);
+    thread = first_thread + first + lane_at(warp, __builtin_ctz(some));
     resume(thread);
     if (failure) return failure;
   }
-  if (warp.polling) return nullptr;
+  if (warp.polling || warp.at_front) return nullptr;
   if (warp.at_warp) return "some threads of a warp do not come to what the others do together";
   const bool is_whole = (warp.at_block == 0 || warp.at_block == whole)
     && (warp.at_first == 0 || warp.at_first == whole);
@@ -177,26 +166,53 @@ void release_all(int threads, uint32_t Lanes::*state) {
   for (int i = 0; i < threads; i += 32) release(lanes_of(i), state);
 }
 
+}  // namespace
+
+bool prepare_fibers(int first) {
+  if (!stacks) {
+    void *memory = mmap(nullptr, stack_bytes * fibers_max, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) abort();
+    stacks = (char *)memory;
+  }
+  for (int index = first; index < first + threads_max; index++) prepare(index);
+  return true;
+}
+
 bool is_done() { return are_all(threads_of_block, &Lanes::done); }
 
-void start_block() {
-  for (int i = 0; i < threads_of_block; i += 32) lanes_of(i) = {whole, 0, 0, 0, 0, 0};
+void start_fibers() {
+  failure = nullptr;
+  first_threads = 0;
+  waits_for_previous = 0;
+  for (int i = 0; i < threads_of_block; i += 32) {
+    lanes_of(i) = {whole, 0, 0, 0, 0, 0, 0, next_lane_order()};
+  }
   for (int i = first_thread; i < first_thread + threads_of_block; i++) {
     turns[i] = 0;
     copies[i].count = copies[i].groups = 0;
   }
 }
 
-/// Runs a block until it is done, or waits for what it cannot do itself.
+void let_fibers_go_on() {
+  for (int i = 0; i < threads_of_block; i += 32) {
+    Lanes &warp = lanes_of(i);
+    warp.ready |= warp.at_front;
+    warp.at_front = 0;
+  }
+}
+
 const char *advance() {
   const int threads = threads_of_block;
   while (true) {
     const unsigned long before = progress;
     bool waits = false;
-    for (int first = 0; first < threads; first += 32) {
+    const Sequence order(threads / 32);
+    for (int i = 0; i < threads / 32; i++) {
+      const int first = 32 * order[i];
       if (lanes_of(first).done == whole) continue;
       if (const char *error = run_warp(first)) return error;
-      waits |= lanes_of(first).polling != 0;
+      waits |= lanes_of(first).polling != 0 || lanes_of(first).at_front != 0;
     }
     if (is_done()) return nullptr;
     if (are_all(threads, &Lanes::at_block)) release_all(threads, &Lanes::at_block);
@@ -207,58 +223,6 @@ const char *advance() {
     return waits ? nullptr : "some warps of a block do not come to a barrier";
   }
 }
-
-constexpr const char *endless = "threads wait for what does not come";
-
-const char *run_block() {
-  waits_for_previous = 0;
-  first_threads = 0;
-  start_block();
-  if (const char *error = advance()) return error;
-  if (!is_done()) return endless;
-  return waits_for_previous == 0 ? "a block ends and has not waited for the kernels in front"
-                                 : end_block();
-}
-
-/// Runs blocks by turns, each for as long as it does not wait for another: so each is as far ahead
-/// of the others as it may be, and what it should have waited for is not there.
-const char *run_together(int blocks, size_t dynamic_shared_bytes) {
-  if (blocks > (int)together_max || blocks * threads_of_block > threads_max) {
-    return "more blocks than can run together";
-  }
-  const size_t bytes = (size_t)(__stop_emulated_shared - __start_emulated_shared);
-  std::vector<std::vector<char>> shared((size_t)blocks, std::vector<char>(bytes, (char)0xff));
-  char *const dynamic = dynamic_shared;
-  const auto turn = [&](int index) {
-    block = {index, 0, 0};
-    first_thread = index * threads_of_block;
-    dynamic_shared = dynamic + (size_t)index * dynamic_shared_max;
-    memcpy(__start_emulated_shared, shared[(size_t)index].data(), bytes);
-    const char *error = is_done() ? nullptr : advance();
-    memcpy(shared[(size_t)index].data(), __start_emulated_shared, bytes);
-    return error;
-  };
-  first_threads = 0;
-  for (int index = 0; index < blocks; index++) {
-    first_thread = index * threads_of_block;
-    memset(dynamic + (size_t)index * dynamic_shared_max, 0xff, dynamic_shared_bytes);
-    start_block();
-  }
-  const char *error = nullptr;
-  for (int done = 0; !error && done < blocks;) {
-    const unsigned long before = progress;
-    done = 0;
-    for (int index = 0; !error && index < blocks; index++) {
-      error = turn(index);
-      done += is_done();
-    }
-    if (!error && done < blocks && progress == before) error = endless;
-  }
-  first_thread = 0, dynamic_shared = dynamic;
-  return error;
-}
-
-}  // namespace
 
 void add(const Kernel &kernel) {
   if (kernel_count == kernels_max) abort();
@@ -292,7 +256,8 @@ void Copies::finish(int pending) {
 void wait_for_warp() { pause_fiber(&Lanes::at_warp); }
 
 void do_together(void (*work)(Warp &)) {
-  if ((lanes[thread / 32].at_warp | 1u << thread % 32) == whole) work(warps[thread / 32]);
+  const Lanes &warp = lanes[thread / 32];
+  if ((warp.at_warp | 1u << place_of(warp, thread % 32)) == whole) work(warps[thread / 32]);
   pause_fiber(&Lanes::at_warp);
 }
 
@@ -307,39 +272,11 @@ void note_progress() { progress++; }
 
 void poll() { pause_fiber(&Lanes::polling); }
 
+void wait_for_front() { pause_fiber(&Lanes::at_front); }
+
 void fail(const char *what) {
   failure = what;
   while (true) leave();
-}
-
-const char *run_grid(const Kernel &kernel, const void *argument, Position size, int threads,
-                     size_t dynamic_shared_bytes) {
-  prepare_all();
-  running = &kernel;
-  argument_of_run = argument;
-  grid = size;
-  threads_of_block = threads;
-  failure = nullptr;
-  if (kernel.is_together) {
-    begin_block();
-    const char *error = run_together(size.x, dynamic_shared_bytes);
-    if (error) are_prepared = false;
-    return error;
-  }
-  for (block.z = 0; block.z < size.z; block.z++) {
-    for (block.y = 0; block.y < size.y; block.y++) {
-      for (block.x = 0; block.x < size.x; block.x++) {
-        // What nobody wrote is not a number.
-        memset(dynamic_shared, 0xff, dynamic_shared_bytes);
-        begin_block();
-        if (const char *error = run_block()) {
-          are_prepared = false;
-          return error;
-        }
-      }
-    }
-  }
-  return nullptr;
 }
 
 }  // namespace emulation

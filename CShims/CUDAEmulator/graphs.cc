@@ -127,7 +127,11 @@ int cuGraphLaunch(void *handle, void *stream_handle) {
   if (executable.stream && executable.stream != stream && !stream->capture) {
     if (int code = put_event(stream, executable.ended, Operation::wait)) return code;
   }
-  for (const Operation &operation : executable.operations) {
+  // Its first kernel begins when all in front is done.
+  bool is_first = true;
+  for (Operation operation : executable.operations) {
+    operation.is_early &= !is_first;
+    is_first = false;
     if (int code = put(stream, operation)) return code;
   }
   if (stream->capture) return success;

@@ -172,6 +172,7 @@ int cuLaunchKernelEx(const LaunchConfiguration *launch, void *handle, void **par
   operation.grid = {(int)shape.x, (int)shape.y, (int)shape.z};
   operation.threads = (int)shape.threads;
   operation.shared = shape.shared;
+  operation.is_early = shape.is_early;
   if (has_host_address(operation.argument)) {
     return refuse(invalid_value, "kernel %s: an address of the host's in its argument",
                   kernel.name);

@@ -25,6 +25,10 @@ double now() {
 
 int come_to(const std::shared_ptr<Event> &event, long mark);
 
+int failed(const Operation &launched, const char *error) {
+  return sticky = refuse(launch_failed, "kernel %s: %s", launched.kernel->name, error);
+}
+
 int launch(const Operation &operation) {
   static const long fault_at = setting("SILICA_EMULATED_FAULT", 0);
   if (++launches == fault_at) return sticky = illegal_address;
@@ -34,10 +38,33 @@ int launch(const Operation &operation) {
   }
   open_mapped(operation.argument);
   const char *error = run_grid(*operation.kernel, operation.argument.data(), operation.grid,
-                               operation.threads, operation.shared);
+                               operation.threads, operation.shared, operation.begun.get());
   close_mapped(operation.argument);
-  if (!error) return success;
-  return sticky = refuse(launch_failed, "kernel %s: %s", operation.kernel->name, error);
+  return error ? failed(operation, error) : (int)success;
+}
+
+/// Begins a block of each kernel behind the next one that a GPU may begin before that is done, the
+/// last of them first: as early as can be.
+int begin_behind(Stream &stream) {
+  // The next one may have begun, too.
+  constexpr size_t most = early_max - 1;
+  std::vector<Operation *> behind;
+  for (size_t i = 1; i < stream.waiting.size() && behind.size() < most; i++) {
+    Operation &operation = stream.waiting[i];
+    if (operation.kind == Operation::record) continue;
+    if (operation.kind != Operation::launch || !operation.is_early) break;
+    behind.insert(behind.begin(), &operation);
+  }
+  for (Operation *operation : behind) {
+    if (operation->begun) continue;
+    open_mapped(operation->argument);
+    const char *error =
+      begin_early(*operation->kernel, operation->argument, operation->grid, operation->threads,
+                  operation->shared, operation->begun);
+    close_mapped(operation->argument);
+    if (error) return failed(*operation, error);
+  }
+  return success;
 }
 
 /// Whether what is copied, filled or a kernel's is still there, now that its time has come.
@@ -90,6 +117,8 @@ int drain(Stream *stream, const Event *until = nullptr, long mark = 0) {
   stream->is_draining = true;
   int code = success;
   while (code == success && !stream->waiting.empty() && !(until && until->done >= mark)) {
+    if (stream->waiting.front().kind == Operation::launch) code = begin_behind(*stream);
+    if (code != success) break;
     Operation operation = stream->waiting.front();
     stream->waiting.pop_front();
     code = perform(operation);
