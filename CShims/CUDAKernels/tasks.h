@@ -30,7 +30,7 @@ typedef enum cu_task_kernel {
 
 enum {
   /// Of a task's argument, at most.
-  cu_task_bytes = 328,
+  cu_task_bytes = 336,
 };
 
 /// A kernel, its grid and what it is launched with.
