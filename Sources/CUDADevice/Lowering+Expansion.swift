@@ -54,7 +54,7 @@ extension Lowering {
             expandValues: expanding(toValues.matrix, latents, to: values),
             expanded: kept(attention(group, attend, memory, stages: kernels.stages)),
             portionTokens: expansion.portionTokens, steps: expandedSteps))
-      ] + codes(of: program.operations[last].writes))
+      ])
   }
 
   private func kept<T: BitwiseCopyable>(_ argument: T) -> UnsafeMutablePointer<T> {
