@@ -123,7 +123,8 @@ typedef struct cu_product_part {
 /// Products of matrices with rows: `output = input · weightᵀ + bias`, for `z` matrices.
 typedef struct cu_product {
   const cu_step *step;
-  /// Rows of bfloat16, or coded rows (`cu_takes_codes`); the stride in elements, or bytes.
+  /// Rows of bfloat16, or coded rows (`cu_takes_codes`); the stride in elements, or bytes. Of
+  /// kernels that make the codes, rows of floats, with room for whole fours.
   const void *input;
   int64_t input_stride;
   cu_product_part parts[cu_product_parts_max];
@@ -151,8 +152,11 @@ typedef struct cu_product {
   int32_t input_is_aligned;
   /// Blocks that share the parts of the columns, and where they leave the parts' sums if more than
   /// one: `[matrix][part][token][row]`.
-  int32_t splits, top_k;
+  int32_t splits;
+  /// `cu_code`, of kernels that make the codes.
+  int32_t code;
   float *workspace;
+  int32_t top_k, unused;
 } cu_product;
 
 /// A product of few tokens whose blocks norm its input themselves.

@@ -72,7 +72,7 @@ template <int pairs> struct Merge {
     const Float2 &low = total[0].values, &high = total[pairs - 1].values;
     const int spans = op.key_heads * op.heads_per_key * op.value_width / cu_span;
     const Float4 x = {low.x * factor, low.y * factor, high.x * factor, high.y * factor};
-    put_codes(op.codes, row, spans, (head * op.value_width + column) / cu_span, x);
+    put_codes(op.codes, row, spans, (head * op.value_width + column) / cu_span, {{x}});
   }
 };
 

@@ -49,30 +49,84 @@ DEVICE uint32_t codes_e4m3(const float (&values)[4], float largest, bool powers,
   return word;
 }
 
-/// Four neighbouring columns of a span for each lane of a warp, zeros beyond the last. All call it.
-DEVICE void put_codes(const cu_codes &codes, int64_t row, int spans, int span, const Float4 &x) {
+/// Of four columns the largest magnitude: as bits they are in order, NaN and infinity above all.
+DEVICE uint32_t largest_bits(const Float4 &x) {
   const float values[4] = {x.x, x.y, x.z, x.w};
   uint32_t bits = 0;
-  // As bits, magnitudes are in order, NaN and infinity above all.
   UNROLL for (int i = 0; i < 4; i++) {
     const uint32_t magnitude = bits_of(values[i]) & 0x7fffffffu;
     bits = magnitude > bits ? magnitude : bits;
   }
-  bits = largest_of_warp(bits);
-  const bool is_finite = bits < 0x7f800000u;
+  return bits;
+}
+
+/// The columns of a span that one of `lanes` neighbouring lanes has: every so-many-th four.
+template <int lanes> struct SpanColumns {
+  static constexpr int count = cu_span / 4 / lanes;
+  Float4 x[count];
+
+  /// Which of the span's fours the lane's are.
+  DEVICE_MEMBER static int four(int index) { return index * lanes + thread_index() % lanes; }
+
+  /// Of a row of floats that has room for whole fours; zeros beyond its last column.
+  DEVICE_MEMBER void load(const float *row, int span, int width) {
+    UNROLL for (int i = 0; i < count; i++) {
+      const int column = span * cu_span + four(i) * 4;
+      x[i] = {0, 0, 0, 0};
+      if (column < width) x[i] = *(const Float4 *)(row + column);
+      if (column + 1 >= width) x[i].y = 0;
+      if (column + 2 >= width) x[i].z = 0;
+      if (column + 3 >= width) x[i].w = 0;
+    }
+  }
+
+  /// Makes a word of codes of each four, and returns their scale. All lanes of a warp call it.
+  DEVICE_MEMBER float make(int code, uint32_t (&words)[count]) const {
+    uint32_t bits = 0;
+    UNROLL for (int i = 0; i < count; i++) {
+      const uint32_t of_four = largest_bits(x[i]);
+      bits = of_four > bits ? of_four : bits;
+    }
+    bits = largest_of_lanes(bits);
+    const bool is_finite = bits < 0x7f800000u, powers = code == cu_code_e4m3_powers;
+    const float largest = is_finite ? float_of(bits) : 0.f;
+    float scale = 0;
+    UNROLL for (int i = 0; i < count; i++) {
+      const float values[4] = {x[i].x, x[i].y, x[i].z, x[i].w};
+      if (code == cu_code_s8) words[i] = codes_s8(values, largest, scale);
+      else words[i] = codes_e4m3(values, largest, powers, scale);
+    }
+    return is_finite ? scale : float_of(0x7fc00000u);
+  }
+
+private:
+  DEVICE_MEMBER static uint32_t largest_of_lanes(uint32_t bits) {
+    if constexpr (lanes == 32) {
+      bits = largest_of_warp(bits);
+    } else {
+      UNROLL for (int mask = lanes / 2; mask > 0; mask /= 2) {
+        const uint32_t other = (uint32_t)shuffle_xor((int)bits, mask);
+        bits = other > bits ? other : bits;
+      }
+    }
+    return bits;
+  }
+};
+
+/// Where a four's word of codes is among those of its span.
+DEVICE int word_of_four(int code, int four) {
+  return code == cu_code_s8 ? four % 4 * 8 + four / 8 * 2 + four / 4 % 2 : four;
+}
+
+/// Writes the codes of a span, of which each lane of a warp has a four. All call it.
+DEVICE void put_codes(const cu_codes &codes, int64_t row, int spans, int span,
+                      const SpanColumns<32> &columns) {
   const int lane = thread_index() % 32;
   uint8_t *place = codes.rows + row * codes.stride;
-  uint32_t *words = (uint32_t *)place + span * 32;
-  float scale = 0;
-  if (codes.code == cu_code_s8) {
-    const uint32_t word = codes_s8(values, is_finite ? float_of(bits) : 0.f, scale);
-    words[lane % 4 * 8 + lane / 8 * 2 + lane / 4 % 2] = word;
-  } else {
-    const bool powers = codes.code == cu_code_e4m3_powers;
-    words[lane] = codes_e4m3(values, is_finite ? float_of(bits) : 0.f, powers, scale);
-  }
-  if (lane > 0) return;
-  ((float *)scales_of_row(place, spans))[span] = is_finite ? scale : float_of(0x7fc00000u);
+  uint32_t word[1];
+  const float scale = columns.make(codes.code, word);
+  ((uint32_t *)place)[span * 32 + word_of_four(codes.code, lane)] = word[0];
+  if (lane == 0) ((float *)scales_of_row(place, spans))[span] = scale;
 }
 
 /// An integer of less than 2^22 as a float, by an addition of integers and one of floats: faster

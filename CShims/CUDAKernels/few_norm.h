@@ -36,7 +36,7 @@ template <int format> struct NormedRows {
     if (span >= spans) return;
     const Float4 y = normed(x, weight, factor);
     if constexpr (are_codes) {
-      put_codes({(uint8_t *)rows, stride, op.codes.code, 0}, row, spans, span, y);
+      put_codes({(uint8_t *)rows, stride, cu_code_s8, 0}, row, spans, span, {{y}});
     } else {
       *(Words2 *)(rows + row * stride + column * 2) = {bf16_pair(y.x, y.y), bf16_pair(y.z, y.w)};
     }

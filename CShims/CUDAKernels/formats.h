@@ -155,6 +155,10 @@ CU_KNOWN int32_t cu_coded_row_bytes(int32_t spans) {
 CU_KNOWN int32_t cu_shared_input_bytes(cu_format format) {
   return cu_takes_codes(format) ? cu_span + 16 : cu_span * 2 + 32;
 }
+/// Tokens whose codes a product's blocks make themselves, at most. A warp has some 600 instructions
+/// for each span while an H100's memory gives its weights; codes of 128 columns take some 60 of
+/// them, those of e4m3 140.
+CU_KNOWN int32_t cu_made_tokens(cu_format format) { return format == cu_format_fp8a8 ? 2 : 4; }
 /// Bytes of a row that a product's blocks norm themselves: whole spans, of bfloat16 so far apart as
 /// above.
 CU_KNOWN int32_t cu_normed_row_bytes(cu_format format, int32_t spans) {

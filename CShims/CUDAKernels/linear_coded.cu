@@ -106,7 +106,7 @@ template <int eights, int tiles> struct Coded {
   }
 
   /// Zeros for tokens, and for a span, that are not there.
-  DEVICE_MEMBER void copy_tokens(int round) const {
+  DEVICE_MEMBER void copy_tokens(int round) {
     const int span = part.first + round, spans = spans_of(op);
     if (round >= rounds) return;
     UNROLL for (int e = 0; e < eights; e++) {
@@ -125,6 +125,9 @@ template <int eights, int tiles> struct Coded {
       begin_copy(scales_at(round, i * 32 + lane), source, row != nullptr);
     }
   }
+
+  /// What is to be done with what `copy_tokens` has brought, before it is waited for.
+  DEVICE_MEMBER void make_tokens(int) {}
 
   DEVICE_MEMBER void load_factors(int round) {
     const int span = part.first + round;
@@ -195,9 +198,50 @@ template <int eights, int tiles> struct Coded {
   }
 };
 
-template <int eights, int tiles> DEVICE void product_coded(const cu_product &op) {
+/// Of rows of floats, of whose codes each warp makes those of its own columns: floats are on their
+/// way while a span is multiplied.
+struct Made : Coded<1, 1> {
+  static constexpr int made = cu_made_tokens(cu_format_fp8a8);
+
+  const float *float_rows[made];
+  SpanColumns<32> next[made];
+
+  DEVICE_MEMBER Made(const cu_product &op, char *shared) : Coded(op, shared) {}
+
+  /// Tokens that are not there stay zeros.
+  DEVICE_MEMBER void find_tokens(const Tokens &tokens) {
+    UNROLL for (int i = 0; i < made; i++) float_rows[i] = float_row(op, tokens, i);
+    UNROLL for (int i = 0; i < stages; i++) {
+      Words4 *codes = (Words4 *)tokens_at(i, 0, warp) + lane;
+      codes[0] = codes[32] = {0, 0, 0, 0};
+      if (lane < tokens_max) *(Words4 *)scales_at(i, lane) = {0, 0, 0, 0};
+    }
+    sync_warp();
+  }
+
+  DEVICE_MEMBER void copy_tokens(int round) {
+    const int span = part.first + round;
+    UNROLL for (int i = 0; i < made; i++) {
+      if (span < part.end && float_rows[i]) next[i].load(float_rows[i], span, op.inner);
+    }
+  }
+
+  DEVICE_MEMBER void make_tokens(int round) {
+    const int span = part.first + round;
+    UNROLL for (int i = 0; i < made; i++) {
+      if (span >= part.end || !float_rows[i]) continue;
+      uint32_t word[1];
+      const float scale = next[i].make(op.code, word);
+      char *place = tokens_at(round, 0, warp) + lane / 4 * 128 + i * 16;
+      ((uint32_t *)place)[lane % 4] = word[0];
+      if (lane == 0) scales_at(round, i)[span % 4] = scale;
+    }
+  }
+};
+
+template <int eights, int tiles, class Block = Coded<eights, tiles>>
+DEVICE void product_coded(const cu_product &op) {
   if (!has_wgmma) return wait_for_previous();
-  using Block = Coded<eights, tiles>;
   DYNAMIC_SHARED(char, shared);
   Tokens tokens;
   // Which tokens an expert has is known only later; a first block has some always.
@@ -218,6 +262,7 @@ template <int eights, int tiles> DEVICE void product_coded(const cu_product &op)
   UNROLL for (int i = 0; i < Block::stages - 1; i++) {
     block.copy_tokens(i);
     end_copies();
+    block.make_tokens(i);
   }
   for (int round = 0; round < block.rounds; round++) {
     wait_for_copies<Block::stages - 2>();
@@ -228,6 +273,7 @@ template <int eights, int tiles> DEVICE void product_coded(const cu_product &op)
     block.copy_tokens(round + Block::stages - 1);
     end_copies();
     block.multiply(round);
+    block.make_tokens(round + Block::stages - 1);
   }
   wait_for_copies<0>();
   UNROLL for (int e = 0; e < eights; e++) {
@@ -251,3 +297,6 @@ CODED(few, 1)
 CODED(16, 2)
 CODED(32, 4)
 CODED(64, 8)
+
+// The same of up to `cu_made_tokens` rows of floats, of which blocks make the codes.
+EARLY_KERNEL(coding_fp8a8_few, cu_product, cu_threads) { product_coded<1, 1, Made>(op); }

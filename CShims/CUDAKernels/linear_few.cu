@@ -15,6 +15,8 @@
 // Where nothing but the product reads what a norm gives, blocks norm it themselves, one or two rows
 // of 4,096 columns at most: the norm's kernel and the border behind it take some 3 us (H100), which
 // is as long as the second-level cache takes to give 16 MB. By arithmetic; not yet run on a GPU.
+// Codes of floats (`MadeInputs`) are made a span at a time, since all of a row before the first
+// product would be 20 of them for a warp (18,944 columns), 2 to 3 us: as much as is saved.
 #include "few_norm.h"
 #include "few_sums.h"
 
@@ -47,6 +49,9 @@ template <int format, bool are_codes = cu_takes_codes((cu_format)format)> struct
       words[f] = {x[0] | x[1] << 16, x[2] | x[3] << 16};
     }
   }
+
+  /// What is to be done with what `load` has brought.
+  DEVICE_MEMBER void make() {}
 };
 
 /// Codes of token g, and the scales of the tokens whose sums the lane has.
@@ -71,6 +76,8 @@ template <int format> struct Inputs<format, true> {
     const Words4 *source = (const Words4 *)(row + span * cu_span) + thread_index() % 4 * 2;
     words[0] = source[0], words[1] = source[1];
   }
+
+  DEVICE_MEMBER void make() {}
 };
 
 /// Rows that the block has normed, or made otherwise; beyond the last, that one again.
@@ -93,6 +100,53 @@ template <int format> struct NormedInputs<format, true> : Inputs<format> {
       const char *other = rows.row(thread_index() % 4 * 2 + i, count);
       this->scale_rows[i] = scales_of_row((const uint8_t *)other, rows.spans);
     }
+  }
+};
+
+/// Rows of floats, of whose codes each warp makes those of its own spans, one behind the other: the
+/// arithmetic is done while weights are on their way.
+template <int format> struct MadeInputs : Inputs<format> {
+  static constexpr int tokens_max = cu_made_tokens((cu_format)format);
+  static constexpr int stride = cu_shared_input_bytes((cu_format)format);
+
+  const float *rows[tokens_max];
+  int count;
+  /// The warp's place for a span's codes and scales.
+  char *place;
+  SpanColumns<32> next[tokens_max];
+
+  DEVICE_MEMBER void find(const cu_product &op, const Tokens &tokens) {
+    SHARED Words4 made[cu_product_warps][tokens_max * stride / 16];
+    place = (char *)made[thread_index() / 32];
+    count = tokens.count < tokens_max ? tokens.count : tokens_max;
+    UNROLL for (int i = 0; i < tokens_max; i++) rows[i] = float_row(op, tokens, i);
+  }
+
+  DEVICE_MEMBER void load(const cu_product &op, int span) {
+    UNROLL for (int i = 0; i < tokens_max; i++) {
+      if (i < count) next[i].load(rows[i], span, op.inner);
+    }
+  }
+
+  DEVICE_MEMBER void make() {
+    const int lane = thread_index() % 32, pair = lane % 4 * 2;
+    // The codes before have been read.
+    sync_warp();
+    UNROLL for (int i = 0; i < tokens_max; i++) {
+      if (i >= count) continue;
+      uint32_t word[1];
+      const float scale = next[i].make(cu_code_s8, word);
+      ((uint32_t *)(place + i * stride))[word_of_four(cu_code_s8, lane)] = word[0];
+      if (lane == 0) *(float *)(place + i * stride + cu_span) = scale;
+    }
+    sync_warp();
+    if (lane / 4 < count) {
+      const Words4 *source = (const Words4 *)(place + lane / 4 * stride) + pair;
+      this->words[0] = source[0], this->words[1] = source[1];
+    }
+    const float *scale = (const float *)(place + pair * stride + cu_span);
+    if (pair < count) this->scales.x = scale[0];
+    if (pair + 1 < count) this->scales.y = scale[stride / 4];
   }
 };
 
@@ -155,6 +209,7 @@ template <int format, int tiles, class Rows = Inputs<format>> struct Few {
   DEVICE_MEMBER void multiply(int span, int end) {
     Scales<format> kept[tiles];
     UNROLL for (int i = 0; i < tiles; i++) kept[i] = scales[i];
+    inputs.make();
     const Inputs<format> x = inputs;
     load_scales(span + 1, end);
     load_inputs(span + 1, end);
@@ -208,7 +263,8 @@ template <int format, int tiles, class Rows = Inputs<format>> struct Few {
   }
 };
 
-template <int format, int tiles> DEVICE void product_few(const cu_product &op) {
+template <int format, int tiles, class Rows = Inputs<format>>
+DEVICE void product_few(const cu_product &op) {
   DYNAMIC_SHARED(char, shared);
   const Part part = part_of_columns(spans_of(op), thread_index() / 32);
   Tokens tokens;
@@ -218,7 +274,7 @@ template <int format, int tiles> DEVICE void product_few(const cu_product &op) {
     tokens = tokens_of_block(op, block_z(), cu_few_tokens);
     if (tokens.count <= 0) return;
   }
-  Few<format, tiles> few(op, shared);
+  Few<format, tiles, Rows> few(op, shared);
   few.find(block_x(), op.order ? tokens.matrix : block_z());
   few.begin(part);
   if (!op.order && block_y() == 0) {
@@ -258,7 +314,8 @@ template <int format, int tiles> DEVICE void product_few_normed(const cu_normed_
 #define FEW(name, format)                                                                          \
   EARLY_KERNEL(product_##name##_few, cu_product, cu_threads) { product_few<format, 1>(op); }       \
   EARLY_KERNEL(product_##name##_gated_few, cu_product, cu_threads) { product_few<format, 2>(op); } \
-  EARLY_KERNEL(normed_##name##_few, cu_normed_product, cu_threads) {                               \
+  EARLY_KERNEL_FOR(normed_##name##_few, cu_normed_product, cu_threads,                             \
+                   cu_takes_codes(format) ? 4 : 1) {                                               \
     product_few_normed<format, 1>(op);                                                             \
   }                                                                                                \
   EARLY_KERNEL_FOR(normed_##name##_gated_few, cu_normed_product, cu_threads,                       \
@@ -278,3 +335,8 @@ FEW(int4_128, cu_format_int4_128)
 FEW(int8_32, cu_format_int8_32)
 FEW(int8_64, cu_format_int8_64)
 FEW(int8_128, cu_format_int8_128)
+
+// The same of up to `cu_made_tokens` rows of floats, of which blocks make the codes.
+EARLY_KERNEL(coding_w8a8_few, cu_product, cu_threads) {
+  product_few<cu_format_w8a8, 1, MadeInputs<cu_format_w8a8>>(op);
+}

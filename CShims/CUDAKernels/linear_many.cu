@@ -58,12 +58,15 @@ template <int format, int groups> struct Many {
   }
 
   /// All tokens' inputs of a span, zeros beyond the last token and column.
-  DEVICE_MEMBER void copy_inputs(int span, int end) const {
+  DEVICE_MEMBER void copy_inputs(int span, int end) {
     if (span >= end) return;
     char *stage = inputs_ring + span % stages * inputs_bytes;
     if constexpr (cu_takes_codes((cu_format)format)) copy_coded(stage, span);
     else copy_floats(stage, span);
   }
+
+  /// What is to be done with what `copy_inputs` has brought, before it is waited for.
+  DEVICE_MEMBER void make_inputs(int, int) {}
 
   /// Codes, and the four scales of which one is the span's.
   DEVICE_MEMBER void copy_coded(char *stage, int span) const {
@@ -143,6 +146,49 @@ template <int format, int groups> struct Many {
   DEVICE_MEMBER int row(int i) const { return warp * cu_tile_rows + lane / 4 + i / 2 * 8; }
 };
 
+/// Rows of floats, whose codes the block makes: they are on their way while a span is multiplied.
+template <int groups> struct ManyMade : Many<cu_format_w8a8, groups> {
+  using Base = Many<cu_format_w8a8, groups>;
+  /// Neighbours that have a token's columns: as many as a block of the most warps has for each.
+  static constexpr int lanes = threads_max<cu_format_w8a8> / (groups * 8);
+  SpanColumns<lanes> next = {};
+
+  DEVICE_MEMBER ManyMade(const cu_product &op, const Tokens &tokens, char *shared)
+      : Base(op, tokens, shared) {}
+
+  DEVICE_MEMBER void load(int token, int span) {
+    const float *row = float_row(this->op, this->tokens, token);
+    if (row) next.load(row, span, this->op.inner);
+  }
+
+  DEVICE_MEMBER void copy_inputs(int span, int end) {
+    if (span < end) load(thread_index() / lanes, span);
+  }
+
+  /// Blocks of fewer warps take the last tokens in a second turn.
+  DEVICE_MEMBER void make_inputs(int span, int end) {
+    if (span >= end) return;
+    const int of_turn = block_threads() / lanes;
+    make(thread_index() / lanes, span);
+    UNROLL_BY(1) for (int token = of_turn + thread_index() / lanes; token < groups * 8;
+                      token += of_turn) {
+      load(token, span);
+      make(token, span);
+    }
+  }
+
+  DEVICE_MEMBER void make(int token, int span) {
+    char *place = this->inputs_ring + span % Base::stages * Base::inputs_bytes
+      + token * Base::input_stride;
+    uint32_t words[SpanColumns<lanes>::count];
+    const float scale = next.make(cu_code_s8, words);
+    UNROLL for (int i = 0; i < SpanColumns<lanes>::count; i++) {
+      ((uint32_t *)place)[word_of_four(cu_code_s8, next.four(i))] = words[i];
+    }
+    if (thread_index() % lanes == 0) ((float *)(place + cu_span))[span % 4] = scale;
+  }
+};
+
 /// Where a part's sum is left for `sum_parts`: `[matrix][part][token][row]`, rows padded to whole
 /// blocks.
 DEVICE float *left_sum(const cu_product &op, int matrix, int part, int token, int row) {
@@ -165,7 +211,8 @@ DEVICE void write_rows(const cu_product &op, const Tokens &tokens, Value value) 
   }
 }
 
-template <int format, int groups> DEVICE void product_many(const cu_product &op) {
+template <int format, int groups, class Block = Many<format, groups>>
+DEVICE void product_many(const cu_product &op) {
   constexpr int stages = stages_of<format, 1>;
   DYNAMIC_SHARED(char, shared);
   const int splits = op.splits, parts = cu_product_warps / splits;
@@ -174,7 +221,7 @@ template <int format, int groups> DEVICE void product_many(const cu_product &op)
   const Tokens tokens = tokens_of_block(op, block_z() / splits, groups * 8);
   // Who is behind takes it that all in front of a kernel that has ended is done.
   if (tokens.count <= 0) return wait_for_previous();
-  Many<format, groups> many(op, tokens, shared);
+  Block many(op, tokens, shared);
   const int first = part_of_columns(spans_of(op), first_part).first;
   const int end = part_of_columns(spans_of(op), first_part + parts - 1).end;
   UNROLL for (int i = 0; i < stages - 1; i++) many.copy_codes(first + i, end);
@@ -183,6 +230,7 @@ template <int format, int groups> DEVICE void product_many(const cu_product &op)
   UNROLL for (int i = 0; i < stages - 1; i++) {
     many.copy_inputs(first + i, end);
     end_copies();
+    many.make_inputs(first + i, end);
   }
   float total[groups][4] = {};
   for (int p = first_part; p < first_part + parts; p++) {
@@ -198,6 +246,7 @@ template <int format, int groups> DEVICE void product_many(const cu_product &op)
       many.copy_inputs(span + stages - 1, end);
       end_copies();
       many.multiply(span, end);
+      many.make_inputs(span + stages - 1, end);
     }
     UNROLL for (int g = 0; g < groups; g++) {
       UNROLL for (int i = 0; i < 4; i++) {
@@ -248,6 +297,14 @@ MANY(int4_128, cu_format_int4_128)
 MANY(int8_32, cu_format_int8_32)
 MANY(int8_64, cu_format_int8_64)
 MANY(int8_128, cu_format_int8_128)
+
+// The same of rows of floats, of which blocks make the codes.
+EARLY_KERNEL_FOR(coding_w8a8_16, cu_product, threads_max<cu_format_w8a8>, 2) {
+  product_many<cu_format_w8a8, 2, ManyMade<2>>(op);
+}
+EARLY_KERNEL_FOR(coding_w8a8_32, cu_product, threads_max<cu_format_w8a8>, 2) {
+  product_many<cu_format_w8a8, 4, ManyMade<4>>(op);
+}
 
 // Grid and threads as of the blocks before, but tokens in twos, and matrices.
 KERNEL(sum_parts, cu_product, 32 * cu_many_warps_max) {

@@ -20,7 +20,7 @@ DEVICE void write_four(const cu_norm &op, int row, int column, const Float4 &x,
   if (column < op.input.width) put(op.output, row, column, y);
   const int span = column / cu_span, spans = (op.input.width + cu_span - 1) / cu_span;
   if (!op.codes.rows || span >= spans) return;
-  put_codes(op.codes, row, spans, span, y);
+  put_codes(op.codes, row, spans, span, {{y}});
 }
 
 }  // namespace

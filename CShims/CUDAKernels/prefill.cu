@@ -36,6 +36,11 @@
 // Whole prompts of Qwen-7B had 300 of these: of an output's 96 instructions most asked what there
 // is to do, and what is added was waited for one by one, by eight warps. Now some 40 instructions,
 // and addends asked for together (not measured).
+// Codes that are still to be made are made where floats are arranged (`arrange_floats`): 9 bytes for
+// each column and token, of 11 with a kernel between. Blocks that had 128 columns of a gated unit
+// could write codes, 3 bytes; by arithmetic they would cost as much as that saves: 256 rows × 64
+// tokens are 41 KiB from the cache for 33, two turns of a block as one leave more multiprocessors
+// without work at the end.
 // Tried: clusters of two blocks that share tokens, fp8 300; warpgroups that take turns, 391.
 // Not yet: bf16 fragments of fp8 without the multiplication (2^120 in the scales instead).
 #include "prefill_heads.h"
@@ -160,3 +165,24 @@ template <int format> DEVICE void arrange_coded(const cu_prefill &op) {
 // The same of codes: `[tokens / 8][8 sixteens of k][8 tokens][16 of k]`, then the tokens' scales.
 KERNEL(arrange_codes, cu_prefill, cu_threads) { arrange_coded<cu_format_w8a8>(op); }
 KERNEL(arrange_e4m3, cu_prefill, cu_threads) { arrange_coded<cu_format_fp8a8>(op); }
+
+// The same of floats: who else makes codes of them would write them, to be read once more. Four
+// lanes have a token's columns, a warp eight tokens.
+KERNEL(arrange_floats, cu_prefill, cu_threads) {
+  const int span = block_x(), spans = spans_of(op.product), quarter = thread_index() % 4;
+  uint8_t *place =
+    op.arranged + ((int64_t)block_y() * spans + span) * cu_arranged_bytes(cu_format_w8a8);
+  const Tokens tokens = prefill_tokens(op, block_y());
+  if (tokens.count == 0) return;
+  for (int token = thread_index() / 4; token < cu_prefill_tokens; token += cu_threads / 4) {
+    SpanColumns<4> columns = {};
+    const float *row = float_row(op.product, tokens, token);
+    if (row) columns.load(row, span, op.product.inner);
+    uint32_t words[SpanColumns<4>::count];
+    const float scale = columns.make(op.product.code, words);
+    uint8_t *of_token = place + token / 8 * 1024 + token % 8 * 16;
+    UNROLL for (int i = 0; i < 8; i++) ((uint32_t *)(of_token + i * 128))[quarter] = words[i];
+    float *scales = (float *)(place + cu_prefill_tokens * cu_span);
+    if (quarter == 0) scales[token] = row ? scale : 0.f;
+  }
+}

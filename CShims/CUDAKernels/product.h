@@ -212,6 +212,12 @@ DEVICE const uint8_t *coded_row(const cu_product &op, const Tokens &tokens, int 
   return (const uint8_t *)op.input + input_index(tokens, index) * op.input_stride;
 }
 
+/// The same of floats.
+DEVICE const float *float_row(const cu_product &op, const Tokens &tokens, int index) {
+  if (index >= tokens.count) return nullptr;
+  return (const float *)op.input + input_index(tokens, index) * op.input_stride;
+}
+
 /// 16 rows of one part of a weight; `exists` is false for those behind the last.
 struct Tile {
   const cu_product_part *part;

@@ -81,15 +81,9 @@ KERNEL(quantize_rows, cu_quantize, cu_threads) {
   const int spans = (op.width + cu_span - 1) / cu_span, blocks = (spans + warps - 1) / warps;
   const int row = block_x() / blocks, span = block_x() % blocks * warps + thread_index() / 32;
   if (row >= op.step->counts[op.space] * op.rows_each || span >= spans) return;
-  const int column = span * cu_span + thread_index() % 32 * 4;
-  const float *place = op.input + row * op.input_stride + column;
-  // Rows have room for whole fours.
-  Float4 x = {};
-  if (column < op.width) x = *(const Float4 *)place;
-  if (column + 1 >= op.width) x.y = 0;
-  if (column + 2 >= op.width) x.z = 0;
-  if (column + 3 >= op.width) x.w = 0;
-  put_codes(op.output, row, spans, span, x);
+  SpanColumns<32> columns;
+  columns.load(op.input + row * op.input_stride, span, op.width);
+  put_codes(op.output, row, spans, span, columns);
 }
 
 // Grid: parts of a row's columns; rows. Keys are zero before.

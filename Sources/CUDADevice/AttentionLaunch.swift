@@ -14,15 +14,13 @@ struct AttentionLaunch {
   var merge: GPU.Kernel
   /// The same, which makes the output's codes too; nil where a head has no whole spans.
   var mergeCodes: GPU.Kernel?
-  /// What makes the codes where that has not run.
-  var codes: [Launch]
   /// `cu_attention`
   var argument: Launch.Argument
   /// Room for sums of parts of one row's keys.
   var partRoom: Int
 
   /// Up to so many rows, the keys of each are cut in parts; more fill a GPU with whole rows.
-  private static let cutRowsMax = 64
+  static let cutRowsMax = 64
   /// Up to so many blocks side by side, a part is a tile.
   private static let tileBlocksMax = 16
   /// Blocks of a launch, for which keys are cut.
@@ -50,15 +48,13 @@ struct AttentionLaunch {
       try queue(
         op.pointee, rows: min(rowsAtOnce, rows.upperBound - first), coding: coding, on: gpu)
     }
-    if coding != nil { return }
-    for launch in codes { try launch.queue(on: gpu, counts) }
   }
 
   /// Whether the parts of so many rows' keys have room at once, and nothing but their merge is left
   /// to be done.
   func mergesAtOnce(rows: Int) -> Bool {
     var op = argument.assumingMemoryBound(to: cu_attention.self).pointee
-    guard rows <= Self.cutRowsMax, codes.isEmpty, op.log_sum_exp == nil else { return false }
+    guard rows <= Self.cutRowsMax, mergeCodes == nil, op.log_sum_exp == nil else { return false }
     cut(&op, rows: rows)
     return rows <= partRoom / Int(op.part_room)
   }

@@ -36,7 +36,6 @@ extension CUDADevice {
         }
         try gpu.launch(loaded.lowering.kernels.mergeSlices, x: rows * blocks, with: argument)
       }
-      try makeCodes(of: output)
     }
   }
 

@@ -93,10 +93,12 @@ extension CUDADevice {
     }
   }
 
-  /// Makes the codes that products read of a value's floats, if they read such.
+  /// Makes the codes of a value's floats, if products take it that its writer has.
   func makeCodes(of value: ValueID) throws(CUDAError) {
-    guard let loaded else { return }
-    try loaded.lowering.quantizing[value]?.queue(on: gpu, counts(loaded))
+    guard let lowering = loaded?.lowering, let loaded,
+      lowering.codedInPassing.contains(value) || lowering.mergedAsCodes.contains(value)
+    else { return }
+    try lowering.quantizing[value]?.queue(on: gpu, counts(loaded))
   }
 
   /// Waits, since the pinned memory is used again.

@@ -34,12 +34,16 @@ extension Lowering {
     else { return }
     let sum = list.launches(of: last)
     guard case .product(var product)? = sum.first else { return }
-    var argument = product.argument.assumingMemoryBound(to: cu_prefill.self).pointee
-    argument.product.addends.0 = combination.parts
-    argument.product.addend_strides.0 = combination.parts_stride
-    argument.product.choices = combination.choices
-    argument.product.top_k = combination.top_k
-    product.argument = list.keep(argument)
+    func combining(_ argument: Launch.Argument) -> Launch.Argument {
+      var kept = argument.assumingMemoryBound(to: cu_prefill.self).pointee
+      kept.product.addends.0 = combination.parts
+      kept.product.addend_strides.0 = combination.parts_stride
+      kept.product.choices = combination.choices
+      kept.product.top_k = combination.top_k
+      return list.keep(kept)
+    }
+    product.argument = combining(product.argument)
+    if let floats = product.floats { product.floats?.argument = combining(floats.argument) }
     list.fuse(
       operations,
       [

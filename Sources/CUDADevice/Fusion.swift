@@ -195,9 +195,6 @@ extension Lowering {
       members.allSatisfy({ $0.layout.format == layout.format }),
       case .linear(let first) = program.operations[fusion.operations.lowerBound]
     else { return }
-    let operations = program.operations[fusion.operations]
-    // What is there in the end; all that a joined product has.
-    let written = (fusion.kind == .joined ? operations : operations.suffix(1)).flatMap(\.writes)
     switch fusion.kind {
     case .joined: joinParts(members.map(\.argument.parts.0), to: &argument)
     case .gated:
@@ -209,12 +206,12 @@ extension Lowering {
     case .added: append(fusion.operations.dropFirst(), behind: first.output, to: &argument)
     case .alone, .turned, .latent, .expanded, .combined: break
     }
-    let launch = productLaunch(argument, layout, space(of: first.output), takesMany: true)
-    if fusion.kind != .alone {
-      list.fuse(fusion.operations, [.product(launch)] + codes(of: written))
-    }
+    let launch = productLaunch(
+      argument, layout, space(of: first.output), takesMany: true,
+      source: floatSource(first.input, layout))
+    if fusion.kind != .alone { list.fuse(fusion.operations, [.product(launch)]) }
     if fusion.hasNorm, let normed = normed(launch, behind: fusion.group.lowerBound, argument) {
-      list.fuse(fusion.group, [.normed(normed)] + codes(of: written))
+      list.fuse(fusion.group, [.normed(normed)])
     }
   }
 

@@ -24,6 +24,8 @@ struct KernelSet {
   let mergeSlices: GPU.Kernel
   /// Bring inputs, and codes, to where products of many tokens take them from.
   private let arrange, arrangeCodes, arrangeE4M3: GPU.Kernel
+  /// Brings codes of floats there.
+  let arrangeFloats: GPU.Kernel
   /// Products of many tokens with the matrices of heads; nil where a GPU has no `wgmma`.
   let prefillHeads: GPU.Kernel?
   /// Whether there are kernels of `wgmma` for linears and experts, which take arranged inputs.
@@ -103,6 +105,7 @@ struct KernelSet {
     arrange = try kernel("arrange")
     arrangeCodes = try kernel("arrange_codes")
     arrangeE4M3 = try kernel("arrange_e4m3")
+    arrangeFloats = try kernel("arrange_floats")
     prefillHeads = try ProductKernels.prefill(gpu, module, "heads")
     let precisions = CUDAPrecision.all(capability: gpu.properties.capability)
     var products: [UInt32: ProductKernels] = [:]

@@ -9,10 +9,10 @@ enum Launch {
   /// A block for each row of the space, times `repeated`.
   case rows(GPU.Kernel, Argument, RowSpace, repeated: Int = 1)
   case route(RouteLaunch)
-  case product(ProductLaunch)
-  case normed(NormedLaunch)
+  indirect case product(ProductLaunch)
+  indirect case normed(NormedLaunch)
   indirect case latent(LatentLaunch)
-  case latentValues(LatentValuesLaunch)
+  indirect case latentValues(LatentValuesLaunch)
   indirect case combined(CombinedLaunch)
   case attention(AttentionLaunch)
   indirect case expanded(ExpandedLaunch)

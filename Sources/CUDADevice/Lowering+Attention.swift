@@ -48,8 +48,7 @@ extension Lowering {
   func fuseTurns(_ operations: Range<Int>) {
     let last = operations.upperBound - 1
     guard let attention = attentions[last], let store = turned(operations) else { return }
-    let written = program.operations[last].writes
-    list.fuse(operations, [launch(store), .attention(attention.attend)] + codes(of: written))
+    list.fuse(operations, [launch(store), .attention(attention.attend)])
   }
 
   /// What stores queries and keys of the attention that is the last of some operations, and turns
@@ -102,8 +101,7 @@ extension Lowering {
     let attended = LatentValuesLaunch(
       attention: attend, product: heads(values.argument, values.matrix, .tokens),
       together: (kernels.attention.latentValuesFew, kept(merged)))
-    let written = program.operations[last].writes
-    list.fuse(operations, [.latent(latent), .latentValues(attended)] + codes(of: written))
+    list.fuse(operations, [.latent(latent), .latentValues(attended)])
   }
 
   private mutating func store(
@@ -183,24 +181,18 @@ extension Lowering {
     argument.stages = Int32(set.stages)
     let widths = [Int(template.key_width), Int(template.value_width)]
     argument.is_aligned = widths.allSatisfy { $0 % 8 == 0 } ? 1 : 0
-    let codes = mergedCodes(of: output, &argument)
+    // What slices of the keys give is merged once more, in floats.
+    let areMerged =
+      quantizing[output] != nil && logSumExp == nil
+      && Int(argument.value_width) % MatrixLayout.span == 0
+    if areMerged {
+      mergedAsCodes.insert(output)
+      argument.codes = codedRows(output)
+    }
     return AttentionLaunch(
       attend: attend.token, attendWindow: attend.window, windowHeads: attend.windowHeads,
-      merge: set.merge, mergeCodes: codes.isEmpty ? nil : set.mergeCodes, codes: codes,
+      merge: set.merge, mergeCodes: areMerged ? set.mergeCodes : nil,
       argument: list.keep(argument), partRoom: scratch.parts)
-  }
-
-  /// What makes the codes of an attention's output where the merge of parts does so in passing: of
-  /// heads with whole spans. What slices of the keys give is merged once more.
-  private mutating func mergedCodes(
-    of output: ValueID, _ argument: inout cu_attention
-  ) -> [Launch] {
-    guard Int(argument.value_width) % MatrixLayout.span == 0, argument.log_sum_exp == nil,
-      let launch = quantizing[output]
-    else { return [] }
-    codedInPassing.insert(output)
-    argument.codes = codedRows(output)
-    return [launch]
   }
 
   private static func require(

@@ -5,10 +5,10 @@ internal import CUDAKernels
 internal import Program
 
 /// Codes of what products read, where they read such (`coded_rows.h`): made in passing by who has
-/// whole spans of a row together, a norm and the merge of an attention's parts; else behind whoever
-/// has written the floats.
+/// whole spans of a row together, a norm and the merge of an attention's parts; else of floats, by
+/// who reads them (`FloatInput`).
 extension Lowering {
-  /// Of each value that products read as codes.
+  /// What makes the codes of the floats of each value that products read so.
   func quantizingLaunches() -> [ValueID: Launch] {
     var launches: [ValueID: Launch] = [:]
     for value in program.values.indices.map(ValueID.init(index:)) {
@@ -18,11 +18,6 @@ extension Lowering {
         floats, stride: stride(value), width: program[value].width, to: output, space(of: value))
     }
     return launches
-  }
-
-  /// What makes the codes of some values that an operation has written.
-  func codes(of values: [ValueID]) -> [Launch] {
-    values.filter { !codedInPassing.contains($0) }.compactMap { quantizing[$0] }
   }
 
   /// Where codes of a value are; null if it has none.

@@ -54,7 +54,7 @@ extension Lowering {
             expandValues: expanding(toValues.matrix, latents, to: values),
             expanded: kept(attention(group, attend, memory, stages: kernels.stages)),
             portionTokens: expansion.portionTokens, steps: expandedSteps))
-      ] + codes(of: program.operations[last].writes))
+      ])
   }
 
   /// A product of all heads with the same latents.

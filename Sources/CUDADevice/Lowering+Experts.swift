@@ -73,7 +73,8 @@ extension Lowering {
         : ValuePlaces.padded(op.intermediateWidth))
     argument.parts.0.output.floats = pointer(memory.parts)
     argument.parts.0.output.stride = stride(op.output)
-    append(&argument, down, topK, memory)
+    let source = takesCodes ? unitSource(op, topK, memory) : nil
+    append(&argument, down, topK, memory, source)
     let combine = cu_combine(
       step: stepPointer, choices: choices, parts: UnsafePointer(pointer(memory.parts)),
       parts_stride: stride(op.output), output: rows(op.output), top_k: Int32(topK),
@@ -109,22 +110,30 @@ extension Lowering {
     let stride = Int64(ValuePlaces.padded(op.intermediateWidth))
     argument.parts.0.output.stride = stride
     argument.slots_per_row = Int32(topK)
-    guard loader.precision.takesCodes else {
+    if loader.precision.takesCodes {
+      argument.parts.0.output.floats = pointer(memory.units)
+    } else {
       argument.parts.0.output.narrow = pointer(memory.units)
-      return append(&argument, gate, topK, memory)
     }
-    argument.parts.0.output.floats = pointer(memory.units)
-    append(&argument, gate, topK, memory)
+    append(&argument, gate, topK, memory, floatSource(op.input, gate.layout))
+  }
+
+  /// What the units give, of which the last product's codes are made.
+  private func unitSource(
+    _ op: Experts, _ topK: Int, _ memory: LayerScratch.Experts
+  ) -> FloatSource {
+    let stride = Int64(ValuePlaces.padded(op.intermediateWidth))
     let codes = codedRows(pointer(memory.unitCodes), width: op.intermediateWidth)
-    list.append(
-      quantize(
+    return FloatSource(
+      floats: pointer(memory.units), stride: stride,
+      quantize: quantize(
         pointer(memory.units), stride: stride, width: op.intermediateWidth, to: codes, .tokens,
         rowsEach: topK))
   }
 
   private func append(
     _ argument: inout cu_product, _ matrix: GPUMatrix, _ topK: Int,
-    _ memory: LayerScratch.Experts
+    _ memory: LayerScratch.Experts, _ source: FloatSource?
   ) {
     argument.input_is_aligned = 1
     argument.order = UnsafePointer(pointer(memory.order))
@@ -132,6 +141,6 @@ extension Lowering {
     list.append(
       launch(
         argument, matrix.layout, .tokens, matrices: matrix.count, slotsPerRow: topK,
-        takesMany: true))
+        takesMany: true, source: source))
   }
 }

@@ -37,7 +37,10 @@ extension Lowering {
     }
     argument.space = Self.index(space(of: op.output))
     products[index] = (argument, matrix.layout)
-    list.append(launch(argument, matrix.layout, space(of: op.output), takesMany: true))
+    list.append(
+      launch(
+        argument, matrix.layout, space(of: op.output), takesMany: true,
+        source: floatSource(op.input, matrix.layout)))
   }
 
   mutating func headwiseLinear(_ op: HeadwiseLinear, at index: Int) throws(CUDAError) {
@@ -85,18 +88,19 @@ extension Lowering {
 
   func launch(
     _ argument: cu_product, _ layout: MatrixLayout, _ space: RowSpace, matrices: Int = 1,
-    slotsPerRow: Int = 1, takesMany: Bool = false
+    slotsPerRow: Int = 1, takesMany: Bool = false, source: FloatSource? = nil
   ) -> Launch {
     .product(
       productLaunch(
         argument, layout, space, matrices: matrices, slotsPerRow: slotsPerRow,
-        takesMany: takesMany))
+        takesMany: takesMany, source: source))
   }
 
   /// All parts have the layout of the first, but for their rows.
   func productLaunch(
     _ argument: cu_product, _ layout: MatrixLayout, _ space: RowSpace, matrices: Int = 1,
-    slotsPerRow: Int = 1, takesMany: Bool = false, areHeads: Bool = false
+    slotsPerRow: Int = 1, takesMany: Bool = false, areHeads: Bool = false,
+    source: FloatSource? = nil
   ) -> ProductLaunch {
     var argument = argument
     argument.workspace = pointer(workspace)
@@ -119,7 +123,10 @@ extension Lowering {
             arrange: areHeads ? nil : kernels.arranger(layout.format), product: $0,
             spans: layout.spans, rowBlocks: (tiles + tilesOfBlock - 1) / tilesOfBlock,
             heads: areHeads ? matrices : 1)
-        })
+        },
+      floats: source.map {
+        floatInput($0, of: kept, layout, tiles: tiles, matrices: slotsPerRow)
+      })
   }
 
   mutating func rope(_ op: Rope) throws(CUDAError) {

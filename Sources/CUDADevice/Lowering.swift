@@ -40,8 +40,9 @@ struct Lowering {
   var expandedSteps: UInt64 = 0
   /// What makes the codes of a value's floats, where products read such.
   private(set) var quantizing: [ValueID: Launch] = [:]
-  /// Values whose writers see to their codes.
+  /// Values whose writers make their codes, and those of which only a merge of parts does.
   var codedInPassing: Set<ValueID> = []
+  var mergedAsCodes: Set<ValueID> = []
   /// What a step begins with: the angles of its positions.
   private(set) var beginning: [Launch] = []
   private var angles: [RopeTable: UInt64] = [:]
@@ -105,7 +106,6 @@ struct Lowering {
       arena.isOutside = outside.contains(index)
       let before = arena.weights.used + arena.outside.used
       try lower(operation, at: index)
-      for launch in codes(of: operation.writes) { list.append(launch) }
       weightBytes.append(arena.weights.used + arena.outside.used - before)
       progress(loader.loadedBytes)
     }

@@ -15,12 +15,16 @@ struct PrefillLaunch {
   /// Matrices that each row is multiplied with.
   var heads = 1
 
+  /// - Parameter floats: what codes are still to be made of.
   func queue(
-    on gpu: GPU, rows: Int, _ work: ExpertWork?, _ argument: Launch.Argument
+    on gpu: GPU, rows: Int, _ work: ExpertWork?, _ argument: Launch.Argument, of floats: FloatInput?
   ) throws(CUDAError) {
     let tokenBlocks = work?.count ?? Self.tokenBlocks(rows) * heads
     argument.assumingMemoryBound(to: cu_prefill.self).pointee.work_count = Int32(tokenBlocks)
-    if let arrange { try gpu.launch(arrange, x: spans, y: tokenBlocks, argument: argument) }
+    if let arrange = floats?.arrange ?? arrange {
+      try gpu.launch(
+        arrange, x: spans, y: tokenBlocks, argument: floats?.argument ?? argument)
+    }
     // A block takes all of a multiprocessor.
     try gpu.launch(
       product, x: min(gpu.properties.multiprocessors, rowBlocks * tokenBlocks), argument: argument)

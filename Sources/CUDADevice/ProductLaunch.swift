@@ -14,6 +14,8 @@ struct ProductKernels {
   let few, gatedFew: GPU.Kernel
   /// The same, their blocks norming what they read; nil where there are none, or no room.
   let normedFew, normedGatedFew: GPU.Kernel?
+  /// Of few and of many, their blocks making the codes of what they read.
+  let coding: CodingKernels
   /// As `manyTokens`.
   let many: [GPU.Kernel]
   /// Likewise of gated units, where such kernels have the grid of those of few; else empty.
@@ -35,9 +37,10 @@ struct ProductKernels {
         sharedBytes: Int(sharedBytes))
     }
     self.format = format
-    manyWarpsMax = Self.manyTokens.map {
+    let warpsMax = Self.manyTokens.map {
       Self.manyWarps(format, tokens: $0, sharedBytesMax: gpu.properties.sharedBytesMax)
     }
+    manyWarpsMax = warpsMax
     few = try kernel("few", cu_few_bytes(format, 1))
     gatedFew = try kernel("gated_few", cu_few_bytes(format, 2))
     func normed(_ suffix: String, _ tiles: Int32) throws(CUDAError) -> GPU.Kernel? {
@@ -50,19 +53,33 @@ struct ProductKernels {
     }
     normedFew = try normed("few", 1)
     normedGatedFew = try normed("gated_few", 2)
-    var (many, gatedMany): ([GPU.Kernel], [GPU.Kernel]) = ([], [])
-    for (tokens, warps) in zip(Self.manyTokens, manyWarpsMax) {
+    func many(
+      _ choice: Int, kind: String = "product"
+    ) throws(CUDAError) -> GPU.Kernel {
+      let (tokens, warps) = (Self.manyTokens[choice], warpsMax[choice])
+      return try gpu.kernel(
+        "\(kind)_\(name)_\(tokens)", of: module, threads: 32 * warps,
+        sharedBytes: Int(cu_many_bytes(format, Int32(tokens), Int32(warps))))
+    }
+    var (all, gated): ([GPU.Kernel], [GPU.Kernel]) = ([], [])
+    for (choice, tokens) in Self.manyTokens.enumerated() {
       if format == cu_format_fp8a8 {
-        many.append(try kernel("\(tokens)", cu_coded_bytes(Int32(tokens), 1)))
-        gatedMany.append(try kernel("gated_\(tokens)", cu_coded_bytes(Int32(tokens), 2)))
+        all.append(try kernel("\(tokens)", cu_coded_bytes(Int32(tokens), 1)))
+        gated.append(try kernel("gated_\(tokens)", cu_coded_bytes(Int32(tokens), 2)))
       } else {
-        many.append(
-          try gpu.kernel(
-            "product_\(name)_\(tokens)", of: module, threads: 32 * warps,
-            sharedBytes: Int(cu_many_bytes(format, Int32(tokens), Int32(warps)))))
+        all.append(try many(choice))
       }
     }
-    (self.many, self.gatedMany) = (many, gatedMany)
+    (self.many, gatedMany) = (all, gated)
+    // Blocks of fp8a8 have one tile each: too many would read more than few rows.
+    let codingChoices = format == cu_format_w8a8 ? 0..<2 : 0..<0
+    coding = CodingKernels(
+      few: cu_takes_codes(format) == 0
+        ? nil : try kernel("few", cu_few_bytes(format, 1), kind: "coding"),
+      fewRowsMax: Int(cu_made_tokens(format)),
+      many: try codingChoices.map { (choice) throws(CUDAError) in
+        try many(choice, kind: "coding")
+      })
     prefill = format == cu_format_sparse ? nil : try Self.prefill(gpu, module, name)
   }
 
@@ -99,6 +116,8 @@ struct ProductLaunch {
   /// Experts that a row chooses; 1 without experts.
   var slotsPerRow = 1
   var prefill: PrefillLaunch?
+  /// nil where what is read is not made codes of.
+  var floats: FloatInput?
 
   /// Which kernels they are changes no bit; see `product.h`.
   func queue(on gpu: GPU, _ counts: Launch.Counts) throws(CUDAError) {
@@ -108,22 +127,28 @@ struct ProductLaunch {
       op.order == nil
       ? nil
       : ExpertWork(rows: rows, topK: slotsPerRow, experts: matrices, hasPrefill: prefill != nil)
+    let floats = floats.flatMap { $0.isNeeded(rows: rows, counts) ? $0 : nil }
     if let prefill, work?.isOfMany ?? prefill.isFaster(rows: rows, on: gpu) {
-      try prefill.queue(on: gpu, rows: rows, work, argument)
-    } else if (work?.slots ?? rows) <= cu_few_tokens || op.input_is_aligned == 0 {
-      try gpu.launch(
-        isGated ? kernels.gatedFew : kernels.few, x: tiles,
-        y: work == nil ? Self.parts(rows, cu_few_tokens) : 1, z: work?.count ?? matrices,
-        argument: argument)
-    } else if !kernels.gatedMany.isEmpty {
-      let choice = choice(work?.slots ?? rows)
-      try gpu.launch(
-        (isGated ? kernels.gatedMany : kernels.many)[choice], x: tiles,
-        y: work == nil ? Self.parts(rows, ProductKernels.manyTokens[choice]) : 1,
-        z: work?.count ?? matrices, argument: argument)
-    } else {
-      try queueMany(on: gpu, rows: rows, work, spans: Self.parts(Int(op.inner), cu_span))
+      return try prefill.queue(on: gpu, rows: rows, work, argument, of: floats)
     }
+    let isFew = (work?.slots ?? rows) <= cu_few_tokens || op.input_is_aligned == 0
+    if !isFew && kernels.gatedMany.isEmpty {
+      return try queueMany(on: gpu, rows: rows, work, op, of: floats, counts)
+    }
+    if let floats, let few = floats.few(rows: rows, counts) {
+      return try gpu.launch(
+        few, x: tiles, z: work?.count ?? matrices, argument: floats.argument)
+    }
+    try floats?.quantize.queue(on: gpu, counts)
+    let choice = choice(work?.slots ?? rows)
+    let kernel =
+      isFew
+      ? isGated ? kernels.gatedFew : kernels.few
+      : (isGated ? kernels.gatedMany : kernels.many)[choice]
+    let tokens = isFew ? Int(cu_few_tokens) : ProductKernels.manyTokens[choice]
+    try gpu.launch(
+      kernel, x: tiles, y: work == nil ? Self.parts(rows, tokens) : 1,
+      z: work?.count ?? matrices, argument: argument)
   }
 
   /// The kernel of the fewest tokens that are enough.
@@ -134,7 +159,8 @@ struct ProductLaunch {
 
   /// Blocks of many tokens, and the sum of the columns' parts where they share them.
   private func queueMany(
-    on gpu: GPU, rows: Int, _ work: ExpertWork?, spans: Int
+    on gpu: GPU, rows: Int, _ work: ExpertWork?, _ op: cu_product, of floats: FloatInput?,
+    _ counts: Launch.Counts
   ) throws(CUDAError) {
     let sizes = ProductKernels.manyTokens
     let choice = choice(work?.slots ?? rows)
@@ -142,25 +168,27 @@ struct ProductLaunch {
     let copies = work?.count ?? matrices
     let shape = ProductShape.best(
       for: ProductShape.Work(
-        tiles: tiles, isGated: isGated, spans: spans, copies: copies * tokenBlocks,
-        tokens: sizes[choice],
+        tiles: tiles, isGated: isGated, spans: Self.parts(Int(op.inner), cu_span),
+        copies: copies * tokenBlocks, tokens: sizes[choice],
         maySplit: work == nil && matrices == 1 && rows <= ProductShape.splitTokensMax),
       slots: slots(of: choice, on: gpu), warpsMax: kernels.manyWarpsMax[choice])
+    var (kernel, argument) = (kernels.many[choice], argument)
+    if let floats {
+      if let coding = floats.many(choice, rows: rows, blocks: shape.blocks) {
+        (kernel, argument) = (coding, floats.argument)
+      } else {
+        try floats.quantize.queue(on: gpu, counts)
+      }
+    }
     argument.assumingMemoryBound(to: cu_product.self).pointee.splits = Int32(shape.splits)
+    let sharedBytes = cu_many_bytes(kernels.format, Int32(sizes[choice]), Int32(shape.warps))
     try gpu.launch(
-      kernel(choice, shape), x: shape.blocks, y: tokenBlocks, z: copies * shape.splits,
-      argument: argument)
+      kernel.sized(threads: 32 * shape.warps, sharedBytes: Int(sharedBytes)), x: shape.blocks,
+      y: tokenBlocks, z: copies * shape.splits, argument: argument)
     if shape.splits == 1 { return }
     try gpu.launch(
       sumParts.sized(threads: 32 * shape.warps, sharedBytes: 0), x: shape.blocks,
       y: Self.parts(rows, 2), z: matrices, argument: argument)
-  }
-
-  private func kernel(_ choice: Int, _ shape: ProductShape) -> GPU.Kernel {
-    let tokens = Int32(ProductKernels.manyTokens[choice])
-    return kernels.many[choice].sized(
-      threads: 32 * shape.warps,
-      sharedBytes: Int(cu_many_bytes(kernels.format, tokens, Int32(shape.warps))))
   }
 
   /// Blocks that the GPU holds: registers and shared memory are enough for two blocks a
