@@ -312,6 +312,8 @@ void fail(const char *what) {
   while (true) leave();
 }
 
+void fail_misaligned() { fail("what is read or written at once is not aligned"); }
+
 const char *run_grid(const Kernel &kernel, const void *argument, Position size, int threads,
                      size_t dynamic_shared_bytes) {
   prepare_all();
@@ -343,3 +345,9 @@ const char *run_grid(const Kernel &kernel, const void *argument, Position size, 
 }
 
 }  // namespace emulation
+
+/// Called by what `-fsanitize=alignment` makes of kernels: a processor would not mind.
+extern "C" __attribute__((visibility("hidden")))
+void __ubsan_handle_type_mismatch_minimal_abort() {
+  emulation::fail_misaligned();
+}

@@ -25,8 +25,6 @@ struct GroupProduct {
   bool adds;
 };
 
-/// Ends the run of the block with a message.
-[[noreturn]] void fail(const char *what);
 /// The place of something in the block's shared memory.
 uint32_t shared_offset(const void *place);
 
