@@ -63,7 +63,12 @@ let package = Package(
     // NVIDIA's driver on processors, for tests without a GPU; opened at run time, linked nowhere.
     .target(
       name: "CUDAEmulator", path: "CShims/CUDAEmulator", exclude: ["README.md"],
-      cxxSettings: [.unsafeFlags(["-std=c++17", "-O2", "-Wall", "-Wextra"])]),
+      cxxSettings: [
+        .unsafeFlags([
+          "-std=c++17", "-O2", "-Wall", "-Wextra", "-fsanitize=alignment",
+          "-fsanitize-minimal-runtime", "-fno-sanitize-recover=alignment",
+        ])
+      ]),
 
     // The data flow, in order. `Tests/Tidy` holds the imports to this list.
     library("Support", ["CLinux"]),

@@ -13,6 +13,23 @@
 #define DEVICE_CALLED static
 #define SHARED static __attribute__((section("emulated_shared")))
 #define DYNAMIC_SHARED(type, name) type *name = (type *)emulation::dynamic_shared
+/// Copies that are made of references, which `-fsanitize=alignment` looks at.
+#define VECTOR2(name, type)                                     \
+  name() : x(), y() {}                                          \
+  name(type x, type y) : x(x), y(y) {}                          \
+  name(const name &other) : x(other.x), y(other.y) {}           \
+  name &operator=(const name &other) {                          \
+    x = other.x, y = other.y;                                   \
+    return *this;                                               \
+  }
+#define VECTOR4(name, type)                                                     \
+  name() : x(), y(), z(), w() {}                                                \
+  name(type x, type y, type z, type w) : x(x), y(y), z(z), w(w) {}              \
+  name(const name &other) : x(other.x), y(other.y), z(other.z), w(other.w) {}   \
+  name &operator=(const name &other) {                                          \
+    x = other.x, y = other.y, z = other.z, w = other.w;                         \
+    return *this;                                                               \
+  }
 #define UNROLL
 #define UNROLL_BY(times)
 
@@ -100,6 +117,10 @@ void poll();
 void wait_for_front();
 /// Something was done that others may wait for.
 void note_progress();
+/// Ends the run of the block with a message.
+[[noreturn]] void fail(const char *what);
+/// What a thread reads or writes at once must lie at a multiple of its size.
+[[noreturn]] void fail_misaligned();
 
 /// A kernel by its name, with the size of its argument and the threads of its blocks at most.
 struct Kernel {
@@ -258,16 +279,8 @@ DEVICE void add_shared(int32_t *place, int32_t value) { *place += value; }
 
 DEVICE void raise(uint64_t *place, uint64_t key) { *place = *place < key ? key : *place; }
 
-/// A GPU faults where 16 bytes are not at a multiple of 16.
-DEVICE void expect_aligned(const void *p) {
-  if ((uintptr_t)p % 16 != 0) emulation::fail("16 bytes are not at a multiple of 16");
-}
-
-struct alignas(16) Words4 { uint32_t x, y, z, w; };
-DEVICE Words4 load_once(const void *p) {
-  expect_aligned(p);
-  return *(const Words4 *)p;
-}
+struct alignas(16) Words4 { uint32_t x, y, z, w; VECTOR4(Words4, uint32_t) };
+DEVICE Words4 load_once(const void *p) { return *(const Words4 *)p; }
 DEVICE int32_t load_now(const int32_t *p) { return *p; }
 DEVICE Words4 load_mapped(const void *p) { return load_once(p); }
 DEVICE void set_for_host(uint64_t *word, uint64_t value) {
@@ -331,7 +344,7 @@ DEVICE void load_matrices(uint32_t (&m)[4], const uint16_t *row, bool is_transpo
   const int self = emulation::thread, lane = self % 32, g = lane / 4, t = lane % 4 * 2;
   const int turn = emulation::turns[self]++ & 1;
   emulation::Warp &warp = emulation::warps[self / 32];
-  expect_aligned(row);
+  if ((uintptr_t)row % 16 != 0) emulation::fail_misaligned();
   warp.rows[turn][lane] = row;
   emulation::wait_for_warp();
   for (int i = 0; i < 4; i++) {
@@ -347,10 +360,9 @@ DEVICE void load_matrices_transposed(uint32_t (&m)[4], const uint16_t *row) {
 }
 
 DEVICE void begin_copy(void *shared, const void *source, bool is_there) {
+  if (((uintptr_t)shared | (uintptr_t)source) % 16 != 0) emulation::fail_misaligned();
   emulation::Copies &mine = emulation::copies[emulation::thread];
   if (mine.count == mine.most) abort();
-  expect_aligned(shared);
-  expect_aligned(source);
   // Who still reads what was there has it no more.
   memset(shared, 0xff, 16);
   mine.list[mine.count++] = {shared, is_there ? source : nullptr};

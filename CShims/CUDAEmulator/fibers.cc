@@ -279,4 +279,12 @@ void fail(const char *what) {
   while (true) leave();
 }
 
+void fail_misaligned() { fail("what is read or written at once is not aligned"); }
+
 }  // namespace emulation
+
+/// Called by what `-fsanitize=alignment` makes of kernels: a processor would not mind.
+extern "C" __attribute__((visibility("hidden")))
+void __ubsan_handle_type_mismatch_minimal_abort() {
+  emulation::fail_misaligned();
+}

@@ -41,6 +41,9 @@
 #define DEVICE_CALLED static __device__ __noinline__
 #define SHARED __shared__
 #define DYNAMIC_SHARED(type, name) extern __shared__ type name[]
+/// What vectors of so many numbers have beside them.
+#define VECTOR2(name, type)
+#define VECTOR4(name, type)
 #define UNROLL _Pragma("unroll")
 #define PRAGMA(words) _Pragma(#words)
 #define UNROLL_BY(times) PRAGMA(unroll (times))
@@ -243,9 +246,9 @@ template <int pending> DEVICE void wait_for_copies() {
 
 #define INFINITE __builtin_huge_valf()
 
-struct alignas(8) Float2 { float x, y; };
-struct alignas(16) Float4 { float x, y, z, w; };
-struct alignas(8) Words2 { uint32_t x, y; };
+struct alignas(8) Float2 { float x, y; VECTOR2(Float2, float) };
+struct alignas(16) Float4 { float x, y, z, w; VECTOR4(Float4, float) };
+struct alignas(8) Words2 { uint32_t x, y; VECTOR2(Words2, uint32_t) };
 
 DEVICE float float_of_bf16(uint16_t bits) { return float_of((uint32_t)bits << 16); }
 
