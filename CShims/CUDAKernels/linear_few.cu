@@ -314,8 +314,7 @@ template <int format, int tiles> DEVICE void product_few_normed(const cu_normed_
 #define FEW(name, format)                                                                          \
   EARLY_KERNEL(product_##name##_few, cu_product, cu_threads) { product_few<format, 1>(op); }       \
   EARLY_KERNEL(product_##name##_gated_few, cu_product, cu_threads) { product_few<format, 2>(op); } \
-  EARLY_KERNEL_FOR(normed_##name##_few, cu_normed_product, cu_threads,                             \
-                   cu_takes_codes(format) ? 4 : 1) {                                               \
+  EARLY_KERNEL(normed_##name##_few, cu_normed_product, cu_threads) {                               \
     product_few_normed<format, 1>(op);                                                             \
   }                                                                                                \
   EARLY_KERNEL_FOR(normed_##name##_gated_few, cu_normed_product, cu_threads,                       \

@@ -36,7 +36,7 @@
 // Whole prompts of Qwen-7B had 300 of these: of an output's 96 instructions most asked what there
 // is to do, and what is added was waited for one by one, by eight warps. Now some 40 instructions,
 // and addends asked for together (not measured).
-// Codes that are still to be made are made where floats are arranged (`arrange_floats`): 9 bytes for
+// Codes that are not there are made where floats are arranged (`arrange_floats`): 9 bytes for
 // each column and token, of 11 with a kernel between. Blocks that had 128 columns of a gated unit
 // could write codes, 3 bytes; by arithmetic they would cost as much as that saves: 256 rows × 64
 // tokens are 41 KiB from the cache for 33, two turns of a block as one leave more multiprocessors
