@@ -8,8 +8,8 @@ template <int tiles>
 using PartSums = float[cu_product_warps][cu_few_tokens][tiles * cu_tile_rows];
 
 /// Adds the parts' sums of eight tokens from `first` on, and writes their outputs. All threads call
-/// it; `sums` is shared, and nobody's.
-template <int tiles>
+/// it; `sums` is shared, and nobody's. What experts give is added by products that are not gated.
+template <int tiles, bool combines = tiles == 1>
 DEVICE void write_sums(const cu_product &op, const float (&sum)[tiles][4], const Tokens &tokens,
                        int block, int first, PartSums<tiles> &sums) {
   const int lane = thread_index() % 32, warp = thread_index() / 32;
@@ -30,7 +30,7 @@ DEVICE void write_sums(const cu_product &op, const float (&sum)[tiles][4], const
       total[i] += sums[w][token][i * cu_tile_rows + row];
     }
   }
-  finish<true>(op, tile, tokens, first + token, column, total[0], total[tiles - 1]);
+  finish<combines>(op, tile, tokens, first + token, column, total[0], total[tiles - 1]);
 }
 
 /// The same with memory of its own.

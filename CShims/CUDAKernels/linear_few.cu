@@ -303,7 +303,7 @@ template <int format, int tiles> DEVICE void product_few_normed(const cu_normed_
   if (tokens.count <= 0) return;
   // The sums lie where codes were, so that the rows cost no block its place on a multiprocessor.
   sync_block();
-  write_sums<tiles>(op, few.sum, tokens, block_x(), 0, *(PartSums<tiles> *)shared);
+  write_sums<tiles, false>(op, few.sum, tokens, block_x(), 0, *(PartSums<tiles> *)shared);
 }
 
 }  // namespace

@@ -7,8 +7,9 @@ import Step
 import TestSupport
 import Testing
 
-/// What is done at once around absorbed latent attention: compressed queries, the norm of compressed
-/// keys, rotary embeddings, and their storing; the merge of parts and values. It changes no bit.
+/// What is done at once around absorbed latent attention: compressed queries, the norm of
+/// compressed keys, rotary embeddings, and their storing; the merge of parts and values. It changes
+/// no bit.
 @Suite struct CUDALatentTests {
   /// Eleven rows at most, some of each sequence; before them keys for some parts.
   private static let lengths = [126, 5]

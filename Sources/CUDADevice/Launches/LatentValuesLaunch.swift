@@ -3,8 +3,8 @@
 internal import CUDADriver
 internal import CUDAKernels
 
-/// Latent attention, and what each head makes of what it attended to. At few rows the blocks of that
-/// product merge the parts of the keys themselves (`latent_values.cu`); no bit changes.
+/// Latent attention, and what each head makes of what it attended to. At few rows the blocks of
+/// that product merge the parts of the keys themselves (`latent_values.cu`); no bit changes.
 struct LatentValuesLaunch {
   var attention: AttentionLaunch
   var product: ProductLaunch
