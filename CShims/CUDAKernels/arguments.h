@@ -159,6 +159,13 @@ typedef struct cu_product {
   int32_t top_k, unused;
 } cu_product;
 
+/// Gated units of the experts that few tokens chose, and of those that all share: as two products.
+typedef struct cu_units {
+  cu_product routed, shared;
+  /// Pieces of work, and tiles of the shared gate.
+  int32_t work_count, shared_tiles;
+} cu_units;
+
 /// A product of few tokens whose blocks norm its input themselves.
 typedef struct cu_normed_product {
   cu_product product;

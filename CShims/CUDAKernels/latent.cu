@@ -8,11 +8,13 @@
 // row fill. Shared memory: that of the product.
 EARLY_KERNEL(latent_few, cu_latent, cu_threads) {
   const int layer = block_z() - op.heads;
-  if (layer < 0) return linear_few_::product_few<cu_format_bf16, 1>(op.product);
+  if (layer < 0) return linear_few_::product_few<cu_format_bf16, 1>(
+    op.product, block_x(), block_z());
   store_::store_block(op.store, layer * grid_x() + block_x());
 }
 EARLY_KERNEL(latent_few_fp8, cu_latent, cu_threads) {
   const int layer = block_z() - op.heads;
-  if (layer < 0) return linear_few_::product_few<cu_format_bf16, 1>(op.product);
+  if (layer < 0) return linear_few_::product_few<cu_format_bf16, 1>(
+    op.product, block_x(), block_z());
   store_::store_block_fp8(op.store, layer * grid_x() + block_x());
 }

@@ -263,27 +263,38 @@ template <int format, int tiles, class Rows = Inputs<format>> struct Few {
   }
 };
 
+/// - Parameters:
+///   - index: of the block, among those of a matrix.
+///   - z: which matrix, or with experts which piece of work.
 template <int format, int tiles, class Rows = Inputs<format>>
-DEVICE void product_few(const cu_product &op) {
+DEVICE void product_few(const cu_product &op, int index, int z) {
   DYNAMIC_SHARED(char, shared);
   const Part part = part_of_columns(spans_of(op), thread_index() / 32);
   Tokens tokens;
   // Which tokens an expert has is known only later; a first block has some always.
   if (op.order || block_y() > 0) {
     wait_for_previous();
-    tokens = tokens_of_block(op, block_z(), cu_few_tokens);
+    tokens = tokens_of_block(op, z, cu_few_tokens);
     if (tokens.count <= 0) return;
   }
   Few<format, tiles, Rows> few(op, shared);
-  few.find(block_x(), op.order ? tokens.matrix : block_z());
+  few.find(index, op.order ? tokens.matrix : z);
   few.begin(part);
   if (!op.order && block_y() == 0) {
-    tokens = tokens_of_block(op, block_z(), cu_few_tokens);
+    tokens = tokens_of_block(op, z, cu_few_tokens);
     wait_for_previous();
   }
   few.inputs.find(op, tokens);
   few.run(part);
-  if (tokens.count > 0) write_sums(op, few.sum, tokens, block_x());
+  if (tokens.count > 0) write_sums(op, few.sum, tokens, index);
+}
+
+/// Gated units of the experts that few rows chose and, in blocks behind theirs, of the shared ones.
+template <int format> DEVICE void units_few(const cu_units &op) {
+  const int layer = block_z() - op.work_count, index = layer * grid_x() + block_x();
+  if (layer < 0) return product_few<format, 2>(op.routed, block_x(), block_z());
+  if (index >= op.shared_tiles) return wait_for_previous();
+  product_few<format, 2>(op.shared, index, 0);
 }
 
 /// The same of one matrix, behind the norm of all its rows.
@@ -312,8 +323,12 @@ template <int format, int tiles> DEVICE void product_few_normed(const cu_normed_
 // experts: tiles; 1; pieces of work (`slots.h`).
 // Shared memory: `stages` spans of each warp's tiles; behind them the rows that blocks norm.
 #define FEW(name, format)                                                                          \
-  EARLY_KERNEL(product_##name##_few, cu_product, cu_threads) { product_few<format, 1>(op); }       \
-  EARLY_KERNEL(product_##name##_gated_few, cu_product, cu_threads) { product_few<format, 2>(op); } \
+  EARLY_KERNEL(product_##name##_few, cu_product, cu_threads) {                                     \
+    product_few<format, 1>(op, block_x(), block_z());                                              \
+  }                                                                                                \
+  EARLY_KERNEL(product_##name##_gated_few, cu_product, cu_threads) {                               \
+    product_few<format, 2>(op, block_x(), block_z());                                              \
+  }                                                                                                \
   EARLY_KERNEL(normed_##name##_few, cu_normed_product, cu_threads) {                               \
     product_few_normed<format, 1>(op);                                                             \
   }                                                                                                \
@@ -335,7 +350,19 @@ FEW(int8_32, cu_format_int8_32)
 FEW(int8_64, cu_format_int8_64)
 FEW(int8_128, cu_format_int8_128)
 
-// The same of up to `cu_made_tokens` rows of floats, of which blocks make the codes.
+// Units of all experts; those with zeros take too many registers for both. Grid: tiles of a routed
+// gate; 1; pieces of work, then as many layers as the shared gate's tiles fill.
+#define UNITS(name, format) \
+  EARLY_KERNEL(units_##name##_few, cu_units, cu_threads) { units_few<format>(op); }
+
+UNITS(bf16, cu_format_bf16)
+UNITS(fp8, cu_format_fp8)
+UNITS(w8, cu_format_w8)
+UNITS(w4, cu_format_w4)
+UNITS(w8a8, cu_format_w8a8)
+UNITS(sparse, cu_format_sparse)
+
+// Products of up to `cu_made_tokens` rows of floats, of which blocks make the codes.
 EARLY_KERNEL(coding_w8a8_few, cu_product, cu_threads) {
-  product_few<cu_format_w8a8, 1, MadeInputs<cu_format_w8a8>>(op);
+  product_few<cu_format_w8a8, 1, MadeInputs<cu_format_w8a8>>(op, block_x(), block_z());
 }

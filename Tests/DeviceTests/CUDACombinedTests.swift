@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import CUDADevice
+import Checkpoint
 import Device
+import Models
 import Program
 import Step
 import TestSupport
@@ -82,8 +84,37 @@ import Testing
       for rows in [1, 8, 9, 100] {
         let names = try Self.names(operation, rows: rows)
         #expect(names.contains("combine_experts") == (rows > 8), "\(rows): \(names)")
+        #expect(names.contains("units_fp8_few") == (rows <= 8), "\(rows): \(names)")
+        let gated = names.filter { $0.contains("_gated_") }
+        #expect(rows > 8 || gated.isEmpty, "\(rows): \(names)")
       }
     }
+  }
+
+  /// More tiles of the shared ones than of an expert, so that their blocks are several layers.
+  @Test func `shared experts may be wider, or of another format`() throws {
+    let names = try Self.names(Self.operation(topK: 3, hasResidual: true), rows: 2)
+    #expect(names.filter { $0.hasPrefix("units_") }.count == 1, "\(names)")
+    let device = try EmulatedGPU.device(.fp8a8)
+    let operation = Self.operation(topK: 3, hasResidual: true)
+    let run = try CPUModelRun(operation.program, RandomWeights(type: .bfloat16), on: device)
+    let others = try device.kernelNames(
+      run.program.operations.indices, tokens: 2, outputs: 2)
+    #expect(!others.contains { $0.hasPrefix("units_") }, "\(others)")
+  }
+
+  @Test func `a layer of V2-Lite has ten kernels for one row`() throws {
+    let golden = try SyntheticCheckpoint("v2-lite")
+    let checkpoint = try Checkpoint(directory: golden.directory)
+    let device = try EmulatedGPU.device(.fp8)
+    let run = try CPUModelRun(Model.program(for: checkpoint), checkpoint, on: device)
+    let layer = try #require(run.program.layers.last)
+    let names = try device.kernelNames(layer, tokens: 1, outputs: 1)
+    #expect(
+      names == [
+        "normed_fp8_few", "latent_few", "attend_128", "latent_values_few", "product_fp8_few",
+        "rms_norm", "route_1_choose_64", "units_fp8_few", "product_fp8_few", "product_fp8_few",
+      ])
   }
 
   @Test func `a sum that is read twice has its own kernel`() throws {

@@ -5,22 +5,68 @@ internal import CUDAKernels
 internal import Program
 
 /// Routed experts, the shared ones, and the sum of both and of what else is added. At few rows the
-/// last product of the shared ones adds what each expert gives itself, so that the weighted sum has
-/// no kernel of its own; no bit changes.
+/// gated units of both are one kernel, and the last product of the shared ones adds what each
+/// expert gives itself, so that the weighted sum has no kernel of its own; no bit changes.
 struct CombinedLaunch {
   /// Products of the routed experts, and the weighted sum of what they give.
   var routed: [Launch]
   var combine: Launch
   /// The gated unit of the shared ones.
   var unit: [Launch]
+  /// The first of both together; nil where they are no such products.
+  var units: UnitsLaunch?
   /// The last product and its sums: with that sum, and with what it is made of.
   var sum, combiningSum: [Launch]
 
   func queue(on gpu: GPU, _ counts: Launch.Counts) throws(CUDAError) {
-    let isFew = counts.tokens <= cu_few_tokens
-    let launches =
-      isFew ? routed + unit + combiningSum : routed + [combine] + unit + sum
+    let launches: [Launch]
+    if counts.tokens > cu_few_tokens {
+      launches = routed + [combine] + unit + sum
+    } else if let units, try units.queue(on: gpu, counts) {
+      launches = routed.dropFirst() + unit.dropFirst() + combiningSum
+    } else {
+      launches = routed + unit + combiningSum
+    }
     for launch in launches { try launch.queue(on: gpu, counts) }
+  }
+}
+
+/// Gated units of routed experts and of shared ones.
+struct UnitsLaunch {
+  private let routed: ProductLaunch
+  private let sharedTiles: Int
+  /// `units_…_few`, and its argument.
+  private let kernel: GPU.Kernel
+  private let argument: UnsafeMutablePointer<cu_units>
+
+  /// Nil where they are kept in different formats, or codes are still to be made of what they read.
+  init?(_ routed: Launch?, _ shared: Launch?, _ list: LaunchList) {
+    guard case .product(let routed)? = routed, case .product(let shared)? = shared,
+      routed.floats == nil, shared.floats == nil,
+      routed.kernels.format == shared.kernels.format, let kernel = routed.kernels.unitsFew
+    else { return nil }
+    func product(_ launch: ProductLaunch) -> cu_product {
+      launch.argument.assumingMemoryBound(to: cu_product.self).pointee
+    }
+    (self.routed, self.kernel, sharedTiles) = (routed, kernel, shared.tiles)
+    let units = cu_units(
+      routed: product(routed), shared: product(shared), work_count: 0,
+      shared_tiles: Int32(shared.tiles))
+    argument = list.keep(units).assumingMemoryBound(to: cu_units.self)
+  }
+
+  /// False where experts have more tokens each, or as tasks of one launch.
+  func queue(on gpu: GPU, _ counts: Launch.Counts) throws(CUDAError) -> Bool {
+    let work = ExpertWork(
+      rows: counts.tokens, topK: routed.slotsPerRow, experts: routed.matrices,
+      hasPrefill: routed.prefill != nil)
+    guard work.slots <= cu_few_tokens, !counts.areOfOneLaunch else { return false }
+    argument.pointee.work_count = Int32(work.count)
+    let layers = (sharedTiles + routed.tiles - 1) / routed.tiles
+    try gpu.launch(
+      kernel, x: routed.tiles, z: work.count + layers,
+      argument: UnsafeMutableRawPointer(argument))
+    return true
   }
 }
 
@@ -32,7 +78,7 @@ extension Lowering {
         $0.kind == .added && $0.operations.upperBound == operations.upperBound
       })?.operations
     else { return }
-    let sum = list.launches(of: last)
+    let unit = list.launches(of: first + 1..<last.lowerBound), sum = list.launches(of: last)
     guard case .product(var product)? = sum.first else { return }
     func combining(_ argument: Launch.Argument) -> Launch.Argument {
       var kept = argument.assumingMemoryBound(to: cu_prefill.self).pointee
@@ -49,8 +95,8 @@ extension Lowering {
       [
         .combined(
           CombinedLaunch(
-            routed: Array(routed.dropLast()), combine: combine,
-            unit: list.launches(of: first + 1..<last.lowerBound), sum: sum,
+            routed: Array(routed.dropLast()), combine: combine, unit: unit,
+            units: UnitsLaunch(routed.first, unit.first, list), sum: sum,
             combiningSum: [.product(product)] + sum.dropFirst()))
       ])
   }

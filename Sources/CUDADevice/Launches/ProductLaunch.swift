@@ -12,7 +12,9 @@ struct ProductKernels {
 
   let format: cu_format
   let few, gatedFew: GPU.Kernel
-  /// The same, their blocks norming what they read; nil where there are none, or no room.
+  /// Of units of routed experts and of shared ones together; nil where there are none.
+  let unitsFew: GPU.Kernel?
+  /// As the first two, their blocks norming what they read; nil where there are none, or no room.
   let normedFew, normedGatedFew: GPU.Kernel?
   /// Of few and of many, their blocks making the codes of what they read.
   let coding: CodingKernels
@@ -43,6 +45,9 @@ struct ProductKernels {
     manyWarpsMax = warpsMax
     few = try kernel("few", cu_few_bytes(format, 1))
     gatedFew = try kernel("gated_few", cu_few_bytes(format, 2))
+    unitsFew =
+      format == cu_format_fp8a8 || cu_has_zeros(format) != 0
+      ? nil : try kernel("few", cu_few_bytes(format, 2), kind: "units")
     func normed(_ suffix: String, _ tiles: Int32) throws(CUDAError) -> GPU.Kernel? {
       let bytes = Int(cu_few_bytes(format, tiles)) + cu_normed_rows_bytes
       // Some of it is declared.
