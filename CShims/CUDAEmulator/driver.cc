@@ -7,6 +7,7 @@
 // SILICA_EMULATED_PEERS (8: other GPUs whose memory one can reach, at most; 0: none can),
 // SILICA_EMULATED_MANAGED (1; 0: the host's memory is not for GPUs to read as they please),
 // SILICA_EMULATED_READ_ONLY (1; 0: memory of processes is mapped to be written or not at all),
+// SILICA_EMULATED_ORDER (forward; or backward, shuffled:SEED: see `order.h`),
 // SILICA_EMULATED_FAULT (the launch of that number fails, and every call after it).
 #include "driver_state.h"
 

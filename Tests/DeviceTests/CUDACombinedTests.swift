@@ -5,7 +5,6 @@ import Checkpoint
 import Device
 import Models
 import Program
-import Step
 import TestSupport
 import Testing
 
@@ -38,36 +37,15 @@ import Testing
     }
   }
 
-  private static func plan(_ operation: OperationCase, rows: Int) -> StepPlan {
-    let (first, second) = (operation.sequences[0], operation.sequences[1])
-    let begin = Array(first.prefix(rows))
-    let rest = Array(second.prefix(rows - begin.count))
-    return CPUModelRun.plan([(0, begin, 0), (1, rest, 0)].filter { !$0.1.isEmpty })
-  }
-
   @Test(arguments: [(1, true), (4, true), (9, false)], [CUDAPrecision.bf16, .fp8, .w8a8, .fp8a8])
   func `the sum within a product changes no bit`(
     shape: (topK: Int, hasResidual: Bool), precision: CUDAPrecision
   ) throws {
     let operation = Self.operation(topK: shape.topK, hasResidual: shape.hasResidual)
-    let indices = operation.program.operations.indices
-    let weights = RandomWeights(type: .bfloat16)
-    var runs = try CUDASteps.allCases.filter { precision != .fp8a8 || $0 != .oneLaunch }.map {
-      try CPUModelRun(operation.program, weights, on: EmulatedGPU.device(precision, steps: $0))
-    }
-    guard case .logits(let value) = operation.program.output else { return }
-    for rows in [1, 3, 8, 9, 11] {
-      let plan = Self.plan(operation, rows: rows)
-      try runs[0].begin(plan)
-      for index in indices { try runs[0].device.run(index..<index + 1) }
-      let expected = try runs[0].values(value)
-      let isNumber = expected.allSatisfy { $0.isFinite } && expected.contains { $0 != 0 }
-      #expect(isNumber)
-      for index in runs.indices {
-        let isSame = bitsEqual(try runs[index].logits(plan), expected)
-        #expect(isSame, "\(rows) rows, steps as \(CUDASteps.allCases[index])")
-      }
-    }
+    try operation.expectBitsOfOperations(
+      [1, 3, 8, 9, 11].map(operation.plan),
+      steps: CUDASteps.allCases.filter { precision != .fp8a8 || $0 != .oneLaunch }
+    ) { try EmulatedGPU.device(precision, steps: $0) }
   }
 
   /// The kernels of a step.

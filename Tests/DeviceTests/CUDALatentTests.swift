@@ -76,27 +76,11 @@ import Testing
     shape: Shape, keys: CUDACachePrecision
   ) throws {
     let operation = Self.operation(shape)
-    let indices = operation.program.operations.indices
-    let weights = RandomWeights(type: .bfloat16)
-    var runs = try CUDASteps.allCases.filter { keys == .bf16 || $0 != .oneLaunch }.map {
-      try CPUModelRun(
-        operation.program, weights, on: EmulatedGPU.device(keys: keys, steps: $0))
-    }
-    guard case .logits(let value) = operation.program.output else { return }
     let prompt = Self.plan([(0, Array(operation.sequences[0][..<Self.before]), 0)])
-    for index in runs.indices { _ = try runs[index].logits(prompt) }
-    for rows in [1, 2, 8, 9, 11] {
-      let plan = Self.plan(operation, rows: rows)
-      try runs[0].begin(plan)
-      for index in indices { try runs[0].device.run(index..<index + 1) }
-      let expected = try runs[0].values(value)
-      let isNumber = expected.allSatisfy { $0.isFinite } && expected.contains { $0 != 0 }
-      #expect(isNumber)
-      for index in runs.indices {
-        let isSame = bitsEqual(try runs[index].logits(plan), expected)
-        #expect(isSame, "\(rows) rows, steps as \(CUDASteps.allCases[index])")
-      }
-    }
+    try operation.expectBitsOfOperations(
+      [1, 2, 8, 9, 11].map { Self.plan(operation, rows: $0) }, after: prompt,
+      steps: CUDASteps.allCases.filter { keys == .bf16 || $0 != .oneLaunch }
+    ) { try EmulatedGPU.device(keys: keys, steps: $0) }
   }
 
   @Test(arguments: [CUDACachePrecision.bf16, .fp8])

@@ -3,7 +3,6 @@
 import CUDADevice
 import Device
 import Program
-import Step
 import TestSupport
 import Testing
 
@@ -58,37 +57,14 @@ import Testing
 
   private static let precisions: [CUDAPrecision] = [.bf16, .fp8, .w8, .w4, .w8a8, .sparse, .fp8a8]
 
-  /// The first tokens of each sequence, `rows` together.
-  private static func plan(_ operation: OperationCase, rows: Int) -> StepPlan {
-    let first = Array(operation.sequences[0].prefix(rows))
-    let second = operation.sequences.count > 1 ? operation.sequences[1] : []
-    let rest = Array(second.prefix(rows - first.count))
-    return CPUModelRun.plan([(0, first, 0), (1, rest, 0)].filter { !$0.1.isEmpty })
-  }
-
   @Test(arguments: linears + others, precisions)
   func `a norm within a product changes no bit`(
     operation: OperationCase, precision: CUDAPrecision
   ) throws {
-    let weights = RandomWeights(type: .bfloat16)
-    let operations = operation.program.operations.indices
-    var runs = try CUDASteps.allCases.filter { $0 != .oneLaunch }.map {
-      try CPUModelRun(
-        operation.program, weights, on: EmulatedGPU.device(precision, steps: $0))
-    }
-    guard case .logits(let value) = operation.program.output else { return }
-    for rows in 1...operation.sequences.reduce(0, { $0 + $1.count }) {
-      let plan = Self.plan(operation, rows: rows)
-      try runs[0].begin(plan)
-      for index in operations { try runs[0].device.run(index..<index + 1) }
-      let expected = try runs[0].values(value)
-      let isWhole = expected.allSatisfy { $0.isFinite }
-      #expect(isWhole)
-      for index in runs.indices {
-        let isSame = bitsEqual(try runs[index].logits(plan), expected)
-        #expect(isSame, "\(rows) rows, steps as \(CUDASteps.allCases[index])")
-      }
-    }
+    let rows = operation.sequences.reduce(0) { $0 + $1.count }
+    try operation.expectBitsOfOperations(
+      (1...rows).map(operation.plan), steps: CUDASteps.allCases.filter { $0 != .oneLaunch }
+    ) { try EmulatedGPU.device(precision, steps: $0) }
   }
 
   @Test func `ranges that end between norm and product change no bit`() throws {
@@ -100,7 +76,7 @@ import Testing
       var run = try CPUModelRun(
         operation.program, RandomWeights(type: .bfloat16), on: EmulatedGPU.device(.w8))
       guard case .logits(let value) = operation.program.output else { continue }
-      let plan = Self.plan(operation, rows: 2)
+      let plan = operation.plan(rows: 2)
       let expected = try run.logits(plan)
       for end in norms.flatMap({ [$0, $0 + 1, $0 + 2] }) {
         try run.begin(plan)

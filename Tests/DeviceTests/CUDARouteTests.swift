@@ -3,7 +3,6 @@
 import CUDADevice
 import Device
 import Program
-import Step
 import TestSupport
 import Testing
 
@@ -30,13 +29,6 @@ import Testing
     }
   }
 
-  private static func plan(_ operation: OperationCase, rows: Int) -> StepPlan {
-    let (first, second) = (operation.sequences[0], operation.sequences[1])
-    let begin = Array(first.prefix(rows))
-    let rest = Array(second.prefix(rows - begin.count))
-    return CPUModelRun.plan([(0, begin, 0), (1, rest, 0)].filter { !$0.1.isEmpty })
-  }
-
   @Test(arguments: [3, 64, 65, 256])
   func `few rows take one kernel, with the bits of two`(experts: Int) throws {
     let operation = Self.operation(experts: experts)
@@ -53,7 +45,7 @@ import Testing
       let isBehind = names.contains("route_\(side)_choose_\(choice)")
       #expect(isBehind && !names.contains { $0.hasPrefix("choose") }, "\(rows): \(names)")
       guard rows <= 4 else { continue }
-      let plan = Self.plan(operation, rows: rows)
+      let plan = operation.plan(rows: rows)
       for _ in 0..<2 {
         let isSame = bitsEqual(try run.logits(plan), try apart.logits(plan))
         #expect(isSame, "\(experts) experts, \(rows) rows")
