@@ -277,6 +277,8 @@ extension EndToEnd {
       #expect(lines[1]["kv_precision"]?.stringValue == "fp8")
       #expect(lines[1]["batch"]?.integerValue == 2)
       #expect(lines[1]["fraction_of_limit"]?.numberValue ?? 0 > 0)
+      // Four layers of seven, the embeddings, the rows that are wanted, and the head.
+      #expect(lines[1]["kernels"]?.integerValue == 4 * 7 + 3)
       #expect(lines.map { $0["operations"]?.arrayValue?.isEmpty } == [nil, false, true, nil])
       // Four layers of queries, keys, values and output, gates and what is behind them; the head
       // for one token; and attention of 8 heads, 16 + 16 wide.

@@ -134,7 +134,10 @@ struct ProfileRun {
     let plan = plan(sequences: batch, rows: 1, firstPosition: context - 1)
     var report = DecodeReport(
       run: self, batch: batch, seconds: try device.stepSeconds(plan, effort),
-      bytes: traffic.bytesPerStep(rows: batch, context: context))
+      bytes: traffic.bytesPerStep(rows: batch, context: context),
+      kernelCount: try device.kernelNames(
+        program.operations.indices, tokens: batch, outputs: batch
+      ).count)
     guard hasTable else { return report }
     for (index, seconds) in try device.operationSeconds(plan, effort).enumerated() {
       report.add(
