@@ -6,15 +6,11 @@
 
 // Grid: tiles of a head's rows; 1; heads, then as many layers as all of `spread` blocks for each
 // row fill. Shared memory: that of the product.
-EARLY_KERNEL(latent_few, cu_latent, cu_threads) {
-  const int layer = block_z() - op.heads;
-  if (layer < 0) return linear_few_::product_few<cu_format_bf16, 1>(
-    op.product, block_x(), block_z());
-  store_::store_block(op.store, layer * grid_x() + block_x());
-}
-EARLY_KERNEL(latent_few_fp8, cu_latent, cu_threads) {
-  const int layer = block_z() - op.heads;
-  if (layer < 0) return linear_few_::product_few<cu_format_bf16, 1>(
-    op.product, block_x(), block_z());
-  store_::store_block_fp8(op.store, layer * grid_x() + block_x());
-}
+#define LATENT_FEW(name, store_block)                                                            \
+  EARLY_KERNEL(name, cu_latent, cu_threads) {                                                    \
+    const int layer = block_z() - op.heads;                                                      \
+    if (layer >= 0) return store_::store_block(op.store, layer * grid_x() + block_x());          \
+    linear_few_::product_few<cu_format_bf16, 1>(op.product, block_x(), block_z());               \
+  }
+LATENT_FEW(latent_few, store_block)
+LATENT_FEW(latent_few_fp8, store_block_fp8)

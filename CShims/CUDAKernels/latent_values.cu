@@ -11,10 +11,14 @@ struct MergedRows {
   const cu_attention &op;
   char *const rows;
   const int spans, stride;
+  /// That the first row sees, which is most often the only one: known before the kernels in front
+  /// are done.
+  const int first_keys;
 
   DEVICE_MEMBER MergedRows(const cu_attention &op, char *rows)
       : op(op), rows(rows), spans((op.value_width + cu_span - 1) / cu_span),
-        stride(cu_normed_row_bytes(cu_format_bf16, spans)) {}
+        stride(cu_normed_row_bytes(cu_format_bf16, spans)),
+        first_keys(held_keys(op.step, load_now(op.step->positions))) {}
 
   DEVICE_MEMBER const char *row(int index, int count) const {
     return made_row(rows, stride, index, count);
@@ -23,7 +27,7 @@ struct MergedRows {
   /// All threads call it.
   DEVICE_MEMBER void fill(int head, int count) const {
     for (int row = 0; row < count; row++) {
-      const int keys = held_keys(op.step, op.step->positions[row]);
+      const int keys = row == 0 ? first_keys : held_keys(op.step, op.step->positions[row]);
       for (int column = 2 * thread_index(); column < spans * cu_span; column += 2 * cu_threads) {
         attention_::Merge<1> merge = {op, row, head, column, {}, {}};
         if (column < part_width(op)) merge.run(keys);

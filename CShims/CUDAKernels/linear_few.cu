@@ -289,14 +289,6 @@ DEVICE void product_few(const cu_product &op, int index, int z) {
   if (tokens.count > 0) write_sums(op, few.sum, tokens, index);
 }
 
-/// Gated units of the experts that few rows chose and, in blocks behind theirs, of the shared ones.
-template <int format> DEVICE void units_few(const cu_units &op) {
-  const int layer = block_z() - op.work_count, index = layer * grid_x() + block_x();
-  if (layer < 0) return product_few<format, 2>(op.routed, block_x(), block_z());
-  if (index >= op.shared_tiles) return wait_for_previous();
-  product_few<format, 2>(op.shared, index, 0);
-}
-
 /// The same of one matrix, behind the norm of all its rows.
 template <int format, int tiles> DEVICE void product_few_normed(const cu_normed_product &normed) {
   DYNAMIC_SHARED(char, shared);
@@ -315,6 +307,14 @@ template <int format, int tiles> DEVICE void product_few_normed(const cu_normed_
   // The sums lie where codes were, so that the rows cost no block its place on a multiprocessor.
   sync_block();
   write_sums<tiles, false>(op, few.sum, tokens, block_x(), 0, *(PartSums<tiles> *)shared);
+}
+
+/// Gated units of the experts that few rows chose and, in blocks behind theirs, of the shared ones.
+template <int format> DEVICE void units_few(const cu_units &op) {
+  const int layer = block_z() - op.work_count, index = layer * grid_x() + block_x();
+  if (layer < 0) return product_few<format, 2>(op.routed, block_x(), block_z());
+  if (index >= op.shared_tiles) return wait_for_previous();
+  product_few<format, 2>(op.shared, index, 0);
 }
 
 }  // namespace

@@ -18,14 +18,25 @@ DEVICE int chunks_of(const cu_columns &columns) {
 }
 
 /// Four columns as bfloat16, of which so many are there.
-DEVICE void put_narrow(bool is_aligned, const float (&x)[4], uint16_t *place, int count) {
+DEVICE void put_narrow(bool is_aligned, const Float4 &x, uint16_t *place, int count) {
   if (is_aligned) {
-    *(Words2 *)place = {bf16_pair(x[0], x[1]), bf16_pair(x[2], x[3])};
+    *(Words2 *)place = {bf16_pair(x.x, x.y), bf16_pair(x.z, x.w)};
     return;
   }
+  const float values[4] = {x.x, x.y, x.z, x.w};
   UNROLL for (int i = 0; i < 4; i++) {
-    if (i < count) place[i] = bf16_bits(x[i]);
+    if (i < count) place[i] = bf16_bits(values[i]);
   }
+}
+
+/// Four neighbours of a group, turned; zeros from `end` on.
+DEVICE Float4 turned_four(const cu_turn &turn, int row, const float *group, int first, int end,
+                          int width) {
+  float x[4];
+  UNROLL for (int i = 0; i < 4; i++) {
+    x[i] = first + i < end ? turned_column(turn, row, group, first + i, width) : 0;
+  }
+  return {x[0], x[1], x[2], x[3]};
 }
 
 DEVICE void narrow(bool is_aligned, const cu_columns &columns, const cu_turn &turn, int row,
@@ -33,10 +44,7 @@ DEVICE void narrow(bool is_aligned, const cu_columns &columns, const cu_turn &tu
   const int index = chunk / chunks_of_group(columns);
   const int first = chunk % chunks_of_group(columns) * 4, width = columns.width;
   const float *group = columns.data + row * columns.stride + (int64_t)index * columns.group;
-  float x[4];
-  UNROLL for (int i = 0; i < 4; i++) {
-    x[i] = first + i < width ? turned_column(turn, row, group, first + i, width) : 0;
-  }
+  const Float4 x = turned_four(turn, row, group, first, width, width);
   put_narrow(is_aligned, x, to + index * group_stride + first, width - first);
 }
 
@@ -63,20 +71,10 @@ DEVICE void store_queries(const cu_store &op, int row, int &chunk) {
   }
 }
 
-/// The bits of the largest magnitude.
-DEVICE uint32_t largest_magnitude(const float (&x)[4]) {
-  uint32_t largest = 0;
-  UNROLL for (int i = 0; i < 4; i++) {
-    const uint32_t magnitude = bits_of(x[i]) & 0x7fffffffu;
-    largest = magnitude > largest ? magnitude : largest;
-  }
-  return largest;
-}
-
 /// Four codes; the inverse of a scale is a power of two, as that is.
-DEVICE void put_codes_of_four(const float (&x)[4], float inverse, uint8_t *place) {
-  uint8_t four[4];
-  UNROLL for (int i = 0; i < 4; i++) four[i] = e4m3(x[i] * inverse);
+DEVICE void put_codes_of_four(const Float4 &x, float inverse, uint8_t *place) {
+  const uint8_t four[4] = {e4m3(x.x * inverse), e4m3(x.y * inverse), e4m3(x.z * inverse),
+                           e4m3(x.w * inverse)};
   *(uint32_t *)place = Codes<cu_format_fp8>::word(four);
 }
 
@@ -91,28 +89,23 @@ struct ScaledColumns {
   const cu_turn &turn;
   int row, group, first, end;
 
-  DEVICE_MEMBER void load(int column, float (&x)[4]) const {
+  DEVICE_MEMBER Float4 load(int column) const {
     const float *data = columns.data + row * columns.stride + (int64_t)group * columns.group;
-    UNROLL for (int i = 0; i < 4; i++) {
-      x[i] = column + i < end ? turned_column(turn, row, data, column + i, columns.width) : 0;
-    }
+    return turned_four(turn, row, data, column, end, columns.width);
   }
 
   DEVICE_MEMBER void store(uint8_t *codes, float *scale) const {
     const int lane = thread_index() % 32;
-    float x[4];
     uint32_t largest = 0;
     for (int column = first + 4 * lane; column < end; column += cu_scale_columns) {
-      load(column, x);
-      const uint32_t magnitude = largest_magnitude(x);
+      const uint32_t magnitude = largest_bits(load(column));
       largest = magnitude > largest ? magnitude : largest;
     }
     const float factor = cache_scale(largest_of_warp(largest));
     if (lane == 0) *scale = factor;
     const int padded_end = end_of_codes(end);
     for (int column = first + 4 * lane; column < padded_end; column += cu_scale_columns) {
-      load(column, x);
-      put_codes_of_four(x, 1 / factor, codes + column);
+      put_codes_of_four(load(column), 1 / factor, codes + column);
     }
   }
 };
@@ -157,14 +150,15 @@ struct NormedKey {
     return norm;
   }
 
-  DEVICE_MEMBER void load(int row, float (&four)[4]) const {
+  /// Zeros beyond the last column, whatever the factor is.
+  DEVICE_MEMBER Float4 load(int row) const {
     SHARED float scratch[cu_threads / 32];
     Float4 x[1];
     const NormRow input(norm, row);
     const float factor = norm_factor(norm, sum_of_block(input.sum(x), scratch));
     const Float4 y = normed(x[0], weights[0], factor);
-    const float all[4] = {y.x, y.y, y.z, y.w};
-    UNROLL for (int i = 0; i < 4; i++) four[i] = column + i < norm.input.width ? all[i] : 0;
+    const int left = norm.input.width - column;
+    return {left > 0 ? y.x : 0, left > 1 ? y.y : 0, left > 2 ? y.z : 0, left > 3 ? y.w : 0};
   }
 };
 
@@ -173,8 +167,7 @@ DEVICE void store_normed(const cu_store &op, int row, uint16_t *cached) {
   const NormedKey key(op);
   wait_for_previous();
   if (!cached) return;
-  float x[4];
-  key.load(row, x);
+  const Float4 x = key.load(row);
   const int left = key.norm.input.width - key.column;
   if (left > 0) put_narrow(op.is_aligned, x, cached + key.column, left);
 }
@@ -183,11 +176,10 @@ DEVICE void store_normed_codes(const cu_store &op, int row, uint8_t *cached) {
   const NormedKey key(op);
   wait_for_previous();
   if (!cached) return;
-  float x[4];
-  key.load(row, x);
+  const Float4 x = key.load(row);
   const int warp = thread_index() / 32;
   if (warp * cu_scale_columns >= key.norm.input.width) return;
-  const float factor = cache_scale(largest_of_warp(largest_magnitude(x)));
+  const float factor = cache_scale(largest_of_warp(largest_bits(x)));
   if (thread_index() % 32 == 0) ((float *)(cached + op.cache.scale_place))[warp] = factor;
   if (key.column >= end_of_codes(key.norm.input.width)) return;
   put_codes_of_four(x, 1 / factor, cached + key.column);

@@ -48,7 +48,7 @@ import Testing
       if Self.pure.contains(source.target) {
         #expect(!source.imports.contains("Glibc"), "\(source.path) imports Glibc")
       }
-      // Four megabytes of the binary.
+      // Five megabytes of the binary.
       #expect(!source.imports.contains("Foundation"), "\(source.path) imports Foundation")
       #expect(!source.imports.contains("Dispatch"), "\(source.path) imports Dispatch")
     }

@@ -64,10 +64,14 @@ struct AttentionLaunch {
     let op = argument.assumingMemoryBound(to: cu_attention.self)
     cut(&op.pointee, rows: rows)
     op.pointee.first_row = 0
-    try gpu.launch(
-      attend, x: Int(op.pointee.spread) * tiles(of: cu_tile_heads), y: Int(op.pointee.key_heads),
-      z: rows, argument: argument)
+    try queueAttend(op.pointee, rows: rows, on: gpu)
     return op.pointee
+  }
+
+  private func queueAttend(_ op: cu_attention, rows: Int, on gpu: GPU) throws(CUDAError) {
+    try gpu.launch(
+      attend, x: Int(op.spread) * tiles(of: cu_tile_heads), y: Int(op.key_heads), z: rows,
+      argument: argument)
   }
 
   /// - Parameter coding: what merges and makes codes, where that is to be done.
@@ -81,9 +85,7 @@ struct AttentionLaunch {
       // Every token is a window.
       if op.window == 1 { return }
     }
-    try gpu.launch(
-      attend, x: Int(op.spread) * tiles(of: cu_tile_heads), y: Int(op.key_heads), z: rows,
-      argument: argument)
+    try queueAttend(op, rows: rows, on: gpu)
     if op.parts == Int32(cu_key_parts_all.rawValue) { return }
     let width = AttentionShape.padded(Int(op.value_width), cu_value_padding)
     let columns = coding == nil ? 2 : 4

@@ -8,24 +8,37 @@ internal import Program
 /// gated units of both are one kernel, and the last product of the shared ones adds what each
 /// expert gives itself, so that the weighted sum has no kernel of its own; no bit changes.
 struct CombinedLaunch {
-  /// Products of the routed experts, and the weighted sum of what they give.
-  var routed: [Launch]
-  var combine: Launch
-  /// The gated unit of the shared ones.
-  var unit: [Launch]
-  /// The first of both together; nil where they are no such products.
-  var units: UnitsLaunch?
-  /// The last product and its sums: with that sum, and with what it is made of.
-  var sum, combiningSum: [Launch]
+  /// All of it, with the weighted sum.
+  private let many: [Launch]
+  /// All of it for few rows, and what is left of that behind `units`.
+  private let few, fewBehindUnits: [Launch]
+  /// nil where the gated units are no such products.
+  private let units: UnitsLaunch?
+
+  /// - Parameters:
+  ///   - routed: products of the routed experts, of which the first is their gated unit.
+  ///   - combine: the weighted sum of what they give.
+  ///   - unit: the gated unit of the shared ones.
+  ///   - sum: their last product and its sums, with the weighted sum.
+  ///   - combiningSum: the same, with what that is made of.
+  init(
+    routed: [Launch], combine: Launch, unit: [Launch], sum: [Launch], combiningSum: [Launch],
+    _ list: LaunchList
+  ) {
+    many = routed + [combine] + unit + sum
+    few = routed + unit + combiningSum
+    units = UnitsLaunch(routed.first, unit.first, list)
+    fewBehindUnits = routed.dropFirst() + unit.dropFirst() + combiningSum
+  }
 
   func queue(on gpu: GPU, _ counts: Launch.Counts) throws(CUDAError) {
     let launches: [Launch]
     if counts.tokens > cu_few_tokens {
-      launches = routed + [combine] + unit + sum
+      launches = many
     } else if let units, try units.queue(on: gpu, counts) {
-      launches = routed.dropFirst() + unit.dropFirst() + combiningSum
+      launches = fewBehindUnits
     } else {
-      launches = routed + unit + combiningSum
+      launches = few
     }
     for launch in launches { try launch.queue(on: gpu, counts) }
   }
@@ -95,9 +108,8 @@ extension Lowering {
       [
         .combined(
           CombinedLaunch(
-            routed: Array(routed.dropLast()), combine: combine, unit: unit,
-            units: UnitsLaunch(routed.first, unit.first, list), sum: sum,
-            combiningSum: [.product(product)] + sum.dropFirst()))
+            routed: routed.dropLast(), combine: combine, unit: unit, sum: sum,
+            combiningSum: [.product(product)] + sum.dropFirst(), list))
       ])
   }
 }

@@ -180,8 +180,8 @@ struct Fusion {
 }
 
 extension Lowering {
-  /// Makes one launch of a fusion's operations, which are lowered already; none where their
-  /// matrices are kept in different formats.
+  /// Makes one launch, or few, of a fusion's operations, which are lowered already; none where
+  /// their matrices are kept in different formats.
   func fuse(_ fusion: Fusion) {
     switch fusion.kind {
     case .turned: return fuseTurns(fusion.operations)

@@ -37,7 +37,7 @@ extension Lowering {
     argument.order = pointer(memory.order)
     argument.work = pointer(memory.work)
     argument.masks = pointer(memory.masks)
-    argument.arrivals = pointer(step + UInt64(MemoryLayout<cu_step>.offset(of: \.arrivals) ?? 0))
+    argument.arrivals = cu_step.arrivals(at: step)
     argument.inner = Int32(op.weight.columns)
     argument.experts = Int32(experts)
     argument.top_k = Int32(op.topK)

@@ -68,11 +68,10 @@ final class OneLaunch {
     }
     try gpu.synchronize()
     try gpu.freePinned(pinned)
-    let arrivals = stepAddress + UInt64(MemoryLayout<cu_step>.offset(of: \.arrivals) ?? 0)
     return Step(
       kernel: kernel, blocks: try gpu.blocksTogether(of: kernel),
       argument: cu_one_launch(
-        tasks: UnsafePointer(pointer(address)), arrivals: pointer(arrivals),
+        tasks: UnsafePointer(pointer(address)), arrivals: cu_step.arrivals(at: stepAddress),
         count: Int32(list.tasks.count), unused: 0))
   }
 

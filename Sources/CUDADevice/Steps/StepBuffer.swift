@@ -175,3 +175,10 @@ final class StepBuffer {
     arrays = try gpu.allocate(arrayBytesMax)
   }
 }
+
+extension cu_step {
+  /// Where the plan at an address counts arrivals.
+  static func arrivals(at address: UInt64) -> UnsafeMutablePointer<UInt32>? {
+    pointer(address + UInt64(MemoryLayout<cu_step>.offset(of: \.arrivals) ?? 0))
+  }
+}

@@ -44,10 +44,11 @@ enum Profile: Subcommand {
     begin of a step until its logits could be read, without a server around; some of them also
     with marks between operations. 'of limit' relates the bytes that must be read (weights; keys
     and values) to what could have been read in that time; beside it is how many kernels a step
-    has. Last come steps of whole prompts: their operations are two for each weight and token,
-    and those of attention, in the form that --mla-prefill says; with w8a8 and fp8a8 too they are
-    related to the limit of bfloat16. With --steps one-launch, steps of up to four rows are one
-    kernel each (SILICA_CUDA_STEPS asks for the same elsewhere). Progress is on standard error.
+    has, if not one. Last come steps of whole prompts: their operations are two for each weight
+    and token, and those of attention, in the form that --mla-prefill says; with w8a8 and fp8a8
+    too they are related to the limit of bfloat16. With --steps one-launch, steps of up to four
+    rows are one kernel each (SILICA_CUDA_STEPS asks for the same elsewhere). Progress is on
+    standard error.
 
     example:
       silica profile --model shape:qwen-7b --precision fp8 --batch 1,32 --prefill 1024

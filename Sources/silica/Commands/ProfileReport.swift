@@ -43,11 +43,11 @@ struct DecodeReport: ProfileReport {
   let batch: Int
   let seconds: Double
   let bytes: Int
-  /// Of a step that is not one launch.
-  let kernelCount: Int
+  /// Of the operations; nil of a step that is to be one launch.
+  let kernelCount: Int?
   private var lines: [Line] = []
 
-  init(run: ProfileRun, batch: Int, seconds: Double, bytes: Int, kernelCount: Int) {
+  init(run: ProfileRun, batch: Int, seconds: Double, bytes: Int, kernelCount: Int?) {
     self.run = run
     self.batch = batch
     self.seconds = seconds
@@ -71,8 +71,9 @@ struct DecodeReport: ProfileReport {
     let head =
       "\n\(run.name) on \(run.device.summary), batch \(batch), context \(run.context): step "
       + "\(Profile.rounded(seconds * 1_000)) ms, \(Profile.rounded(Double(batch) / seconds)) "
-      + "tokens/s, \(Profile.rounded(share(bytes, seconds))) of the limit, \(kernelCount) kernels; "
-      + "loaded in \(Profile.rounded(run.loadSeconds)) s\n"
+      + "tokens/s, \(Profile.rounded(share(bytes, seconds))) of the limit"
+      + (kernelCount.map { ", \($0) kernels" } ?? "") + "; loaded in "
+      + "\(Profile.rounded(run.loadSeconds)) s\n"
     if lines.isEmpty { return head }
     var table = Table(header: ["operation", "times", "ms", "us each", "GB", "GB/s", "of limit"])
     for line in lines.sorted(by: { $0.seconds > $1.seconds }) {
@@ -97,7 +98,8 @@ struct DecodeReport: ProfileReport {
       "batch": .integer(batch), "context": .integer(run.context),
       "load_s": .number(run.loadSeconds), "step_ms": .number(seconds * 1_000),
       "tokens_per_s": .number(Double(batch) / seconds), "bytes_per_step": .integer(bytes),
-      "kernels": .integer(kernelCount), "fraction_of_limit": .number(share(bytes, seconds)),
+      "kernels": kernelCount.map { .integer($0) } ?? .null,
+      "fraction_of_limit": .number(share(bytes, seconds)),
       "operations": .array(
         lines.map { line in
           [

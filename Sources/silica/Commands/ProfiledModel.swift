@@ -135,9 +135,9 @@ struct ProfileRun {
     var report = DecodeReport(
       run: self, batch: batch, seconds: try device.stepSeconds(plan, effort),
       bytes: traffic.bytesPerStep(rows: batch, context: context),
-      kernelCount: try device.kernelNames(
-        program.operations.indices, tokens: batch, outputs: batch
-      ).count)
+      kernelCount: steps == .oneLaunch
+        ? nil
+        : try device.kernelNames(program.operations.indices, tokens: batch, outputs: batch).count)
     guard hasTable else { return report }
     for (index, seconds) in try device.operationSeconds(plan, effort).enumerated() {
       report.add(

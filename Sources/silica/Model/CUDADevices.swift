@@ -25,7 +25,7 @@ struct CUDADevices {
 
   /// Throws if there is no driver, no such GPU, less of the host's memory free than GPUs may take,
   /// or something else at the path to share weights at.
-  init(_ gpu: Int?, _ options: ModelOptions, model: String) throws {
+  init(_ gpu: Int?, _ options: ModelOptions, model: () -> String) throws {
     let driver = try CUDADriver()
     precision = options.cudaPrecision
     cachePrecision = options.cudaCachePrecision
@@ -66,7 +66,7 @@ struct CUDADevices {
   }
 
   private static func sharing(
-    _ options: ModelOptions, model: String
+    _ options: ModelOptions, model: () -> String
   ) throws -> (share: WeightShare, model: String)? {
     guard let path = options.shareWeightsPath else { return nil }
     let share: WeightShare
@@ -74,7 +74,7 @@ struct CUDADevices {
       throw CommandError("--share-weights: \(error.message)")
     }
     if !share.loads { Console.error("silica: taking the weights that are shared at \(path)\n") }
-    return (share, model)
+    return (share, model())
   }
 
   /// Answers other processes from now on, if weights are shared and loaded here.

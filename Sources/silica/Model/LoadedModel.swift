@@ -53,14 +53,14 @@ struct LoadedModel {
       origin = .shape(shape)
       program = try shape.program()
       weights = ShapeWeights(program, storage: .bf16, seed: 1)
-      gpus = try Self.gpus(options, model: options.directory)
+      gpus = try Self.gpus(options, model: { options.directory })
       devices = gpus?.factory ?? Self.hostFactory(options)
     } else {
       let checkpoint = try Checkpoint(directory: options.directory)
       origin = .checkpoint(checkpoint)
       program = try Model.program(for: checkpoint)
       weights = checkpoint
-      gpus = try Self.gpus(options, model: checkpoint.identity)
+      gpus = try Self.gpus(options, model: { checkpoint.identity })
       devices = gpus?.factory ?? Self.hostFactory(options)
     }
     topology = try Topology.current()
@@ -113,8 +113,10 @@ struct LoadedModel {
     return stages
   }
 
-  /// The GPUs that were asked for. `model` tells its weights from others'.
-  private static func gpus(_ options: ModelOptions, model: String) throws -> CUDADevices? {
+  /// The GPUs that were asked for. `model` tells its weights from others', if they are shared.
+  private static func gpus(
+    _ options: ModelOptions, model: () -> String
+  ) throws -> CUDADevices? {
     guard case .cuda(let gpu) = options.device else { return nil }
     return try CUDADevices(gpu, options, model: model)
   }
